@@ -1,0 +1,80 @@
+"""What every environment offers: tasks, observations, steps, and why an episode ended.
+
+Left out on purpose: prompts (each environment has a ``prompt`` module), rewards shaping and
+sampling of tasks (the trainer's), and anything about models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class StopReason(str, Enum):
+    """Why an episode ended."""
+
+    WON = "won"
+    LOST = "lost"
+    MAX_TURNS = "max_turns"
+    ENV_FAILED = "env_failed"
+    CONTEXT_FULL = "context_full"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to do.  ``id`` is stable across machines; ``type`` is the benchmark's category."""
+
+    id: str
+    type: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the agent sees: the environment's own text, the goal, and the legal actions (sorted)."""
+
+    text: str
+    goal: str
+    admissible: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The result of a reset (reward 0) or an action.  ``failure`` is set when the environment itself
+    broke; the episode is then over, masked from the loss and counted."""
+
+    observation: Observation
+    reward: float
+    done: bool
+    won: bool
+    failure: str | None = None
+
+
+class Environment(Protocol):
+    """Many episodes at once, one per integer slot.  A finished slot takes no further action."""
+
+    def tasks(self, split: str) -> list[Task]:
+        """Every task of a split, sorted by id.  Raises SdarError when the data is missing or bad."""
+        ...
+
+    def reset(self, assignment: Mapping[int, Task]) -> dict[int, Step]:
+        """Start one episode per slot; slots of the same task are kept on one worker."""
+        ...
+
+    def step(self, actions: Mapping[int, str]) -> dict[int, Step]:
+        """Act in the named (active) slots only."""
+        ...
+
+    def close(self) -> None:
+        """Stop the workers."""
+        ...
+
+
+def group_by_type(tasks: Sequence[Task]) -> dict[str, list[Task]]:
+    """Tasks by type, types sorted, order within a type kept."""
+    groups: dict[str, list[Task]] = {}
+    for task in sorted(tasks, key=lambda t: t.type):
+        groups.setdefault(task.type, []).append(task)
+    return groups

@@ -1,0 +1,23 @@
+"""Where presets, skill banks and bundled models lie: beside the package in a checkout, inside it in a wheel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_dir(kind: str) -> Path:
+    """The folder of ``presets`` or ``skillbanks``.
+
+    A checkout holds them at the top level; the wheel maps them to ``sdar_cli/_resources``.
+    """
+    installed = PACKAGE / "_resources" / kind
+    return installed if installed.is_dir() else PACKAGE.parent / kind
+
+
+def cache_dir() -> Path:
+    """``$SDAR_CACHE`` or ``~/.cache/sdar``; not created here."""
+    override = os.environ.get("SDAR_CACHE")
+    return Path(override).expanduser() if override else Path.home() / ".cache" / "sdar"

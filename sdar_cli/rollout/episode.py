@@ -1,0 +1,64 @@
+"""The record of an episode: what the agent saw, the tokens it wrote, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sdar_cli.envs.base import StopReason, Task
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """Everything a prompt of one turn may show, before any wording (see the environment's ``prompt``)."""
+
+    goal: str
+    observation: str
+    admissible: tuple[str, ...]
+    history: tuple[tuple[str, str], ...] = ()
+    """Past (observation, action) pairs, oldest first, already cut to the window."""
+    turn: int = 0
+    """Turns taken before this one."""
+
+
+@dataclass
+class Turn:
+    """One (prompt, response) sample.  ``response_ids`` are the sampled ids and are never re-tokenised."""
+
+    view: TurnView
+    prompt_ids: list[int]
+    response_ids: list[int]
+    response: str
+    action: str
+    valid: bool
+    admissible: bool
+    truncated_prompt: int = 0
+    """Tokens that did not fit the prompt budget."""
+    truncated_response: bool = False
+    """The response hit its token budget before the end token."""
+
+
+@dataclass
+class Episode:
+    """One trajectory.  ``group`` is shared by the episodes of one task in one step."""
+
+    task: Task
+    group: int
+    index: int
+    turns: list[Turn] = field(default_factory=list)
+    reward: float = 0.0
+    won: bool = False
+    stop: StopReason | None = None
+    failure: str | None = None
+    skill_ids: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """The environment broke: no part of the loss."""
+        return self.stop is StopReason.ENV_FAILED
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready record with token ids."""
+        record = asdict(self)
+        record["stop"] = self.stop.value if self.stop else None
+        return record
