@@ -1,18 +1,47 @@
 """The configuration of a run: typed, frozen, no unknown keys.
 
 Every field has its unit or meaning in ``description``; ``sdar train --dry-run`` prints each value and
-where it came from.  Loading and merging of presets is in ``presets.py``.
+where it came from.  Loading of presets is in ``presets.py``, merging in ``merge.py``, what fields must agree on in
+``checks.py``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sdar_cli.checks import cross_field_problems
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+GATES = ("gap", "entropy", "soft-or", "none")
+"""Names of ``algo.gates``; an outsider's gate is an import path ``package.module:function``."""
+OBJECTIVES = ("surrogate", "signed", "k3")
+"""Names of ``algo.objectives``; import paths as for gates."""
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def _one_of(value: str, names: tuple[str, ...]) -> str:
+    if value in names or IMPORT_PATH.fullmatch(value):
+        return value
+    raise ValueError(f"should be one of {', '.join(names)}, or an import path package.module:function")
+
+
+def _check_run_name(value: str) -> str:
+    if RUN_NAME.fullmatch(value):
+        return value
+    raise ValueError("should be letters, digits, '.', '_' or '-', starting with a letter or digit")
+
+
+GateName = Annotated[str, AfterValidator(lambda value: _one_of(value, GATES))]
+ObjectiveName = Annotated[str, AfterValidator(lambda value: _one_of(value, OBJECTIVES))]
+RunName = Annotated[str, AfterValidator(_check_run_name)]
 
 
 class Section(BaseModel):
@@ -22,126 +51,149 @@ class Section(BaseModel):
 
 
 class EnvConfig(Section):
-    name: Literal["alfworld"] = Field("alfworld", description="the benchmark")
+    name: Literal["alfworld"] = Field(default="alfworld", description="the benchmark")
     source: Literal["generated", "real"] = Field(
-        "generated", description="generated games (no download) or the released game files"
+        default="generated", description="generated games (no download) or the released game files"
     )
     data: str | None = Field(
-        None, description="folder that holds json_2.1.1, or that folder; default $ALFWORLD_DATA; implies source=real"
+        default=None,
+        description="folder that holds json_2.1.1, or that folder; default $ALFWORLD_DATA; implies source=real",
     )
-    size: Literal["small", "full"] = Field("small", description="size of generated houses")
-    games_seed: NonNegative = Field(0, description="seed of the generator")
-    games_train: Positive = Field(240, description="number of generated training games")
-    games_eval: Positive = Field(66, description="number of generated held-out games")
-    train_split: str = Field("train", description="split trained on")
-    max_turns: Positive = Field(15, description="turns before an episode is stopped")
-    workers: NonNegative = Field(0, description="engine processes; 0 = one per core")
-    step_timeout: float = Field(120.0, gt=0, description="seconds a worker may take to answer before it is restarted")
-    max_failed: Fraction = Field(0.25, description="share of failed episodes in a step that stops the run")
-    prompt: Literal["compact", "full"] = Field("compact", description="prompt wording: short, or with instructions")
+    size: Literal["small", "full"] = Field(default="small", description="size of generated houses")
+    games_seed: NonNegative = Field(default=0, description="seed of the generator")
+    games_train: Positive = Field(default=240, description="number of generated training games")
+    games_eval: Positive = Field(default=66, description="number of generated held-out games")
+    train_split: str = Field(default="train", description="split trained on")
+    max_turns: Positive = Field(default=15, description="turns before an episode is stopped")
+    workers: NonNegative = Field(default=0, description="engine processes; 0 = one per core")
+    step_timeout: float = Field(
+        default=120.0, gt=0, description="seconds a worker may take to answer before it is restarted"
+    )
+    max_failed: Fraction = Field(default=0.25, description="share of failed episodes in a step that stops the run")
+    prompt: Literal["compact", "full"] = Field(
+        default="compact", description="prompt wording: short, or with instructions"
+    )
     context: Literal["window", "transcript"] = Field(
-        "window", description="one prompt per turn from the last turns, or one growing sequence per episode"
+        default="window", description="one prompt per turn from the last turns, or one growing sequence per episode"
     )
-    history: NonNegative = Field(2, description="past (observation, action) pairs shown, context=window only")
+    history: NonNegative = Field(default=2, description="past (observation, action) pairs shown, context=window only")
     valid_action: Literal["admissible", "format", "released"] = Field(
-        "admissible",
+        default="admissible",
         description="a valid action: format and in the admissible list; format only; the released code's rule",
     )
-    win_reward: float = Field(1.0, description="reward of a won episode")
+    win_reward: float = Field(default=1.0, description="reward of a won episode")
 
 
 class LoraConfig(Section):
-    rank: NonNegative = Field(0, description="rank of the adapter; 0 = full fine-tuning")
-    alpha: float = Field(32.0, gt=0, description="scale numerator")
-    dropout: Fraction = Field(0.0, description="dropout on the adapter's input")
-    targets: str = Field("all-linear", description="module names, comma-separated, or all-linear")
+    rank: NonNegative = Field(default=0, description="rank of the adapter; 0 = full fine-tuning")
+    alpha: float = Field(default=32.0, gt=0, description="scale numerator")
+    dropout: Fraction = Field(default=0.0, description="dropout on the adapter's input")
+    targets: str = Field(default="all-linear", description="module names, comma-separated, or all-linear")
 
 
 class ModelConfig(Section):
-    name: str = Field("tiny-alfworld", description="bundled model, Hugging Face id or local path")
-    revision: str | None = Field(None, description="commit or tag of the Hugging Face model")
+    name: str = Field(default="tiny-alfworld", description="bundled model, Hugging Face id or local path")
+    revision: str | None = Field(default=None, description="commit or tag of the Hugging Face model")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere"
+        default="auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the model runs")
-    thinking: bool = Field(False, description="let a Qwen3-style template open its own thinking block")
-    max_prompt_tokens: Positive = Field(512, description="prompt budget; history is cut first, the skill last")
-    max_response_tokens: Positive = Field(24, description="tokens generated per turn")
-    max_context_tokens: Positive = Field(2048, description="length of a whole transcript, context=transcript only")
-    temperature: float = Field(1.0, gt=0, description="sampling temperature in training")
-    gradient_checkpointing: bool = Field(False, description="trade compute for memory in the update")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the model runs")
+    thinking: bool = Field(default=False, description="let a Qwen3-style template open its own thinking block")
+    max_prompt_tokens: Positive = Field(default=512, description="prompt budget; history is cut first, the skill last")
+    max_response_tokens: Positive = Field(default=24, description="tokens generated per turn")
+    max_context_tokens: Positive = Field(
+        default=2048, description="length of a whole transcript, context=transcript only"
+    )
+    temperature: float = Field(default=1.0, gt=0, description="sampling temperature in training")
+    gradient_checkpointing: bool = Field(default=False, description="trade compute for memory in the update")
     lora: LoraConfig = LoraConfig()
 
 
 class SkillsConfig(Section):
-    bank: str = Field("alfworld", description="bundled bank or folder")
-    retrieval: Literal["task-type", "keyword", "full", "none"] = Field("task-type", description="how skills are chosen")
-    form: Literal["full", "brief"] = Field("brief", description="whole skill texts, or each skill's one-line brief")
+    bank: str = Field(default="alfworld", description="bundled bank or folder")
+    retrieval: Literal["task-type", "keyword", "full", "none"] = Field(
+        default="task-type", description="how skills are chosen"
+    )
+    form: Literal["full", "brief"] = Field(
+        default="brief", description="whole skill texts, or each skill's one-line brief"
+    )
 
 
 class TeacherConfig(Section):
     placement: Literal["user", "system", "prefix"] = Field(
-        "user", description="skill in the user turn (paper), as a system message, or as the released code's raw prefix"
+        default="user",
+        description="skill in the user turn (paper), as a system message, or as the released code's raw prefix",
     )
-    weights: Literal["live", "frozen", "ema"] = Field("live", description="teacher weights; live is the paper's")
-    ema_decay: Fraction = Field(0.95, description="decay per update, weights=ema only")
-    max_prompt_tokens: Positive = Field(640, description="teacher prompt budget")
+    weights: Literal["live", "frozen", "ema"] = Field(
+        default="live", description="teacher weights; live is the paper's"
+    )
+    ema_decay: Fraction = Field(default=0.95, description="decay per update, weights=ema only")
+    max_prompt_tokens: Positive = Field(default=640, description="teacher prompt budget")
 
 
 class AlgoConfig(Section):
-    gate: str = Field("gap", description="gap, none")
-    gate_beta: float = Field(5.0, ge=0, description="sharpness of the gate")
-    objective: str = Field("surrogate", description="distillation objective: surrogate")
-    coef: float = Field(0.1, ge=0, description="weight of the distillation term; 0 = no teacher")
-    policy_coef: float = Field(1.0, ge=0, description="weight of the policy-gradient term")
-    kl_coef: float = Field(0.0, ge=0, description="weight of the k3 KL to the initial model")
-    entropy_coef: float = Field(0.0, ge=0, description="weight of the entropy bonus")
-    clip_eps: float = Field(0.2, gt=0, lt=1, description="clip range of the importance ratio")
-    dual_clip: float | None = Field(3.0, gt=1, description="upper bound of the ratio for negative advantages")
-    adv_stats: Literal["episode", "turn"] = Field(
-        "episode", description="group statistics over episodes, or over all turn rows as in the released code"
+    gate: GateName = Field(default="gap", description="gap, entropy, soft-or, none, or package.module:function")
+    gate_beta: float = Field(default=5.0, ge=0, description="sharpness of the gate")
+    objective: ObjectiveName = Field(
+        default="surrogate", description="distillation objective: surrogate, signed, k3, or package.module:function"
     )
-    adv_std: bool = Field(True, description="divide by the group's standard deviation")
-    agg: Literal["token", "turn", "trajectory"] = Field("token", description="mean over tokens, turns or trajectories")
-    invalid_penalty: float = Field(0.05, ge=0, description="penalty of an invalid action at that turn")
+    coef: float = Field(default=0.1, ge=0, description="weight of the distillation term; 0 = no teacher")
+    policy_coef: float = Field(default=1.0, ge=0, description="weight of the policy-gradient term")
+    kl_coef: float = Field(default=0.0, ge=0, description="weight of the k3 KL to the initial model")
+    entropy_coef: float = Field(default=0.0, ge=0, description="weight of the entropy bonus")
+    clip_eps: float = Field(default=0.2, gt=0, lt=1, description="clip range of the importance ratio")
+    dual_clip: float | None = Field(default=3.0, gt=1, description="upper bound of the ratio for negative advantages")
+    adv_stats: Literal["episode", "turn"] = Field(
+        default="episode", description="group statistics over episodes, or over all turn rows as in the released code"
+    )
+    adv_std: bool = Field(default=True, description="divide by the group's standard deviation")
+    agg: Literal["token", "turn", "trajectory"] = Field(
+        default="token", description="mean over tokens, turns or trajectories"
+    )
+    invalid_penalty: float = Field(default=0.05, ge=0, description="penalty of an invalid action at that turn")
     penalty_on: Literal["advantage", "reward"] = Field(
-        "advantage", description="subtract after normalisation, or from the turn's reward before it (released code)"
+        default="advantage",
+        description="subtract after normalisation, or from the turn's reward before it (released code)",
     )
 
 
 class TrainConfig(Section):
-    steps: Positive = Field(12, description="rollout-and-update steps")
-    tasks_per_step: Positive = Field(6, description="groups per step")
-    group_size: Annotated[int, Field(ge=2)] = Field(6, description="episodes per group")
-    updates_per_step: Positive = Field(2, description="optimizer updates (mini-batches) per step")
-    micro_batch: Positive = Field(64, description="rows per forward pass of the update; memory, not results")
-    lr: float = Field(5e-4, gt=0, description="learning rate")
-    lr_schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="learning-rate schedule")
-    warmup_steps: NonNegative = Field(0, description="linear warm-up in updates")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
-    grad_clip: float = Field(1.0, gt=0, description="gradient norm bound")
-    threads: NonNegative = Field(0, description="torch threads on a CPU; 0 = leave as it is")
-    generate_batch: Positive = Field(64, description="prompts per generation call; memory, not results")
-    save_every: NonNegative = Field(2, description="steps between checkpoints; 0 = only the last")
-    keep: Positive = Field(3, description="checkpoints kept")
-    eval_every: NonNegative = Field(0, description="steps between evaluations on the panel; 0 = before and after only")
+    steps: Positive = Field(default=12, description="rollout-and-update steps")
+    tasks_per_step: Positive = Field(default=6, description="groups per step")
+    group_size: Annotated[int, Field(ge=2)] = Field(default=6, description="episodes per group")
+    updates_per_step: Positive = Field(default=2, description="optimizer updates (mini-batches) per step")
+    micro_batch: Positive = Field(default=64, description="rows per forward pass of the update; memory, not results")
+    lr: float = Field(default=5e-4, gt=0, description="learning rate")
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="learning-rate schedule"
+    )
+    warmup_steps: NonNegative = Field(default=0, description="linear warm-up in updates")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW weight decay")
+    grad_clip: float = Field(default=1.0, gt=0, description="gradient norm bound")
+    threads: NonNegative = Field(default=0, description="torch threads on a CPU; 0 = leave as it is")
+    generate_batch: Positive = Field(default=64, description="prompts per generation call; memory, not results")
+    save_every: NonNegative = Field(default=2, description="steps between checkpoints; 0 = only the last")
+    keep: Positive = Field(default=3, description="checkpoints kept")
+    eval_every: NonNegative = Field(
+        default=0, description="steps between evaluations on the panel; 0 = before and after only"
+    )
 
 
 class EvalConfig(Section):
-    split: str | None = Field(None, description="held-out split; default eval (generated) or valid_seen (real)")
-    games: NonNegative = Field(0, description="first N tasks of the sorted panel; 0 = all")
-    decoding: Literal["sampled", "greedy"] = Field("sampled", description="how actions are decoded")
-    temperature: float = Field(0.4, gt=0, description="sampling temperature, decoding=sampled")
-    with_skill: bool = Field(True, description="also evaluate with the skill in the prompt")
-    seeds: Positive = Field(1, description="sampling seeds per evaluation")
+    split: str | None = Field(default=None, description="held-out split; default eval (generated) or valid_seen (real)")
+    games: NonNegative = Field(default=0, description="first N tasks of the sorted panel; 0 = all")
+    decoding: Literal["sampled", "greedy"] = Field(default="sampled", description="how actions are decoded")
+    temperature: float = Field(default=0.4, gt=0, description="sampling temperature, decoding=sampled")
+    with_skill: bool = Field(default=True, description="also evaluate with the skill in the prompt")
+    seeds: Positive = Field(default=1, description="sampling seeds per evaluation")
 
 
 class RunConfig(Section):
     """Everything a run depends on."""
 
-    name: str | None = Field(None, description="run directory under runs/; default made from the settings")
-    method: str = Field("sdar", description="label of the method preset")
-    seed: NonNegative = Field(0, description="seed of tasks, sampling and initial adapters")
+    name: RunName | None = Field(default=None, description="run directory under runs/; default made from the settings")
+    method: str = Field(default="sdar", description="label of the method preset")
+    seed: NonNegative = Field(default=0, description="seed of tasks, sampling and initial adapters")
     env: EnvConfig = EnvConfig()
     model: ModelConfig = ModelConfig()
     skills: SkillsConfig = SkillsConfig()
@@ -149,3 +201,11 @@ class RunConfig(Section):
     algo: AlgoConfig = AlgoConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> RunConfig:
+        problems = cross_field_problems(self)
+        if problems:
+            text = "; ".join(problem.text for problem in problems)
+            raise PydanticCustomError("cross_field", "{text}", {"text": text, "problems": problems})
+        return self

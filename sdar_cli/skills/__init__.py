@@ -1,0 +1,1 @@
+"""Skill banks: loading, retrieval, and the prompts of student and teacher."""

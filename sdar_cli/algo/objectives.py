@@ -1,0 +1,63 @@
+"""Distillation objectives: the per-token loss that a gate weighs.  All are minimised.
+
+An objective maps (batch, weight (R, T)) to a per-token loss (R, T) in nats that is exactly 0 at masked positions.
+The teacher never receives gradient.  Not here: the full-vocabulary divergences, which need logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sdar_cli.algo.batch import TokenBatch, gap, hide
+from sdar_cli.algo.registry import resolve
+
+Objective = Callable[[TokenBatch, Tensor], Tensor]
+
+MAX_LOG_INVERSE = 20.0  # bound on -d inside exp, as released for Skill-SD
+MAX_LOG_RATIO = 10.0  # bound on log(pi_theta / pi_old), same place
+
+
+def surrogate(batch: TokenBatch, weight: Tensor) -> Tensor:
+    """w_t * (log pi_T(y_t) - log pi_theta(y_t)), (R, T): the SDAR loss (paper, section 2.3; Algorithm 1).
+
+    Its gradient is -w_t * grad log pi_theta(y_t) (Proposition 2): every sampled token is pushed UP, by its weight.
+    The gap acts through the gate alone; with a constant weight the expected on-policy gradient is zero.
+    """
+    return hide(weight, batch.mask) * (batch.visible("teacher").detach() - batch.visible("student"))
+
+
+def signed(batch: TokenBatch, weight: Tensor) -> Tensor:
+    """-sg(w_t * Delta_t) * log pi_theta(y_t), (R, T): raises tokens the teacher prefers and lowers the others.
+
+    With weight 1 this is the sampled policy gradient of KL(student || teacher).  The value itself is no divergence.
+    """
+    return -(hide(weight, batch.mask) * gap(batch)).detach() * batch.visible("student")
+
+
+def k3(batch: TokenBatch, weight: Tensor) -> Tensor:
+    """w_t * rho * (exp(-d) - 1 + d), d = log pi_theta - log pi_T, (R, T): the Skill-SD loss (Algorithm 4).
+
+    rho = pi_theta / pi_old corrects for the sampling policy; rho and d both carry gradient, which makes the gradient
+    unbiased for KL(student || teacher) while no bound is reached.  Without old log-probs rho is 1 in value.
+    """
+    student = batch.visible("student")
+    old = student.detach() if batch.old is None else batch.visible("old")
+    d = student - batch.visible("teacher").detach()
+    ratio = torch.exp((student - old).clamp(max=MAX_LOG_RATIO))
+    divergence = torch.expm1((-d).clamp(max=MAX_LOG_INVERSE)) + d
+    return hide(weight, batch.mask) * ratio * divergence
+
+
+def resolve_objective(name: str) -> Objective:
+    """The objective called ``name``, or imported from ``package.module:function``.  Raises ConfigError."""
+    return resolve("objective", OBJECTIVES, name)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "surrogate": surrogate,
+    "signed": signed,
+    "k3": k3,
+}

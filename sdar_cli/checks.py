@@ -1,0 +1,119 @@
+"""What the fields of a configuration must agree on, and settings that are legal and probably not meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sdar_cli.config import RunConfig, Section
+
+SIGMOID_GATES = ("gap", "entropy", "soft-or")
+"""Gates of the form sigmoid(beta * x): at beta = 0 a constant 1/2."""
+
+
+class Problem(NamedTuple):
+    """A contradiction between fields: the dotted keys involved, and what is wrong."""
+
+    keys: tuple[str, ...]
+    text: str
+
+
+def cross_field_problems(config: RunConfig) -> list[Problem]:
+    """Contradictions between fields that would make a run fail or mean nothing."""
+    env, model, algo, train = config.env, config.model, config.algo, config.train
+    found = []
+    if algo.coef > 0 and config.skills.retrieval == "none":
+        found.append(
+            Problem(
+                ("algo.coef", "skills.retrieval"),
+                "skills.retrieval is none, so the teacher's prompt equals the student's and there is nothing to "
+                "distil: set algo.coef to 0 or choose a retrieval",
+            )
+        )
+    if algo.coef == 0 and algo.policy_coef == 0:
+        found.append(Problem(("algo.coef", "algo.policy_coef"), "algo.coef and algo.policy_coef are both 0: no loss"))
+    if env.source == "generated" and train.tasks_per_step > env.games_train:
+        found.append(
+            Problem(
+                ("train.tasks_per_step", "env.games_train"),
+                f"train.tasks_per_step ({train.tasks_per_step}) exceeds env.games_train ({env.games_train})",
+            )
+        )
+    episodes = train.tasks_per_step * train.group_size
+    if train.updates_per_step > episodes:
+        found.append(
+            Problem(
+                ("train.updates_per_step", "train.tasks_per_step", "train.group_size"),
+                f"train.updates_per_step ({train.updates_per_step}) exceeds the {episodes} episodes of a step, "
+                "so a mini-batch could be empty",
+            )
+        )
+    budget = model.max_prompt_tokens + model.max_response_tokens
+    if env.context == "transcript" and model.max_context_tokens < budget:
+        found.append(
+            Problem(
+                ("model.max_context_tokens", "model.max_prompt_tokens", "model.max_response_tokens", "env.context"),
+                f"model.max_context_tokens ({model.max_context_tokens}) cannot hold one prompt and response ({budget})",
+            )
+        )
+    return found
+
+
+def config_warnings(config: RunConfig) -> list[str]:
+    """Settings that are legal and probably not meant, each with what to do instead."""
+    return [*_distillation_warnings(config), *_ignored_settings(config)]
+
+
+def _distillation_warnings(config: RunConfig) -> list[str]:
+    algo, teacher = config.algo, config.teacher
+    found = []
+    if algo.coef == 0:
+        if config.method == "sdar":
+            found.append("algo.coef is 0, so this run is GRPO although its method is called sdar")
+        return found
+    constant = algo.gate == "none" or (algo.gate in SIGMOID_GATES and algo.gate_beta == 0)
+    if algo.gate in SIGMOID_GATES and algo.gate_beta == 0:
+        found.append(
+            f"algo.gate_beta = 0 makes the {algo.gate} gate a constant 1/2, which is not the same as no gate: "
+            "for weight 1 use --gate none"
+        )
+    if constant and algo.objective == "surrogate":
+        found.append(
+            "a constant weight with the surrogate objective has an expected gradient of zero (uniform "
+            "self-imitation): to distil without a gate use --objective signed"
+        )
+    if algo.coef >= 1 and teacher.weights == "live":
+        found.append(
+            f"algo.coef = {algo.coef:g} with a live teacher can ruin the teacher, which shares the weights: watch the "
+            "success with the skill, or use teacher.weights = frozen"
+        )
+    if teacher.max_prompt_tokens < config.model.max_prompt_tokens:
+        found.append(
+            f"teacher.max_prompt_tokens ({teacher.max_prompt_tokens}) is below model.max_prompt_tokens "
+            f"({config.model.max_prompt_tokens}): the teacher would see less history than the student"
+        )
+    return found
+
+
+def _ignored_settings(config: RunConfig) -> list[str]:
+    env, model, teacher, train = config.env, config.model, config.teacher, config.train
+    found = []
+
+    def changed(section: Section, field: str) -> bool:
+        return getattr(section, field) != type(section).model_fields[field].default
+
+    if env.context == "transcript" and changed(env, "history"):
+        found.append("env.history is ignored with env.context = transcript: the whole episode is in the prompt")
+    if env.data is not None and env.source == "generated":
+        found.append("env.data is ignored with env.source = generated")
+    if teacher.weights != "ema" and changed(teacher, "ema_decay"):
+        found.append(f"teacher.ema_decay is ignored with teacher.weights = {teacher.weights}")
+    if model.lora.rank == 0 and any(changed(model.lora, field) for field in ("alpha", "dropout", "targets")):
+        found.append("model.lora settings are ignored with model.lora.rank = 0 (full fine-tuning)")
+    if config.eval.decoding == "greedy" and changed(config.eval, "temperature"):
+        found.append("eval.temperature is ignored with eval.decoding = greedy")
+    if config.eval.games > env.games_eval and env.source == "generated":
+        found.append(f"eval.games ({config.eval.games}) exceeds env.games_eval ({env.games_eval}): all are used")
+    if train.warmup_steps >= train.steps * train.updates_per_step:
+        found.append("train.warmup_steps covers the whole run: the learning rate is never reached")
+    return found

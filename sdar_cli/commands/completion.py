@@ -1,0 +1,63 @@
+"""Values the shell completes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def preset_names(kind: str) -> Callable[[str], list[str]]:
+    """Names of the presets of a kind."""
+
+    def complete(incomplete: str) -> list[str]:
+        from sdar_cli.presets import list_presets
+
+        return [name for name in list_presets(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+def preset_references(incomplete: str) -> list[str]:
+    """``methods/grpo`` and the like."""
+    from sdar_cli.presets import KINDS, list_presets
+
+    names = [f"{kind}/{name}" for kind in KINDS for name in list_presets(kind)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def gates(incomplete: str) -> list[str]:
+    """Names of gates."""
+    from sdar_cli.config import GATES
+
+    return [name for name in GATES if name.startswith(incomplete)]
+
+
+def objectives(incomplete: str) -> list[str]:
+    """Names of distillation objectives."""
+    from sdar_cli.config import OBJECTIVES
+
+    return [name for name in OBJECTIVES if name.startswith(incomplete)]
+
+
+def retrievals(incomplete: str) -> list[str]:
+    """Ways of choosing skills."""
+    from typing import get_args
+
+    from sdar_cli.config import SkillsConfig
+
+    names = get_args(SkillsConfig.model_fields["retrieval"].annotation)
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def keys(incomplete: str) -> list[str]:
+    """``algo.gate=`` and the like."""
+    from sdar_cli.merge import field_table
+
+    return [f"{key}=" for key in field_table() if key.startswith(incomplete)]
+
+
+def run_names(incomplete: str) -> list[str]:
+    """Runs under the usual directory, the newest first."""
+    runs = Path("runs")
+    found = sorted(runs.glob(f"{incomplete}*/config.json"), reverse=True) if runs.is_dir() else []
+    return [path.parent.name for path in found]

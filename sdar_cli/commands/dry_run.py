@@ -1,0 +1,109 @@
+"""``sdar train --dry-run``: every value with its source, the plan, estimates, and what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sdar_cli.config import RunConfig
+from sdar_cli.display import Reporter
+from sdar_cli.errors import RunConflictError
+from sdar_cli.launch import check_resume
+from sdar_cli.merge import flatten
+from sdar_cli.plan import Missing, estimates, missing, plan
+from sdar_cli.presets import Resolved
+from sdar_cli.runs import RunDir
+
+
+def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir | None) -> int:
+    """Print everything; returns the exit code: 0, or 2 where the run would fail.
+
+    Raises RunConflictError where a resumed run's configuration differs.
+    """
+    config = resolved.config
+    note = check_resume(resumed, resolved) if resumed else ""
+    lacking = missing(config) + ([] if resumed else _conflict(runs_dir, config))
+    amounts, sizes = plan(config), estimates(config, resolved.parameters)
+    if reporter.json_mode:
+        reporter.emit_object(
+            {
+                "config": config.model_dump(mode="json"),
+                "sources": resolved.sources,
+                "changed": sorted(changed_keys(config)),
+                "warnings": resolved.warnings,
+                "plan": amounts,
+                "estimates": sizes,
+                "missing": [item._asdict() for item in lacking],
+                "note": note or None,
+                "ok": not lacking,
+            }
+        )
+        return 2 if lacking else 0
+    _print_values(resolved, reporter)
+    _print_plan(amounts, reporter)
+    _print_estimates(sizes, reporter)
+    for warning in resolved.warnings:
+        reporter.warn(warning)
+    if note:
+        reporter.info(note)
+    for item in lacking:
+        reporter.info(f"missing: {item.what}\n  fix: {item.fix}")
+    reporter.info("this run would fail" if lacking else "nothing is missing; the same command without --dry-run starts")
+    return 2 if lacking else 0
+
+
+def changed_keys(config: RunConfig) -> set[str]:
+    """Keys whose value is not the default."""
+    defaults = flatten(RunConfig())
+    return {key for key, value in flatten(config).items() if value != defaults[key]}
+
+
+def _conflict(runs_dir: Path, config: RunConfig) -> list[Missing]:
+    try:
+        RunDir.check_free(runs_dir, config.name)
+    except RunConflictError as error:
+        return [Missing(f"a free run directory: {error.what}", error.fix)]
+    return []
+
+
+def _print_values(resolved: Resolved, reporter: Reporter) -> None:
+    changed = changed_keys(resolved.config)
+    values = flatten(resolved.config)
+    rows = [
+        ("*" if key in changed else "", key, "unset" if value is None else value, resolved.sources[key])
+        for key, value in values.items()
+    ]
+    reporter.table("settings (* differs from the default)", ["", "key", "value", "source"], rows,
+                   marked=[key in changed for key in values])  # fmt: skip
+
+
+def _print_plan(amounts: dict[str, Any], reporter: Reporter) -> None:
+    reporter.info(
+        "plan: {tasks_per_step} tasks x {group_size} episodes x at most {max_turns} turns x {steps} steps "
+        "= {episodes} episodes, at most {rows_per_step_max} rows per step, {updates} optimizer updates".format(
+            **amounts
+        )
+    )
+    games = f" of {amounts['panel_games']} games" if amounts["panel_games"] else ""
+    skill = ", with and without skills" if amounts["evaluated_with_skill_too"] else ""
+    reporter.info(f"      {amounts['evaluations']} evaluations{games}{skill}")
+
+
+def _print_estimates(sizes: dict[str, Any] | None, reporter: Reporter) -> None:
+    if sizes is None:
+        reporter.info("memory and disk: not estimated, the model's parameter count is not known here")
+        return
+    parts = ", ".join(f"{name} {_size(amount)}" for name, amount in sizes["memory"].items())
+    reporter.info(f"memory: {_size(sizes['memory_total'])} in {sizes['dtype']} ({parts}); activations not counted")
+    if sizes["disk_total"] is None:
+        reporter.info("disk: adapter checkpoints, small beside the model")
+    else:
+        reporter.info(f"disk: {_size(sizes['disk_total'])} of checkpoints, {_size(sizes['checkpoint'])} each")
+
+
+def _size(amount: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} TB"

@@ -1,0 +1,77 @@
+"""``sdar models``: the bundled tiny policies and how they are rebuilt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``models`` sub-commands."""
+    models = typer.Typer(help="Bundled models: list them, rebuild them from nothing.", no_args_is_help=True)
+    models.command("list")(list_models)
+    models.command("build")(build)
+    app.add_typer(models, name="models", rich_help_panel="Look and prepare")
+
+
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """List the bundled models.
+
+    Examples:
+
+      sdar models list
+
+      sdar models list --json
+
+      sdar train --model tiny-alfworld
+    """
+    from sdar_cli.display import Reporter
+    from sdar_cli.models.loading import BUNDLED, model_location
+
+    rows = []
+    for name, text in BUNDLED.items():
+        weights = Path(model_location(name)) / "model.safetensors"
+        rows.append({"name": name, "description": text, "bytes": weights.stat().st_size, "path": str(weights.parent)})
+    if as_json:
+        print(json.dumps({"models": rows}))
+        return
+    reporter = Reporter()
+    reporter.table(
+        "bundled models", ["name", "size", "what it is"],
+        [[r["name"], f"{r['bytes'] / 1e6:.1f} MB", r["description"]] for r in rows],
+    )  # fmt: skip
+    reporter.close()
+
+
+def build(
+    name: Annotated[str, typer.Argument(help="The bundled model to rebuild.")] = "tiny-alfworld",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the weights; default: a new ./NAME.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of games, demonstrations and weights.")] = 0,
+    games: Annotated[int | None, typer.Option(min=6, help="Games demonstrated; default: the recipe's.")] = None,
+    workers: Annotated[int, typer.Option(help="Engine processes; 0 = one per core.")] = 0,
+) -> None:
+    """Rebuild a bundled model from nothing: games, demonstrations, tokenizer, supervised warm start.
+
+    Examples:
+
+      sdar models build tiny-alfworld
+
+      sdar models build tiny-alfworld --out my-policy --seed 1
+
+      sdar train --model ./my-policy
+    """
+    from sdar_cli.display import Reporter
+    from sdar_cli.models.loading import BUNDLED
+    from sdar_cli.models.warmstart import build_tiny_alfworld
+
+    if name not in BUNDLED:
+        raise typer.BadParameter(f"{name!r} is not bundled; one of {', '.join(BUNDLED)}", param_hint="NAME")
+    reporter = Reporter()
+    folder = build_tiny_alfworld(out or Path(name), seed=seed, games=games, workers=workers, reporter=reporter)
+    reporter.info(f"saved to {folder}; use it with: sdar train --model ./{folder}")
+    reporter.close()

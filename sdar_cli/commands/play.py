@@ -1,0 +1,191 @@
+"""``sdar play``: take the agent's place in an environment, or replay a script of actions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from sdar_cli.config import EnvConfig
+    from sdar_cli.envs.base import Environment, Step, Task
+
+EnvArgument = Annotated[Literal["alfworld"], typer.Argument(help="Environment to play.")]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task", help="Task id, or a task type for its first task; default: the first task.", rich_help_panel="Task"
+    ),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option("--split", help="Split of the task; default: the task id's, else train.", rich_help_panel="Task"),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", help="Folder of the released games; default: generated games.", rich_help_panel="Task"),
+]
+ListOption = Annotated[
+    bool, typer.Option("--list", help="Print the task ids of the split and stop.", rich_help_panel="Task")
+]
+ActionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--actions", exists=True, dir_okay=False, allow_dash=True, rich_help_panel="Play",
+        help="File of actions, one per line, or - for standard input; default: type them.",
+    ),
+]  # fmt: skip
+PromptOption = Annotated[
+    bool, typer.Option("--prompt", help="Also show the prompt a model would get.", rich_help_panel="Play")
+]
+StyleOption = Annotated[
+    Literal["full", "compact"], typer.Option("--style", help="Wording of the prompt.", rich_help_panel="Play")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON line per step on stdout.", rich_help_panel="Play")]
+HISTORY = 2
+"""Past (observation, action) pairs in a shown prompt."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``play`` to the main application."""
+    app.command("play")(play_command)
+
+
+def play_command(
+    env: EnvArgument,
+    task: TaskOption = None,
+    split: SplitOption = None,
+    data: DataOption = None,
+    actions: ActionsOption = None,
+    prompt: PromptOption = False,
+    style: StyleOption = "full",
+    show_list: ListOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Play one episode by hand, or replay a file of actions and see what the environment answers.
+
+    Step 0 is the reset.  The observation is the environment's own text; an action that is not admissible changes
+    nothing.
+
+    Examples:
+
+    sdar play alfworld
+
+    sdar play alfworld --list --split eval
+
+    sdar play alfworld --task pick_heat_then_place_in_recep --prompt --style compact
+
+    sdar play alfworld --data $ALFWORLD_DATA --split valid_seen --actions plan.txt --json
+    """
+    from sdar_cli.envs.alfworld.env import open_environment
+    from sdar_cli.skills.inspect import find_task
+
+    # A task id starts with its split; a task type holds no slash.
+    chosen_split = split or (task.partition("/")[0] if task and "/" in task else "train")
+    with open_environment(_config(env, data)) as environment:
+        tasks = environment.tasks(chosen_split)
+        if show_list:
+            typer.echo("\n".join(t.id for t in tasks))
+            return
+        chosen = find_task(tasks, task) if task else tasks[0]
+        script = _lines(actions)
+        show = _print_json if as_json else _print_text
+        record: dict[str, Any] = {}
+        for record in episode(environment, chosen, script, style if prompt else None):
+            show(record)
+            if actions is None and not record["done"]:
+                typer.echo("> ", nl=False, err=as_json)
+        _report_end(record, list(script) if actions is not None else [])
+
+
+def episode(
+    environment: Environment, task: Task, actions: Iterator[str], style: str | None
+) -> Iterator[dict[str, Any]]:
+    """One record per step until the episode or the actions end.  Raises RunFailedError when the environment broke."""
+    from sdar_cli.envs.alfworld.prompt import messages
+    from sdar_cli.errors import RunFailedError
+    from sdar_cli.rollout.episode import TurnView
+
+    past: list[tuple[str, str]] = []
+    action: str | None = None
+    step = environment.reset({0: task})[0]
+    while True:
+        if step.failure:
+            raise RunFailedError(f"the environment broke at step {len(past)} of {task.id}", why=step.failure)
+        seen = step.observation
+        record = _record(len(past), action, step)
+        if style:
+            view = TurnView(seen.goal, seen.text, seen.admissible, tuple(past[-HISTORY:]), len(past))
+            record["prompt"] = messages(view, style)
+        yield record
+        action = None if step.done else next(actions, None)
+        if action is None:
+            return
+        past.append((seen.text, action))
+        step = environment.step({0: action})[0]
+
+
+def _record(number: int, action: str | None, step: Step) -> dict[str, Any]:
+    return {
+        "step": number,
+        "action": action,
+        "observation": step.observation.text,
+        "admissible": list(step.observation.admissible),
+        "reward": step.reward,
+        "done": step.done,
+        "won": step.won,
+    }
+
+
+def _config(env: str, data: str | None) -> EnvConfig:
+    from sdar_cli.config import EnvConfig
+
+    return EnvConfig.model_validate(
+        {"name": env, "data": data, "source": "real" if data else "generated", "workers": 1}
+    )
+
+
+def _lines(actions: Path | None) -> Iterator[str]:
+    """Actions from a file or standard input, blank lines left out."""
+    if actions is None or str(actions) == "-":
+        yield from _stripped(sys.stdin)
+        return
+    with actions.open(encoding="utf-8") as file:
+        yield from _stripped(file)
+
+
+def _stripped(stream: TextIO) -> Iterator[str]:
+    for line in iter(stream.readline, ""):
+        if line.strip():
+            yield line.strip()
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    import json
+
+    typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _print_text(record: dict[str, Any]) -> None:
+    from sdar_cli.display import clean
+
+    if record["action"] is not None:
+        typer.echo(f"[{record['step']}] {clean(record['action'])}")
+    typer.echo(clean(record["observation"]))
+    if "prompt" in record:
+        for message in record["prompt"]:
+            typer.echo(f"\n--- {message['role']} ---\n{clean(message['content'])}\n---")
+    elif not record["done"]:
+        typer.echo("actions: " + ", ".join(clean(action) for action in record["admissible"]))
+    typer.echo()
+
+
+def _report_end(record: dict[str, Any], left: list[str]) -> None:
+    """How the episode ended, on standard error."""
+    how = "won" if record["won"] else "lost" if record["done"] else "not finished"
+    typer.echo(f"{how} after {record['step']} steps", err=True)
+    if left:
+        typer.echo(f"{len(left)} actions left over, first: {left[0]}", err=True)

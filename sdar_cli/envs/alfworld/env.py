@@ -1,0 +1,134 @@
+"""ALFWorld as an ``Environment``: tasks from game files, episodes on worker processes.
+
+Observations are the engine's own text.  Wording and rewards shaping are elsewhere; games are real or generated,
+and nothing below ``open_environment`` knows which.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from sdar_cli.config import EnvConfig
+from sdar_cli.envs.alfworld import games
+from sdar_cli.envs.alfworld.pool import WorkerPool, core_count
+from sdar_cli.envs.alfworld.prompt import goal_of
+from sdar_cli.envs.alfworld.worker import Outcome
+from sdar_cli.envs.base import Observation, Step, Task
+from sdar_cli.errors import PrerequisiteError
+
+if TYPE_CHECKING:
+    from sdar_cli.display import Reporter
+
+DOWNLOADED = Path("~/.cache/alfworld")
+"""Where ``alfworld-download`` puts the games unless told otherwise."""
+NOTHING = Observation("", "", ())
+
+
+class AlfworldEnvironment:
+    """Episodes of the games under ``root``, a folder ``json_2.1.1`` or one that holds it.
+
+    workers: number of processes; they start at the first reset.
+    step_timeout: seconds a worker may be silent while it owes an answer.
+    """
+
+    def __init__(
+        self, root: Path, workers: int = 1, step_timeout: float = 120.0, reporter: Reporter | None = None
+    ) -> None:
+        self.root = games.find_root(root)
+        self._reporter = reporter
+        self._pool = WorkerPool(workers, step_timeout)
+        self._now: dict[int, Step] = {}
+
+    def tasks(self, split: str) -> list[Task]:
+        """Every task of a split, sorted by id.  Raises PrerequisiteError when there is none."""
+        return games.list_tasks(self.root, split)
+
+    def preflight(self, tasks: Sequence[Task]) -> None:
+        """Check the game files of these tasks.  Raises one PrerequisiteError that lists the bad ones."""
+        games.preflight(list(dict.fromkeys(tasks)), self.root)
+
+    def reset(self, assignment: Mapping[int, Task]) -> dict[int, Step]:
+        """Start one episode per slot.  A game that does not load gives a failed step that names its file."""
+        paths = {slot: games.game_file(self.root, task) for slot, task in assignment.items()}
+        for slot in assignment:
+            self._now.pop(slot, None)
+        outcomes = self._pool.reset(paths)
+        self._pass_on_notices()
+        return {slot: self._record(slot, outcomes[slot]) for slot in assignment}
+
+    def step(self, actions: Mapping[int, str]) -> dict[int, Step]:
+        """Act in active slots.  A command that is not admissible changes nothing.
+
+        Raises ValueError for a slot that was not reset or whose episode is over.
+        """
+        idle = [slot for slot in actions if slot not in self._now or self._now[slot].done]
+        if idle:
+            raise ValueError(f"slots {idle} have no running episode")
+        outcomes = self._pool.step(actions)
+        return {slot: self._record(slot, outcomes[slot]) for slot in actions}
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._pool.close()
+        self._now.clear()
+
+    def __enter__(self) -> AlfworldEnvironment:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _record(self, slot: int, outcome: Outcome) -> Step:
+        before = self._now.get(slot)
+        seen = before.observation if before else NOTHING
+        if outcome.answer is None:
+            step = Step(seen, 0.0, done=True, won=False, failure=outcome.failure)
+        else:
+            text, reward, done, won, admissible = outcome.answer
+            observation = Observation(text, seen.goal if before else goal_of(text), admissible)
+            step = Step(observation, reward, done, won)
+        self._now[slot] = step
+        return step
+
+    def _pass_on_notices(self) -> None:
+        while self._pool.notices:
+            notice = f"games run at the engine's normal, much lower speed: {self._pool.notices.pop()}"
+            if self._reporter:
+                self._reporter.warn(notice)
+            else:
+                warnings.warn(notice, RuntimeWarning, stacklevel=3)
+
+
+def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> AlfworldEnvironment:
+    """The environment of a configuration: real games if ``data`` or ``source`` asks for them, else generated ones.
+
+    ``$ALFWORLD_DATA`` counts only for real games without ``data``, alfworld's own cache after it.  At most one worker per core is started.
+    Raises PrerequisiteError when the games are missing.
+    """
+    cores = core_count()
+    return AlfworldEnvironment(data_root(config), min(config.workers or cores, cores), config.step_timeout, reporter)
+
+
+def data_root(config: EnvConfig) -> Path:
+    """The folder of the games a configuration names; generated games are made when they are not cached."""
+    if config.data is not None:
+        return games.find_root(config.data)
+    if config.source == "generated":
+        from sdar_cli.envs.alfworld.generator import ensure_games
+
+        return games.find_root(ensure_games(config))
+    folder = os.environ.get("ALFWORLD_DATA") or DOWNLOADED.expanduser()
+    if folder == DOWNLOADED.expanduser() and not DOWNLOADED.expanduser().is_dir():
+        raise PrerequisiteError(
+            "no folder of real ALFWorld games is named",
+            why=f"env.data and $ALFWORLD_DATA are not set, and there is no {DOWNLOADED}",
+            fix=f"name the folder with --data DIR; {games.GET_GAMES}",
+        )
+    return games.find_root(folder)

@@ -1,0 +1,44 @@
+"""Evaluation panels: which tasks a number was measured on, and the hash that tells two panels apart.
+
+Left out on purpose: sampling.  A panel is a sorted list of tasks, each played once per seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sdar_cli.envs.base import Task
+from sdar_cli.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Tasks sorted by id.  ``sha256`` covers the ids; a generated game's id holds a digest of its content."""
+
+    split: str
+    tasks: tuple[Task, ...]
+    sha256: str
+
+
+def make_panel(tasks: Sequence[Task], limit: int = 0) -> Panel:
+    """The panel of a split's tasks: all of them, or the first ``limit`` by id.
+
+    The hash is that of the ids, joined by newlines.  Raises ConfigError for no tasks, a task listed twice, or
+    tasks of several splits.
+    """
+    if not tasks:
+        raise ConfigError("an evaluation panel needs at least one task", fix="choose a split that holds games")
+    twice = sorted(name for name, count in Counter(task.id for task in tasks).items() if count > 1)
+    if twice:
+        raise ConfigError(
+            f"{len(twice)} tasks are listed more than once, first {twice[0]}", why="a panel plays each task once"
+        )
+    splits = sorted({task.split for task in tasks})
+    if len(splits) > 1:
+        raise ConfigError(f"a panel is of one split, not of {', '.join(splits)}")
+    chosen = sorted(tasks, key=lambda task: task.id)[: limit or None]
+    digest = hashlib.sha256("\n".join(task.id for task in chosen).encode()).hexdigest()
+    return Panel(splits[0], tuple(chosen), digest)

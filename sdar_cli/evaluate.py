@@ -1,0 +1,158 @@
+"""Evaluation on a fixed panel: success per task type with intervals, with and without skills, over seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sdar_cli.envs.base import group_by_type
+from sdar_cli.envs.panels import Panel
+from sdar_cli.rollout.collect import Collector, SkillFor, no_skill, seed_of
+from sdar_cli.rollout.engine import Sampling
+from sdar_cli.rollout.episode import Episode
+from sdar_cli.stats import mean_sd, wilson
+
+CHUNK = 256
+"""Episodes played side by side."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of playing the panel: ``decoding`` is ``sampled`` or ``greedy``."""
+
+    with_skill: bool
+    decoding: str
+    temperature: float
+    seeds: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """For example ``no skill, sampled T=0.4``."""
+        skill = "with skill" if self.with_skill else "no skill"
+        return f"{skill}, greedy" if self.decoding == "greedy" else f"{skill}, sampled T={self.temperature:g}"
+
+
+def settings_for(decodings: Sequence[str], skills: Sequence[bool], temperature: float, seeds: int) -> list[Setting]:
+    """Every combination.  Greedy decoding draws nothing, so it is played once whatever ``seeds``."""
+    return [
+        Setting(with_skill, decoding, temperature, tuple(range(1 if decoding == "greedy" else seeds)))
+        for decoding in decodings
+        for with_skill in skills
+    ]
+
+
+def evaluate(
+    collector: Collector,
+    panel: Panel,
+    setting: Setting,
+    skill_for: SkillFor,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(result, episodes): each task of the panel once per seed.
+
+    The sampling seed depends on the evaluation's seed only, never on the training run's, so that runs are
+    compared on the same draws.  ``progress`` is told of every finished episode (by number).
+    """
+    episodes: list[dict[str, Any]] = []
+    cut = 0
+    for seed in setting.seeds:
+        for start, tasks in _chunks(panel.tasks):
+            sampling = Sampling(
+                collector.config.model.max_response_tokens, setting.temperature, setting.decoding == "greedy"
+            )
+            done = 0
+
+            def tell(finished: int) -> None:
+                nonlocal done
+                if progress:
+                    progress(finished - done)
+                done = finished
+
+            out = collector.collect(
+                [(task, i) for i, task in enumerate(tasks)],
+                sampling,
+                seed_of("evaluate", seed, start),
+                skill_for if setting.with_skill else no_skill,
+                tell,
+            )
+            tell(len(tasks))
+            cut += out.cut_prompts
+            episodes += [{"seed": seed, **summary_of(e)} for e in out.episodes]
+    return summarise(panel, setting, episodes, cut), episodes
+
+
+def _chunks(tasks: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
+    for start in range(0, len(tasks), CHUNK):
+        yield start, tasks[start : start + CHUNK]
+
+
+def summary_of(episode: Episode) -> dict[str, Any]:
+    """What an evaluation keeps of an episode: its outcome and its text, not its token ids."""
+    return {
+        "task": episode.task.id,
+        "type": episode.task.type,
+        "won": episode.won,
+        "stop": episode.stop.value if episode.stop else None,
+        "failure": episode.failure,
+        "turns": [{"response": t.response, "action": t.action, "valid": t.valid} for t in episode.turns],
+    }
+
+
+def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cut: int) -> dict[str, Any]:
+    """Success overall and per type.  Failed episodes count as lost and are also counted apart."""
+    types = {name: {t.id for t in tasks} for name, tasks in group_by_type(panel.tasks).items()}
+    rows = {name: _rate([e for e in episodes if e["task"] in ids]) for name, ids in types.items()}
+    per_seed = [_rate([e for e in episodes if e["seed"] == seed])["success"] for seed in setting.seeds]
+    mean, sd = mean_sd(per_seed)
+    turns = [turn for e in episodes for turn in e["turns"]]
+    return {
+        "label": setting.label,
+        "with_skill": setting.with_skill,
+        "decoding": setting.decoding,
+        "temperature": None if setting.decoding == "greedy" else setting.temperature,
+        "seeds": list(setting.seeds),
+        "panel": {"split": panel.split, "tasks": len(panel.tasks), "sha256": panel.sha256},
+        "overall": _rate(episodes),
+        "per_seed": per_seed,
+        "mean": mean,
+        "sd_over_sampling_seeds": sd,
+        "types": rows,
+        "mean_turns": sum(len(e["turns"]) for e in episodes) / max(1, len(episodes)),
+        "invalid_ratio": sum(not t["valid"] for t in turns) / max(1, len(turns)),
+        "failed": sum(e["failure"] is not None for e in episodes),
+        "cut_prompts": cut,
+        "interval": "Wilson 95 %, sampling error of tasks only",
+    }
+
+
+def _rate(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    won = sum(e["won"] for e in episodes)
+    low, high = wilson(won, len(episodes))
+    return {"won": won, "of": len(episodes), "success": won / max(1, len(episodes)), "low": low, "high": high}
+
+
+def table(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows) of a success table: a row per task type and one for all."""
+    columns = ["task type", *(r["label"] for r in results)]
+    rows = [[name, *(_cell(r["types"][name]) for r in results)] for name in results[0]["types"]]
+    rows.append(["all", *(_cell(r["overall"]) for r in results)])
+    if any(len(r["seeds"]) > 1 for r in results):
+        rows.append(["mean ± sd over seeds", *(_spread(r) for r in results)])
+    return columns, rows
+
+
+def _cell(rate: dict[str, Any]) -> str:
+    return f"{100 * rate['success']:.1f} % [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}] ({rate['won']}/{rate['of']})"
+
+
+def _spread(result: dict[str, Any]) -> str:
+    if len(result["seeds"]) == 1:
+        return "one seed"
+    return f"{100 * result['mean']:.1f} ± {100 * result['sd_over_sampling_seeds']:.1f}"
+
+
+def dump_episodes(episodes: Sequence[dict[str, Any]]) -> str:
+    """JSON lines."""
+    return "".join(json.dumps(episode, ensure_ascii=False) + "\n" for episode in episodes)

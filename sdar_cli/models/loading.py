@@ -1,0 +1,86 @@
+"""Models by name: the bundled tiny policies, a local folder, or a Hugging Face id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdar_cli.config import ModelConfig
+from sdar_cli.errors import ConfigError, PrerequisiteError
+from sdar_cli.resources import PACKAGE
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BUNDLED = {"tiny-alfworld": "a 0.6M-parameter policy for generated ALFWorld games"}
+
+
+def model_location(name: str) -> str:
+    """Where ``from_pretrained`` finds a model: a folder of the package, a given folder, or the id itself.
+
+    Raises PrerequisiteError when a name looks like a path and is not there.
+    """
+    if name in BUNDLED:
+        folder = PACKAGE / "models" / name.replace("-", "_")
+        if not (folder / "model.safetensors").exists():
+            raise PrerequisiteError(f"the bundled model {name} has no weights", fix=f"sdar models build {name}")
+        return str(folder)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if name.startswith((".", "/", "~")):
+        raise PrerequisiteError(f"no model at {name}", fix="give a folder that holds config.json, or a model id")
+    return name
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, padding on the left, with a pad token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = _load(AutoTokenizer.from_pretrained, name, revision)
+    if not tokenizer.chat_template:
+        raise ConfigError(f"{name} has no chat template", fix="choose an instruction-tuned model")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_model(config: ModelConfig) -> PreTrainedModel:
+    """The causal language model of a configuration, in its dtype and on its device, without adapters."""
+    from transformers import AutoModelForCausalLM
+
+    model = _load(AutoModelForCausalLM.from_pretrained, config.name, config.revision, dtype=choose_dtype(config))
+    return model.to(choose_device(config))
+
+
+def _load(loader, name: str, revision: str | None, **kwargs):
+    try:
+        return loader(model_location(name), revision=revision, **kwargs)
+    except (OSError, ValueError) as error:
+        raise PrerequisiteError(
+            f"cannot load the model {name}",
+            why=str(error).strip().splitlines()[0],
+            fix="check the name and the network, or give a local folder with --model",
+        ) from error
+
+
+def choose_device(config: ModelConfig) -> torch.device:
+    """The device asked for; ``auto`` takes a GPU when there is one."""
+    import torch
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise PrerequisiteError("no CUDA GPU is visible", fix="--set model.device=cpu")
+    use_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if use_gpu else "cpu")
+
+
+def choose_dtype(config: ModelConfig) -> torch.dtype:
+    """``auto``: bfloat16 on a GPU that has it, float32 elsewhere (bfloat16 is several times slower on most CPUs)."""
+    import torch
+
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    on_gpu = choose_device(config).type == "cuda"
+    return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32

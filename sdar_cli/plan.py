@@ -1,0 +1,132 @@
+"""What a run would do, need and lack, found without loading a model or a game."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sdar_cli.config import RunConfig
+from sdar_cli.resources import resource_dir
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+class Missing(NamedTuple):
+    """Something without which the run would fail."""
+
+    what: str
+    fix: str
+
+
+def plan(config: RunConfig) -> dict[str, Any]:
+    """Amounts of work.  Rows are (prompt, response) samples; their number depends on how long episodes last."""
+    env, train = config.env, config.train
+    episodes = train.tasks_per_step * train.group_size
+    per_episode = env.max_turns if env.context == "window" else 1
+    evaluations = 2 + (train.steps - 1) // train.eval_every if train.eval_every else 2
+    return {
+        "tasks_per_step": train.tasks_per_step,
+        "group_size": train.group_size,
+        "max_turns": env.max_turns,
+        "steps": train.steps,
+        "episodes": episodes * train.steps,
+        "rows_per_step_max": episodes * per_episode,
+        "updates": train.updates_per_step * train.steps,
+        "evaluations": evaluations,
+        "panel_games": config.eval.games or (env.games_eval if env.source == "generated" else None),
+        "evaluated_with_skill_too": config.eval.with_skill,
+        "teacher": config.algo.coef > 0,
+    }
+
+
+def estimates(config: RunConfig, parameters: int | None) -> dict[str, Any] | None:
+    """Bytes of memory and disk for weights and AdamW states; None where the parameter count is unknown.
+
+    Activations, the generation cache and the adapter of a LoRA run are not counted.
+    """
+    if parameters is None:
+        return None
+    dtype = _dtype(config)
+    weights = parameters * BYTES[dtype]
+    full = config.model.lora.rank == 0
+    memory = {"weights": weights}
+    if full:
+        memory |= {"gradients": weights, "optimizer": 2 * weights}
+        if config.algo.kl_coef > 0:
+            memory["reference"] = weights
+    if config.algo.coef > 0 and config.teacher.weights != "live":
+        memory["teacher"] = weights
+    checkpoint = 3 * weights if full else None
+    return {
+        "parameters": parameters,
+        "dtype": dtype,
+        "memory": memory,
+        "memory_total": sum(memory.values()),
+        "checkpoint": checkpoint,
+        "disk_total": checkpoint * config.train.keep if checkpoint else None,
+    }
+
+
+def missing(config: RunConfig) -> list[Missing]:
+    """Data, banks and modules that are not there."""
+    return [*_missing_games(config), *_missing_bank(config), *_missing_modules(config), *_missing_model(config)]
+
+
+def _missing_games(config: RunConfig) -> list[Missing]:
+    if config.env.source != "real":
+        return []
+    folder = config.env.data or os.environ.get("ALFWORLD_DATA")
+    remedy = "alfworld-download, then --data FOLDER; or train on generated games: --set env.source=generated"
+    if not folder:
+        return [Missing("released ALFWorld games: neither --data nor $ALFWORLD_DATA is set", remedy)]
+    path = Path(folder).expanduser()
+    if path.name != "json_2.1.1" and not (path / "json_2.1.1").is_dir():
+        return [Missing(f"released ALFWorld games: {path} holds no json_2.1.1", remedy)]
+    return [] if path.is_dir() else [Missing(f"released ALFWorld games: no folder {path}", remedy)]
+
+
+def _missing_bank(config: RunConfig) -> list[Missing]:
+    bank = config.skills.bank
+    if config.skills.retrieval == "none" or (resource_dir("skillbanks") / bank).is_dir():
+        return []
+    if Path(bank).expanduser().is_dir():
+        return []
+    known = sorted(path.name for path in resource_dir("skillbanks").glob("*") if path.is_dir())
+    return [Missing(f"skill bank {bank!r}", f"--set skills.bank=NAME, one of {', '.join(known)}, or a folder")]
+
+
+def _missing_modules(config: RunConfig) -> list[Missing]:
+    found = []
+    for key, value in (("algo.gate", config.algo.gate), ("algo.objective", config.algo.objective)):
+        module = value.partition(":")[0].partition(".")[0]
+        if ":" in value and find_spec(module) is None:
+            found.append(
+                Missing(f"module {module!r} of {key} = {value}", "install it, or put its folder on PYTHONPATH")
+            )
+    return found
+
+
+def _missing_model(config: RunConfig) -> list[Missing]:
+    """A Hugging Face model that is not in the cache while downloads are off."""
+    name = config.model.name
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    if "/" not in name or Path(name).expanduser().is_dir() or not offline or is_cached(name):
+        return []
+    return [Missing(f"model {name}: not in the cache, and HF_HUB_OFFLINE is set", f"hf download {name}, while online")]
+
+
+def is_cached(name: str) -> bool:
+    """Whether the Hugging Face cache holds some revision of a model."""
+    home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
+    cache = os.environ.get("HF_HUB_CACHE", str(Path(home) / "hub"))
+    snapshots = Path(cache) / f"models--{name.replace('/', '--')}" / "snapshots"
+    return snapshots.is_dir() and any(snapshots.iterdir())
+
+
+def _dtype(config: RunConfig) -> str:
+    if config.model.dtype != "auto":
+        return config.model.dtype
+    on_gpu = config.model.device == "cuda" or (config.model.device == "auto" and Path("/dev/nvidia0").exists())
+    return "bfloat16" if on_gpu else "float32"

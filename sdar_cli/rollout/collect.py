@@ -1,0 +1,202 @@
+"""Multi-turn collection: every turn, the active episodes and no others are prompted, generated and stepped."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sdar_cli.config import RunConfig
+from sdar_cli.envs.alfworld import prompt as wording
+from sdar_cli.envs.base import Environment, Step, StopReason, Task
+from sdar_cli.rollout.engine import Engine, Sampling
+from sdar_cli.rollout.episode import Episode, Turn, TurnView
+from sdar_cli.rollout.response import parse_action
+from sdar_cli.skills.teacher import encode_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SkillFor = Callable[[Task, str], str]
+"""(task, goal text) to the skill text shown in the prompt; empty for none."""
+
+
+def seed_of(*parts: int | str) -> int:
+    """A 63-bit seed from its parts, the same in every process (no ``hash()``)."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def no_skill(task: Task, goal: str) -> str:
+    """The student's prompt: nothing privileged."""
+    return ""
+
+
+@dataclass
+class Collected:
+    """Episodes in the order asked for, and where the time went (seconds)."""
+
+    episodes: list[Episode]
+    seconds_env: float = 0.0
+    seconds_generate: float = 0.0
+    tokens_generated: int = 0
+    cut_prompts: int = 0
+
+
+@dataclass
+class _Live:
+    episode: Episode
+    step: Step
+    skill: str
+    past: list[tuple[str, str]] = field(default_factory=list)
+    context: list[int] = field(default_factory=list)
+    """Token ids so far, ``context = transcript`` only."""
+
+
+class Collector:
+    """Plays episodes of one environment with one engine under one configuration."""
+
+    def __init__(
+        self, config: RunConfig, environment: Environment, engine: Engine, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        self.config = config
+        self.environment = environment
+        self.engine = engine
+        self.tokenizer = tokenizer
+
+    def collect(
+        self,
+        assignment: Sequence[tuple[Task, int]],
+        sampling: Sampling,
+        seed: int,
+        skill_for: SkillFor = no_skill,
+        progress: Callable[[int], None] | None = None,
+    ) -> Collected:
+        """One episode per (task, group) pair, all played side by side.
+
+        ``progress`` is told how many episodes have ended.  Raises what the environment raises; a broken
+        episode is not an exception but ends with ``StopReason.ENV_FAILED``.
+        """
+        out = Collected([Episode(task, group, i) for i, (task, group) in enumerate(assignment)])
+        before = self.engine.tokens_generated
+        began = time.perf_counter()
+        first = self.environment.reset({e.index: e.task for e in out.episodes})
+        out.seconds_env += time.perf_counter() - began
+        live = []
+        for episode in out.episodes:
+            step = first[episode.index]
+            live.append(_Live(episode, step, skill_for(episode.task, step.observation.goal)))
+            _settle(episode, step, self.config)
+        for turn in range(self.config.env.max_turns):
+            active = [item for item in live if item.episode.stop is None]
+            if not active:
+                break
+            self._turn(active, sampling, seed_of(seed, turn), out)
+            if progress:
+                progress(sum(item.episode.stop is not None for item in live))
+        for item in live:
+            if item.episode.stop is None:
+                item.episode.stop = StopReason.MAX_TURNS
+        out.tokens_generated = self.engine.tokens_generated - before
+        return out
+
+    def _turn(self, active: list[_Live], sampling: Sampling, seed: int, out: Collected) -> None:
+        began = time.perf_counter()
+        views = [self._view(item) for item in active]
+        encoded = [self._encode(item, view) for item, view in zip(active, views, strict=True)]
+        fits = [i for i, (ids, _) in enumerate(encoded) if self._has_room(ids)]
+        responses = self.engine.generate([encoded[i][0] for i in fits], sampling, seed) if fits else []
+        actions = {}
+        for i, response_ids in zip(fits, responses, strict=True):
+            ids, cut = encoded[i]
+            turn = self._record(active[i], views[i], ids, response_ids, cut)
+            actions[active[i].episode.index] = turn.action
+            out.cut_prompts += cut > 0
+        for i in set(range(len(active))) - set(fits):
+            active[i].episode.stop = StopReason.CONTEXT_FULL
+        generated = time.perf_counter()
+        out.seconds_generate += generated - began
+        steps = self.environment.step(actions) if actions else {}
+        out.seconds_env += time.perf_counter() - generated
+        for item in active:
+            if item.episode.index in steps:
+                item.past.append((item.step.observation.text, actions[item.episode.index]))
+                item.step = steps[item.episode.index]
+                _settle(item.episode, item.step, self.config)
+
+    def _view(self, item: _Live) -> TurnView:
+        window = self.config.env.history if self.config.env.context == "window" else 0
+        seen = item.step.observation
+        history = tuple(item.past[-window:]) if window else ()
+        return TurnView(seen.goal, seen.text, seen.admissible, history, len(item.past))
+
+    def _encode(self, item: _Live, view: TurnView) -> tuple[list[int], int]:
+        """Prompt ids of a turn and the number of tokens that did not fit."""
+        env, model = self.config.env, self.config.model
+        if env.context == "transcript" and item.episode.turns:
+            return continuation(self.tokenizer, item.episode.turns[-1], view, env.prompt, model.thinking), 0
+        encoded = encode_prompt(
+            self.tokenizer,
+            view,
+            style=env.prompt,
+            limit=model.max_prompt_tokens,
+            thinking=model.thinking,
+            skill=item.skill,
+            placement=self.config.teacher.placement,
+        )
+        return encoded.ids, encoded.cut_tokens
+
+    def _has_room(self, ids: list[int]) -> bool:
+        if self.config.env.context == "window":
+            return True
+        return len(ids) + self.config.model.max_response_tokens <= self.config.model.max_context_tokens
+
+    def _record(self, item: _Live, view: TurnView, ids: list[int], response_ids: list[int], cut: int) -> Turn:
+        ended = bool(response_ids) and response_ids[-1] == self.tokenizer.eos_token_id
+        text = self.tokenizer.decode(response_ids[:-1] if ended else response_ids)
+        parsed = parse_action(text, view.admissible, self.config.env.valid_action)
+        turn = Turn(
+            view=view,
+            prompt_ids=ids,
+            response_ids=response_ids,
+            response=text,
+            action=parsed.text,
+            valid=parsed.valid,
+            admissible=parsed.admissible,
+            truncated_prompt=cut,
+            truncated_response=not ended,
+        )
+        item.episode.turns.append(turn)
+        return turn
+
+
+def continuation(
+    tokenizer: PreTrainedTokenizerBase, last: Turn, view: TurnView, style: str, thinking: bool
+) -> list[int]:
+    """The next prompt of a growing transcript: all ids so far, then the new message, never re-tokenised.
+
+    The new message's ids come from rendering it after a marked assistant turn, so any template's own
+    separators are right; the end token the policy already wrote is not written twice.
+    """
+    marker = "\u241estub\u241e"
+    chat = [{"role": "user", "content": "stub"}, {"role": "assistant", "content": marker}]
+    chat += wording.follow_up(view, style)
+    rendered = tokenizer.apply_chat_template(
+        chat, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+    )
+    text = rendered.rpartition(marker)[2]
+    if last.response_ids and last.response_ids[-1] == tokenizer.eos_token_id:
+        text = text.removeprefix(tokenizer.eos_token)
+    return last.prompt_ids + last.response_ids + tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _settle(episode: Episode, step: Step, config: RunConfig) -> None:
+    """Write a step's outcome into its episode."""
+    if step.failure is not None:
+        episode.stop, episode.failure = StopReason.ENV_FAILED, step.failure
+    elif step.done:
+        episode.won = step.won
+        episode.reward = config.env.win_reward if step.won else step.reward
+        episode.stop = StopReason.WON if step.won else StopReason.LOST

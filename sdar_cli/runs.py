@@ -1,0 +1,287 @@
+"""Run directories: where everything about a run lies, and what may be in the way of a new one.
+
+``config.json`` (accepted back by ``--config``), ``provenance.json``, ``code.diff``, ``status.json``,
+``metrics.jsonl``, ``episodes/``, ``eval/``, ``checkpoints/``, ``logs/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sdar_cli.atomic import write_json_atomic, write_text_atomic
+from sdar_cli.config import RUN_NAME, RunConfig
+from sdar_cli.errors import ConfigError, RunConflictError, RunFailedError
+from sdar_cli.merge import flatten, suggest
+from sdar_cli.track import read_metrics
+
+RUNS_DIR = Path("runs")
+FOLDERS = ("episodes", "eval", "checkpoints", "logs")
+
+
+class RunDir:
+    """One run's directory.  Paths are properties; everything written here is written atomically."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The directory's own name."""
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def provenance_path(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def diff_path(self) -> Path:
+        return self.path / "code.diff"
+
+    @property
+    def status_path(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def episodes(self) -> Path:
+        return self.path / "episodes"
+
+    @property
+    def eval(self) -> Path:
+        return self.path / "eval"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def log_path(self) -> Path:
+        return self.logs / "train.log"
+
+    @classmethod
+    def create(cls, runs_dir: Path, config: RunConfig, argv: Sequence[str] = ()) -> RunDir:
+        """A new run: its folders, config.json, provenance.json and code.diff.
+
+        Raises RunConflictError where ``config.name`` names a directory that is not empty.
+        """
+        from sdar_cli.provenance import collect_provenance, working_tree_diff
+
+        run = cls(_claim(runs_dir, config))
+        for folder in FOLDERS:
+            (run.path / folder).mkdir(exist_ok=True)
+        write_json_atomic(run.config_path, config.model_dump(mode="json"))
+        write_json_atomic(run.provenance_path, collect_provenance(config, argv))
+        write_text_atomic(run.diff_path, working_tree_diff())
+        return run
+
+    @staticmethod
+    def check_free(runs_dir: Path, name: str | None) -> None:
+        """Raises RunConflictError where ``name`` is taken by something that is not an empty directory."""
+        path = runs_dir / name if name else None
+        if path and path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunConflictError(
+                f"{path} exists and is not empty",
+                why="a run never writes into another's directory",
+                fix=f"sdar train --resume {path}, or choose another --name",
+            )
+
+    @classmethod
+    def open(cls, reference: str | Path, runs_dir: Path = RUNS_DIR) -> RunDir:
+        """An existing run, by name under ``runs_dir`` or by directory.  Raises ConfigError where there is none."""
+        for path in (runs_dir / reference, Path(reference).expanduser()):
+            if (path / "config.json").is_file():
+                return cls(path)
+        names = [run.name for run in list_runs(runs_dir)]
+        raise ConfigError(
+            f"no run {str(reference)!r}{suggest(str(reference), names, '/')}",
+            why=f"neither {runs_dir / reference} nor {reference} holds a config.json",
+            fix=f"sdar runs list --runs-dir {runs_dir}",
+        )
+
+    @classmethod
+    def latest(cls, runs_dir: Path = RUNS_DIR) -> RunDir:
+        """The run created last.  Raises ConfigError where there is none."""
+        runs = list_runs(runs_dir)
+        if not runs:
+            raise ConfigError(f"no run under {runs_dir}", fix="sdar train")
+        return runs[-1]
+
+    @staticmethod
+    def write_json(path: Path, value: Any) -> None:
+        """Write a JSON file of the run: whole or not at all."""
+        write_json_atomic(path, value)
+
+    def config(self) -> RunConfig:
+        """The run's configuration.  Raises ConfigError where the file does not fit this version."""
+        from sdar_cli.presets import resolve
+
+        return resolve(config_file=self.config_path).config
+
+    def provenance(self) -> dict[str, Any]:
+        """What is known about the run's origin."""
+        return _read_json(self.provenance_path)
+
+    def update_provenance(self, **values: Any) -> None:
+        """Add or replace entries, for what is known only once the run is under way."""
+        write_json_atomic(self.provenance_path, {**self.provenance(), **values})
+
+    def status(self) -> dict[str, Any]:
+        """The last status written; {} before the first.  ``state`` is ``lost`` where the process is gone."""
+        if not self.status_path.is_file():
+            return {}
+        status = _read_json(self.status_path)
+        if status.get("state") == "running" and _process_is_gone(status):
+            status["state"] = "lost"
+        return status
+
+    def start(self) -> None:
+        """``status.json``: running, in this process.  A resumed run keeps its first start and its seconds."""
+        old = _read_json(self.status_path) if self.status_path.is_file() else {}
+        now = _now()
+        status = {"state": "running", "started": old.get("started", now), "attempt_started": now}
+        status |= {"attempts": old.get("attempts", 0) + 1, "seconds": old.get("seconds", 0.0)}
+        write_json_atomic(self.status_path, {**status, "pid": os.getpid(), "host": socket.gethostname()})
+
+    def finish(self, state: str, **values: Any) -> None:
+        """``status.json``: done, failed or interrupted; all attempts' seconds; ``values`` such as error or summary."""
+        status = _read_json(self.status_path)
+        now = _now()
+        seconds = status["seconds"] + _seconds_between(status["attempt_started"], now)
+        kept = {key: status[key] for key in ("started", "attempt_started", "attempts")}
+        write_json_atomic(
+            self.status_path, {"state": state, **kept, "ended": now, "seconds": round(seconds, 3), **values}
+        )
+
+    def resume(self, argv: Sequence[str], config: RunConfig) -> None:
+        """Note another start in the provenance and store the configuration it continues with.
+
+        Raises RunConflictError while the run's process is still alive.
+        """
+        from sdar_cli.provenance import code_state
+
+        status = self.status()
+        if status.get("state") == "running" and status.get("pid") != os.getpid():
+            raise RunConflictError(
+                f"run {self.name} is still running",
+                why=f"process {status.get('pid')} on {status.get('host')} writes to {self.path}",
+                fix="wait for it or end it first",
+            )
+        starts = [*self.provenance().get("resumed", []), {"time": _now(), "argv": list(argv), **code_state()}]
+        self.update_provenance(resumed=starts)
+        write_json_atomic(self.config_path, config.model_dump(mode="json"))
+
+    def overview(self) -> dict[str, Any]:
+        """One row of ``sdar runs list``: status, method, steps, success before and after."""
+        config = _read_json(self.config_path)
+        status = self.status()
+        rows = read_metrics(self.metrics)
+        summary = status.get("summary") or {}
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "status": status.get("state", "created"),
+            "method": config.get("method"),
+            "model": config.get("model", {}).get("name"),
+            "seed": config.get("seed"),
+            "steps_done": max((row.get("step", 0) for row in rows), default=0),
+            "steps": config.get("train", {}).get("steps"),
+            "success_before": summary.get("success_before"),
+            "success_after": summary.get("success_after"),
+            "started": status.get("started"),
+            "seconds": status.get("seconds"),
+        }
+
+
+def list_runs(runs_dir: Path = RUNS_DIR) -> list[RunDir]:
+    """Every run under a directory, the oldest first."""
+    if not runs_dir.is_dir():
+        return []
+    paths = [path for path in runs_dir.iterdir() if (path / "config.json").is_file()]
+    return [RunDir(path) for path in sorted(paths, key=lambda path: (_created(path), path.name))]
+
+
+def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ; the run's name is not a setting."""
+    before, after = flatten(old), flatten(new)
+    return {key: (before[key], after[key]) for key in before if key != "name" and before[key] != after[key]}
+
+
+def default_name(config: RunConfig, when: datetime) -> str:
+    """``alfworld-sdar-gap-s0-20261122-221500``; without a gate where nothing is distilled."""
+    gate = [config.algo.gate.rpartition(":")[2]] if config.algo.coef > 0 else []
+    parts = [config.env.name, config.method, *gate, f"s{config.seed}", f"{when:%Y%m%d-%H%M%S}"]
+    return "-".join("".join(c if RUN_NAME.fullmatch("x" + c) else "_" for c in part) for part in parts)
+
+
+def _claim(runs_dir: Path, config: RunConfig) -> Path:
+    """Make the directory.  A default name is made unique; a given one must be free or empty."""
+    if config.name is not None:
+        RunDir.check_free(runs_dir, config.name)
+        path = runs_dir / config.name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    base = default_name(config, datetime.now())
+    for number in range(1, 1000):
+        path = runs_dir / (base if number == 1 else f"{base}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise RunConflictError(f"1,000 runs named {base} exist under {runs_dir}", fix="choose a --name")
+
+
+def _created(path: Path) -> str:
+    provenance = path / "provenance.json"
+    try:
+        return str(_read_json(provenance).get("created", ""))
+    except RunFailedError:
+        return ""  # a damaged run sorts first; showing it reports the damage
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFailedError(f"{path} cannot be read", why=str(error)) from error
+    if not isinstance(value, Mapping):
+        raise RunFailedError(f"{path} cannot be read", why="its top level is not an object")
+    return dict(value)
+
+
+def _process_is_gone(status: Mapping[str, Any]) -> bool:
+    """Whether the process of a ``running`` status ended; False for another machine's."""
+    if status.get("host") != socket.gethostname() or "pid" not in status:
+        return False
+    try:
+        os.kill(int(status["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _seconds_between(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,157 @@
+"""What training and evaluation share: environment, panel, skill bank, model and collector, opened together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdar_cli.config import RunConfig
+from sdar_cli.envs.base import Environment, Task
+from sdar_cli.envs.panels import Panel, make_panel
+from sdar_cli.evaluate import Setting, dump_episodes, evaluate, settings_for, table
+from sdar_cli.rollout.collect import Collector
+from sdar_cli.skills.bank import Bank, load_bank
+from sdar_cli.skills.retrieve import retrieve, skill_text
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from sdar_cli.display import Reporter
+    from sdar_cli.runs import RunDir
+
+
+@dataclass
+class Session:
+    """Open resources of one process.  Made by ``open_session``."""
+
+    config: RunConfig
+    reporter: Reporter
+    environment: Environment
+    panel: Panel
+    bank: Bank
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    collector: Collector
+
+    @property
+    def train_split(self) -> str:
+        """The split that is trained on."""
+        return self.config.env.train_split
+
+    def adopt(self, model: PreTrainedModel, around: Callable[[], AbstractContextManager] = nullcontext) -> None:
+        """Generate with this model from now on (the trainer's, with its adapters)."""
+        from sdar_cli.rollout.engine import HuggingFaceEngine
+
+        self.model = model
+        engine = HuggingFaceEngine(model, self.tokenizer, self.config.train.generate_batch, around)
+        self.collector = Collector(self.config, self.environment, engine, self.tokenizer)
+
+    def skill_for(self, task: Task, goal: str) -> str:
+        """The skill text shown in evaluation with skills."""
+        return skill_text(retrieve(self.bank, task, goal, self.config.skills.retrieval), self.config.skills.form)
+
+    def peft_config(self) -> LoraConfig | None:
+        """The adapter of ``model.lora``, or None for full fine-tuning."""
+        lora = self.config.model.lora
+        if lora.rank == 0:
+            return None
+        from peft import LoraConfig
+
+        targets = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
+        return LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,  # type: ignore[arg-type]
+            lora_dropout=lora.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """What identifies the data and the model of this run."""
+        return {
+            "panel": {"split": self.panel.split, "tasks": len(self.panel.tasks), "sha256": self.panel.sha256},
+            "panel_sha256": self.panel.sha256,
+            "skill_bank": {"name": self.bank.name, "version": self.bank.version},
+            "skill_bank_sha256": self.bank.sha256,
+            "model": self.config.model.name,
+            "model_commit": getattr(self.model.config, "_commit_hash", None),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "dtype": str(self.model.dtype),
+            "device": str(self.model.device),
+        }
+
+    def evaluate_panel(
+        self, run: RunDir | None, name: str, title: str, settings: Sequence[Setting] | None = None
+    ) -> dict[str, Any]:
+        """Evaluate on the panel, show the table, and write ``eval/<name>.json`` and its episodes."""
+        if settings is None:
+            shown = [False, True] if self.config.eval.with_skill else [False]
+            cfg = self.config.eval
+            settings = settings_for([cfg.decoding], shown, cfg.temperature, cfg.seeds)
+        results, episodes = [], []
+        for setting in settings:
+            total = len(self.panel.tasks) * len(setting.seeds)
+            with self.reporter.progress(f"{title}: {setting.label}", total) as bar:
+                result, played = evaluate(self.collector, self.panel, setting, self.skill_for, bar.advance)
+            results.append(result)
+            episodes += [{"label": setting.label, **episode} for episode in played]
+        self.reporter.table(f"{title} ({len(self.panel.tasks)} tasks, panel {self.panel.sha256[:12]})", *table(results))
+        report = {"title": title, "panel": results[0]["panel"], "results": results}
+        if run is not None:
+            run.eval.mkdir(exist_ok=True)
+            (run.eval / f"{name}.jsonl").write_text(dump_episodes(episodes), encoding="utf-8")
+            run.write_json(run.eval / f"{name}.json", report)
+        return report
+
+
+def eval_split(config: RunConfig) -> str:
+    """The held-out split: as configured, else ``eval`` of generated and ``valid_seen`` of real games."""
+    return config.eval.split or ("eval" if config.env.source == "generated" else "valid_seen")
+
+
+@contextmanager
+def open_session(
+    config: RunConfig, reporter: Reporter, checkpoint: Path | None = None, training: bool = True
+) -> Iterator[Session]:
+    """Open everything a run needs, data first so that bad data stops it before a model is loaded.
+
+    checkpoint: load the weights (or the adapter) saved there.  Raises SdarError subclasses.
+    """
+    from sdar_cli.envs.alfworld.env import open_environment
+
+    with open_environment(config.env, reporter) as environment:
+        panel = make_panel(environment.tasks(eval_split(config)), config.eval.games)
+        environment.preflight([*panel.tasks, *(environment.tasks(config.env.train_split) if training else [])])
+        bank = load_bank(config.skills.bank)
+        model, tokenizer = _load(config, checkpoint)
+        session = Session(config, reporter, environment, panel, bank, model, tokenizer, None)  # type: ignore[arg-type]
+        session.adopt(model)
+        yield session
+
+
+def _load(config: RunConfig, checkpoint: Path | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    import torch
+
+    from sdar_cli.models.loading import load_model, load_tokenizer
+
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    tokenizer = load_tokenizer(config.model.name, config.model.revision)
+    if checkpoint is None:
+        return load_model(config.model), tokenizer
+    if (checkpoint / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(load_model(config.model), str(checkpoint)), tokenizer  # type: ignore[return-value]
+    own = config.model.model_copy(update={"name": str(checkpoint), "revision": None})
+    return load_model(own), tokenizer
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Pretty JSON, for results outside a run directory."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

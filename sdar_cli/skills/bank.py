@@ -1,0 +1,217 @@
+"""Skill banks: a folder with ``bank.toml`` and Markdown files, read, checked and hashed.
+
+A file is TOML front matter between two ``+++`` lines, then the text.  ``bank.toml`` lists the categories
+with their keywords, in the order in which keyword retrieval tries them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from sdar_cli.config import Section
+from sdar_cli.errors import ConfigError
+from sdar_cli.resources import resource_dir
+
+GENERAL = "general"
+"""The category of skills that belong to every task."""
+HEADER = "bank.toml"
+FENCE = "+++"
+MAX_BYTES = 256 * 1024
+"""Largest file of a bank, in bytes."""
+
+Line = Annotated[str, Field(min_length=1, pattern=r"^\S[^\r\n]*$")]
+"""One line of text that is not blank."""
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One Markdown file.  ``brief`` is one line; ``text`` the body without surrounding blank lines;
+    ``path`` is relative to the bank's folder, with forward slashes."""
+
+    id: str
+    category: str
+    when: str
+    brief: str
+    text: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Bank:
+    """``skills``: general ones first, then in the order of ``categories``, then by path.  ``categories``:
+    task type to keywords, in priority order.  ``sha256``: of all file names and bytes."""
+
+    name: str
+    version: str
+    environment: str
+    licence: str
+    sha256: str
+    skills: tuple[Skill, ...]
+    categories: Mapping[str, tuple[str, ...]]
+
+    def of(self, category: str) -> tuple[Skill, ...]:
+        """The skills of one category."""
+        return tuple(skill for skill in self.skills if skill.category == category)
+
+
+class _Category(Section):
+    keywords: tuple[Line, ...] = ()
+
+
+class _BankHeader(Section):
+    name: Line
+    version: Line
+    environment: Line
+    licence: Line
+    categories: dict[str, _Category] = Field(min_length=1)
+
+
+class _SkillHeader(Section):
+    id: Line
+    category: Line
+    when: Line
+    brief: Line
+
+
+Header = TypeVar("Header", bound=Section)
+
+
+def bank_names() -> list[str]:
+    """The bundled banks, sorted."""
+    root = resource_dir("skillbanks")
+    return sorted(path.parent.name for path in root.glob(f"*/{HEADER}")) if root.is_dir() else []
+
+
+def load_bank(name_or_path: str | Path) -> Bank:
+    """The bank of that name, or in that folder.
+
+    Raises ConfigError for an unknown bank, and for a bad one with the file at fault.
+    """
+    folder = find_bank(name_or_path)
+    where = folder / HEADER
+    if not where.is_file():
+        raise _bad(folder, f"it holds no {HEADER}", "write it with name, version, environment, licence, categories")
+    files = dict(_files(folder))
+    header = _validated(_BankHeader, _toml(_decoded(files[HEADER], where), where), where)
+    skills = [_skill(folder / name, name, data) for name, data in files.items() if name != HEADER]
+    _check(folder, header, skills)
+    order = [GENERAL, *header.categories]
+    return Bank(
+        name=header.name,
+        version=header.version,
+        environment=header.environment,
+        licence=header.licence,
+        sha256=content_hash(files),
+        skills=tuple(sorted(skills, key=lambda skill: (order.index(skill.category), skill.path))),
+        categories={name: category.keywords for name, category in header.categories.items()},
+    )
+
+
+def find_bank(name_or_path: str | Path) -> Path:
+    """The folder of a bundled bank (bundled names win) or the given folder."""
+    text = str(name_or_path)
+    known = bank_names()
+    if text in known:
+        return resource_dir("skillbanks") / text
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return folder
+    close = difflib.get_close_matches(text, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise ConfigError(
+        f"no skill bank {text!r}",
+        why=f"{hint}bundled banks: {', '.join(known) or 'none'}; anything else must be a folder",
+        fix=f"sdar skills inspect {close[0] if close else (known or ['FOLDER'])[0]}",
+    )
+
+
+def content_hash(files: Mapping[str, bytes]) -> str:
+    """SHA-256 (hex) over names and bytes, sorted by name; lengths are included, so no two banks collide by shifting
+    bytes from one file to the next."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        encoded = name.encode()
+        digest.update(f"{len(encoded)} {len(files[name])}\n".encode() + encoded + files[name])
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(relative name, bytes) of bank.toml and every Markdown file, sorted; hidden files are left out."""
+    root = folder.resolve()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if not path.resolve().is_relative_to(root):
+            raise _bad(path, "it leads outside the bank's folder", "copy the file into the bank")
+        if not path.is_file() or (name != HEADER and path.suffix != ".md"):
+            continue
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise _bad(path, f"{size} bytes; at most {MAX_BYTES} (256 KiB) are allowed", "split or shorten it")
+        yield name, path.read_bytes()
+
+
+def _skill(path: Path, name: str, data: bytes) -> Skill:
+    lines = _decoded(data, path).split("\n")
+    if lines[0].rstrip() != FENCE or FENCE not in (line.rstrip() for line in lines[1:]):
+        raise _bad(path, f"it has no front matter between two {FENCE} lines", "begin it with id, category, when, brief")
+    end = next(number for number, line in enumerate(lines[1:], 1) if line.rstrip() == FENCE)
+    header = _validated(_SkillHeader, _toml("\n".join(lines[1:end]), path), path)
+    text = "\n".join(lines[end + 1 :]).strip()
+    if not text:
+        raise _bad(path, "it has no text after the front matter", "write the skill, or remove the file")
+    return Skill(header.id, header.category, header.when, header.brief, text, name)
+
+
+def _check(folder: Path, header: _BankHeader, skills: list[Skill]) -> None:
+    """What only the whole bank can tell: unique ids, known categories, no empty category."""
+    where = folder / HEADER
+    if GENERAL in header.categories:
+        raise _bad(where, f"{GENERAL!r} is not a task type", "remove its table: general skills need no keywords")
+    seen: dict[str, str] = {}
+    for skill in skills:
+        if skill.id in seen:
+            raise _bad(folder / skill.path, f"the id {skill.id!r} is also that of {seen[skill.id]}", "give it another")
+        seen[skill.id] = skill.path
+        if skill.category != GENERAL and skill.category not in header.categories:
+            known = ", ".join([GENERAL, *header.categories])
+            raise _bad(folder / skill.path, f"unknown category {skill.category!r}", f"use one of: {known}")
+    empty = [name for name in header.categories if all(skill.category != name for skill in skills)]
+    if empty:
+        raise _bad(where, f"no skill for {', '.join(empty)}", "add a file of that category, or remove the table")
+
+
+def _decoded(data: bytes, path: Path) -> str:
+    """UTF-8 text with ``\\n`` line ends, without a byte-order mark."""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise _bad(path, f"it is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
+
+
+def _toml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _bad(path, f"bad TOML: {error}", "correct that line") from error
+
+
+def _validated(model: type[Header], data: dict[str, Any], path: Path) -> Header:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise _bad(path, "; ".join(problems), f"correct the keys; known: {', '.join(model.model_fields)}") from error
+
+
+def _bad(path: Path, why: str, fix: str) -> ConfigError:
+    return ConfigError(f"bad skill bank: {path}", why=why, fix=fix)

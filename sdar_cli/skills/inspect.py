@@ -1,0 +1,127 @@
+"""What ``sdar skills inspect`` shows, as plain data: a bank, or the prompts of one task."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sdar_cli.config import EnvConfig, ModelConfig, SkillsConfig, TeacherConfig
+from sdar_cli.envs.base import Environment, Observation, Task
+from sdar_cli.errors import ConfigError, RunFailedError
+from sdar_cli.rollout.episode import TurnView
+from sdar_cli.skills.bank import Bank, Skill
+from sdar_cli.skills.retrieve import reason, retrieve, skill_text
+from sdar_cli.skills.teacher import PREFIX, EncodedPrompt, Tokenizer, encode_prompt
+
+Count = Callable[[str], int]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The settings that decide what a prompt looks like."""
+
+    env: EnvConfig
+    model: ModelConfig
+    skills: SkillsConfig
+    teacher: TeacherConfig
+
+
+def describe_bank(bank: Bank, count: Count | None = None) -> dict[str, Any]:
+    """A JSON-ready record of a bank.  count: text to number of tokens; without it no tokens are given."""
+    return {
+        "name": bank.name,
+        "version": bank.version,
+        "environment": bank.environment,
+        "licence": bank.licence,
+        "sha256": bank.sha256,
+        "skills": [_describe_skill(bank, skill, count) for skill in bank.skills],
+    }
+
+
+def _describe_skill(bank: Bank, skill: Skill, count: Count | None) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": skill.id,
+        "category": skill.category,
+        "when": skill.when,
+        "brief": skill.brief,
+        "keywords": list(bank.categories.get(skill.category, ())),
+        "words": len(skill.text.split()),
+        "path": skill.path,
+    }
+    if count:
+        record |= {"tokens": count(skill.text), "brief_tokens": count(skill.brief)}
+    return record
+
+
+def describe_task(bank: Bank, task: Task, seen: Observation, shown: Shown, tokenizer: Tokenizer) -> dict[str, Any]:
+    """A JSON-ready record of the skills chosen for a task and of both prompts of its first turn."""
+    strategy = shown.skills.retrieval
+    chosen = retrieve(bank, task, seen.goal, strategy)
+    view = TurnView(goal=seen.goal, observation=seen.text, admissible=seen.admissible)
+    common: dict[str, Any] = {"style": shown.env.prompt, "thinking": shown.model.thinking}
+    student = encode_prompt(tokenizer, view, limit=shown.model.max_prompt_tokens, **common)
+    teacher = encode_prompt(
+        tokenizer,
+        view,
+        limit=shown.teacher.max_prompt_tokens,
+        skill=skill_text(chosen, shown.skills.form),
+        placement=shown.teacher.placement,
+        **common,
+    )
+    return {
+        "bank": {"name": bank.name, "version": bank.version, "sha256": bank.sha256},
+        "model": shown.model.name,
+        "task": {"id": task.id, "type": task.type, "split": task.split, "goal": seen.goal},
+        "retrieval": strategy,
+        "form": shown.skills.form,
+        "placement": shown.teacher.placement,
+        "skills": [
+            {"id": skill.id, "category": skill.category, "reason": reason(bank, skill, task, seen.goal, strategy)}
+            for skill in chosen
+        ],
+        "teacher": _describe_prompt(teacher, shown.teacher.max_prompt_tokens, shown.teacher.placement),
+        "student": _describe_prompt(student, shown.model.max_prompt_tokens),
+    }
+
+
+def _describe_prompt(prompt: EncodedPrompt, limit: int, placement: str = "user") -> dict[str, Any]:
+    """``skill_span``: where the inserted text stands in ``text``, as [start, end) in characters."""
+    inserted = PREFIX.format(skill=prompt.skill) if placement == "prefix" else prompt.skill
+    start = prompt.text.find(inserted) if prompt.skill_present else -1
+    return {
+        "tokens": len(prompt.ids),
+        "limit": limit,
+        "skill_tokens": prompt.skill_tokens,
+        "cut_tokens": prompt.cut_tokens,
+        "cut": list(prompt.cut),
+        "skill_present": prompt.skill_present,
+        "skill_span": [start, start + len(inserted)] if start >= 0 else None,
+        "text": prompt.text,
+    }
+
+
+def find_task(tasks: Sequence[Task], wanted: str) -> Task:
+    """The task with that id; for a task type, the first task of it.  Raises ConfigError with near names."""
+    for task in tasks:
+        if wanted == task.id:
+            return task
+    for task in tasks:
+        if wanted == task.type:
+            return task
+    names = [task.id for task in tasks] + sorted({task.type for task in tasks})
+    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4) or names[:3]
+    raise ConfigError(
+        f"no task {wanted!r} among {len(tasks)} tasks of the split",
+        why=f"near: {', '.join(close)}",
+        fix="give a task id, a task type for its first task, or another --split",
+    )
+
+
+def first_observation(environment: Environment, task: Task) -> Observation:
+    """What the agent sees before its first action.  Raises RunFailedError when the environment broke."""
+    step = environment.reset({0: task})[0]
+    if step.failure:
+        raise RunFailedError(f"the environment could not start {task.id}", why=step.failure, fix="choose another task")
+    return step.observation

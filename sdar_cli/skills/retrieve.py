@@ -1,0 +1,103 @@
+"""Which skills a teacher sees for a task (method.md 2.9).
+
+``task-type`` uses the benchmark's own type: an oracle, as in the released code.  ``keyword`` reads the goal text
+only, by whole words, and takes exactly one category.  Left out: the bandit, and random choice.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+
+from sdar_cli.envs.base import Task
+from sdar_cli.errors import ConfigError
+from sdar_cli.skills.bank import GENERAL, Bank, Skill
+
+Strategy = Callable[[Bank, Task, str], tuple[Skill, ...]]
+
+
+def retrieve(bank: Bank, task: Task, goal: str, strategy: str) -> tuple[Skill, ...]:
+    """The skills for a task, general ones first.  Raises ConfigError for an unknown strategy."""
+    if strategy not in RETRIEVAL:
+        raise ConfigError(
+            f"unknown retrieval {strategy!r}",
+            why=f"skills.retrieval is one of {', '.join(RETRIEVAL)}",
+            fix="--set skills.retrieval=task-type",
+        )
+    return RETRIEVAL[strategy](bank, task, goal)
+
+
+def by_task_type(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
+    """General skills and those of ``task.type``.  A type the bank lacks is an error: a teacher that silently
+    loses its skill trains a different method."""
+    if task.type not in bank.categories:
+        raise ConfigError(
+            f"bank {bank.name} has no skill for the task type {task.type!r}",
+            why=f"its types: {', '.join(bank.categories)}",
+            fix=f"add a file of category {task.type}, or choose skills.retrieval=keyword",
+        )
+    return bank.of(GENERAL) + bank.of(task.type)
+
+
+def by_keyword(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
+    """General skills and those of the first category with a keyword in the goal; without a match, general only."""
+    match = match_keyword(bank, goal)
+    return bank.of(GENERAL) + (bank.of(match[0]) if match else ())
+
+
+def everything(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
+    """The whole bank."""
+    return bank.skills
+
+
+def nothing(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
+    """No skill: the teacher sees what the student sees."""
+    return ()
+
+
+def match_keyword(bank: Bank, goal: str) -> tuple[str, str] | None:
+    """(category, keyword) of the first category, in the bank's order, that has a keyword in ``goal``."""
+    for category, keywords in bank.categories.items():
+        for keyword in keywords:
+            if _pattern(keyword).search(goal):
+                return category, keyword
+    return None
+
+
+def reason(bank: Bank, skill: Skill, task: Task, goal: str, strategy: str) -> str:
+    """Why ``retrieve`` chose a skill, in words."""
+    if strategy == "full":
+        return "the whole bank is shown"
+    if skill.category == GENERAL:
+        return "shown with every task"
+    if strategy == "task-type":
+        return f"the task's type is {task.type}"
+    match = match_keyword(bank, goal)
+    return f'the goal contains "{match[1]}"' if match else "no keyword matches"
+
+
+def skill_text(skills: Sequence[Skill], form: str) -> str:
+    """The text a prompt shows: ``brief`` joins the one-line briefs by a space, ``full`` the texts by a blank
+    line; general skills first.  Raises ConfigError for another form."""
+    ordered = sorted(skills, key=lambda skill: skill.category != GENERAL)
+    if form == "brief":
+        return " ".join(skill.brief for skill in ordered)
+    if form == "full":
+        return "\n\n".join(skill.text for skill in ordered)
+    raise ConfigError(f"unknown form {form!r}", why="skills.form is full or brief", fix="--set skills.form=brief")
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern(keyword: str) -> re.Pattern[str]:
+    """Whole words, any white space between them, upper or lower case; a hyphen does not end a word."""
+    words = r"\s+".join(map(re.escape, keyword.split()))
+    return re.compile(rf"(?<![\w-]){words}(?![\w-])", re.IGNORECASE)
+
+
+RETRIEVAL: dict[str, Strategy] = {
+    "task-type": by_task_type,
+    "keyword": by_keyword,
+    "full": everything,
+    "none": nothing,
+}

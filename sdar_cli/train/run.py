@@ -1,0 +1,284 @@
+"""A training run from its configuration: environment, model, evaluation, steps, checkpoints, evaluation."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdar_cli.config import RunConfig
+from sdar_cli.envs.base import Task, group_by_type
+from sdar_cli.errors import RunConflictError, RunFailedError
+from sdar_cli.rollout.collect import Collected, seed_of
+from sdar_cli.track import MetricsWriter
+from sdar_cli.train.checkpoint import latest_checkpoint, remove_unfinished, step_of
+
+if TYPE_CHECKING:
+    from sdar_cli.display import Reporter
+    from sdar_cli.runs import RunDir
+    from sdar_cli.session import Session
+    from sdar_cli.train.trainer import SDARTrainer, StepData
+
+
+def train(config: RunConfig, run: RunDir, reporter: Reporter, resume: bool) -> dict[str, Any]:
+    """Run or continue a training run; returns its summary.
+
+    Raises KeyboardInterrupt after saving when the user interrupts, RunFailedError when too many episodes
+    break, and PrerequisiteError or ConfigError before anything is trained.
+    """
+    from sdar_cli.session import open_session
+
+    start = _starting_point(run, config, resume)
+    with open_session(config, reporter) as session:
+        run.update_provenance(**session.provenance())
+        return _Run(config, run, reporter, session, start).execute()
+
+
+def _starting_point(run: RunDir, config: RunConfig, resume: bool) -> Path | None:
+    """The checkpoint to continue from; everything recorded after it is removed."""
+    if not resume:
+        return None
+    remove_unfinished(run.checkpoints)
+    start = latest_checkpoint(run.checkpoints)
+    step = step_of(start) if start else 0
+    if step > config.train.steps:
+        raise RunConflictError(f"the run has {step} steps, more than train.steps={config.train.steps}")
+    MetricsWriter(run.metrics).truncate_after(step)
+    for path in [*run.episodes.glob("step-*.jsonl"), *run.eval.glob("step-*")]:
+        if int(path.name.split("-")[1].split(".")[0]) > step:
+            path.unlink()
+    return start
+
+
+class _Run:
+    """The state of one run while it is executed."""
+
+    def __init__(
+        self, config: RunConfig, run: RunDir, reporter: Reporter, session: Session, start: Path | None
+    ) -> None:
+        from sdar_cli.train.teacher import TeacherPrompts
+
+        self.config = config
+        self.run = run
+        self.reporter = reporter
+        self.session = session
+        self.start = start
+        self.first_step = step_of(start) if start else 0
+        self.metrics = MetricsWriter(run.metrics)
+        self.train_tasks = session.environment.tasks(session.train_split)
+        self.teacher = TeacherPrompts(config, session.bank, session.tokenizer)
+        self.stopping = False
+        self.in_rollout = False
+        self.saved = self.first_step
+        self.began = time.monotonic()
+
+    def execute(self) -> dict[str, Any]:
+        """Evaluate, train, evaluate."""
+        import torch
+
+        from sdar_cli.train.trainer import SDARTrainer
+
+        session, config = self.session, self.config
+        torch.manual_seed(config.seed)  # the initial LoRA adapters
+        trainer = SDARTrainer(
+            config,
+            session.model,
+            session.tokenizer,
+            self.run.checkpoints,
+            self._rollout,
+            self._after_step,
+            peft_config=session.peft_config(),
+        )
+        session.adopt(trainer.model, trainer.generating)
+        if self.start:
+            trainer.resume_from(self.start)
+        before = self._evaluate(0) if not self.start else self._recorded(0)
+        with _interrupts(self):
+            try:
+                trainer.train(resume_from_checkpoint=str(self.start) if self.start else None)
+            except KeyboardInterrupt:
+                self._save_interrupted(trainer)
+                raise
+        if self.stopping:
+            self.reporter.info(f"interrupted after step {self.saved}; checkpoint saved")
+            raise KeyboardInterrupt
+        after = self._evaluate(config.train.steps, final=True)
+        return self._summary(before, after)
+
+    def _rollout(self, trainer: SDARTrainer, step: int) -> StepData:
+        """Play the groups of a step and make its rows."""
+        from sdar_cli.rollout.engine import Sampling
+        from sdar_cli.train.rows import assign_advantages, assign_weights, build_rows
+        from sdar_cli.train.trainer import StepData
+
+        config = self.config
+        tasks = tasks_of_step(self.train_tasks, step, config.train.tasks_per_step, config.seed)
+        assignment = [(task, g) for g, task in enumerate(tasks) for _ in range(config.train.group_size)]
+        sampling = Sampling(config.model.max_response_tokens, config.model.temperature)
+        self.in_rollout = True
+        out = self.session.collector.collect(
+            assignment, sampling, seed_of(config.seed, "rollout", step), progress=self._check_interrupt
+        )
+        self.in_rollout = False
+        self._refuse_broken(out)
+        rows = build_rows(out.episodes, config.env.context)
+        assign_advantages(rows, out.episodes, config.algo)
+        normaliser = assign_weights(rows, config.algo.agg)
+        data = StepData(rows, normaliser, {"step": step, **rollout_metrics(out)})
+        if trainer.distils:
+            data.metrics.update(self.teacher.fill(rows, out.episodes).metrics())
+            self._show_teacher(step)
+        lines = "".join(json.dumps(e.to_json(), ensure_ascii=False) + "\n" for e in out.episodes)
+        (self.run.episodes / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
+        return data
+
+    def _refuse_broken(self, out: Collected) -> None:
+        failed = [e for e in out.episodes if e.failed]
+        for episode in failed[:1]:
+            self.reporter.warn(f"{len(failed)} of {len(out.episodes)} episodes failed, first: {episode.failure}")
+        if len(failed) > self.config.env.max_failed * len(out.episodes) or len(failed) == len(out.episodes):
+            raise RunFailedError(
+                f"{len(failed)} of {len(out.episodes)} episodes of a step failed",
+                why=f"the first: {failed[0].failure}",
+                fix="mend the environment and continue with --resume, or raise --set env.max_failed",
+            )
+
+    def _show_teacher(self, step: int) -> None:
+        example = self.teacher.example
+        if step == self.first_step + 1 and example is not None:
+            cut = f"cut: {', '.join(example.cut)} ({example.cut_tokens} tokens)" if example.cut else "nothing cut"
+            title = f"teacher prompt, {len(example.ids)} tokens, {example.skill_tokens} of them the skill, {cut}"
+            self.reporter.panel(title, example.text)
+            if not example.skill_present:
+                self.reporter.warn("this teacher prompt holds no skill: the teacher equals the student here")
+
+    def _after_step(self, trainer: SDARTrainer, step: int, metrics: dict[str, Any]) -> bool:
+        left = self.config.train.steps - step
+        pace = (time.monotonic() - self.began) / (step - self.first_step)
+        metrics["eta_s"] = round(pace * left, 1)
+        self.metrics.write(metrics)
+        self.reporter.step(metrics)
+        every = self.config.train.save_every
+        if self.stopping or left == 0 or (every and step % every == 0):
+            trainer.save_step(step)
+            self.saved = step
+        if left and self.config.train.eval_every and step % self.config.train.eval_every == 0 and not self.stopping:
+            self._evaluate(step)
+        return self.stopping
+
+    def _check_interrupt(self, finished: int) -> None:
+        if self.stopping:
+            raise KeyboardInterrupt
+
+    def _save_interrupted(self, trainer: SDARTrainer) -> None:
+        """Between steps the weights are those of the last finished step: save it if it is not saved yet."""
+        step = trainer.state.global_step // trainer.updates
+        if self.in_rollout and step > self.saved:
+            trainer.save_step(step)
+            self.saved = step
+        self.reporter.info(f"interrupted; continue from step {self.saved} with: sdar train --resume {self.run.path}")
+
+    def _evaluate(self, step: int, final: bool = False) -> dict[str, Any]:
+        return self.session.evaluate_panel(
+            self.run, f"step-{step:06d}", f"held-out panel after step {step}" if step else "held-out panel before"
+        )
+
+    def _recorded(self, step: int) -> dict[str, Any]:
+        path = self.run.eval / f"step-{step:06d}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def _summary(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+        def success(result: dict[str, Any], with_skill: bool) -> float | None:
+            found = [r for r in result.get("results", []) if r["with_skill"] is with_skill]
+            return found[0]["overall"]["success"] if found else None
+
+        return {
+            "run": str(self.run.path),
+            "steps": self.config.train.steps,
+            "panel_sha256": self.session.panel.sha256,
+            "success_before": success(before, False),
+            "success_after": success(after, False),
+            "with_skill_before": success(before, True),
+            "with_skill_after": success(after, True),
+            "checkpoint": str(latest_checkpoint(self.run.checkpoints)),
+            "seconds": round(time.monotonic() - self.began, 1),
+        }
+
+
+def tasks_of_step(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Task]:
+    """The tasks of a step (from 1): a permutation per epoch without replacement, types in turn.
+
+    A pure function of (tasks, step, count, seed): resuming needs no state.  An epoch's order interleaves the
+    task types, each shuffled, so that a step has as many types as it can.
+    """
+    first = (step - 1) * count
+    chosen: list[Task] = []
+    order: list[Task] = []
+    epoch = -1
+    for position in range(first, first + count):
+        if position // len(tasks) != epoch:
+            epoch = position // len(tasks)
+            order = epoch_order(tasks, seed_of(seed, "tasks", epoch))
+        chosen.append(order[position % len(tasks)])
+    return chosen
+
+
+def epoch_order(tasks: Sequence[Task], seed: int) -> list[Task]:
+    """Every task once, the types spread evenly."""
+    rng = random.Random(seed)
+    placed: list[tuple[float, str, Task]] = []
+    for kind, members in group_by_type(tasks).items():
+        shuffled = sorted(members, key=lambda t: t.id)
+        rng.shuffle(shuffled)
+        placed += [((i + 0.5) / len(shuffled), kind, task) for i, task in enumerate(shuffled)]
+    return [task for _, _, task in sorted(placed, key=lambda item: item[:2])]
+
+
+def rollout_metrics(out: Collected) -> dict[str, Any]:
+    """Metrics of the episodes of a step.  Failed episodes are counted apart and in no mean."""
+    episodes = [e for e in out.episodes if not e.failed]
+    turns = [turn for e in episodes for turn in e.turns]
+    n, m = max(1, len(episodes)), max(1, len(turns))
+    last = out.episodes[-1]
+    return {
+        "success": sum(e.won for e in episodes) / n,
+        "reward": sum(e.reward for e in episodes) / n,
+        "turns": sum(len(e.turns) for e in episodes) / n,
+        "invalid_ratio": sum(not t.valid for t in turns) / m,
+        "inadmissible_ratio": sum(not t.admissible for t in turns) / m,
+        "truncations": sum(t.truncated_response for t in turns) + out.cut_prompts,
+        "failed_episodes": len(out.episodes) - len(episodes),
+        "rows_tokens": sum(len(t.response_ids) for t in turns),
+        "tokens_generated": out.tokens_generated,
+        "tokens_per_s": out.tokens_generated / max(out.seconds_generate, 1e-9),
+        "seconds_env": out.seconds_env,
+        "seconds_generate": out.seconds_generate,
+        "last_episode": f"{last.task.type}: {'won' if last.won else last.stop.value if last.stop else '?'} "
+        f"in {len(last.turns)}",
+    }
+
+
+@contextmanager
+def _interrupts(run: _Run) -> Iterator[None]:
+    """First Ctrl-C: stop at the next safe point and save.  Second: stop at once."""
+
+    def handler(signum: int, frame: Any) -> None:
+        if run.stopping:
+            raise KeyboardInterrupt
+        run.stopping = True
+        run.reporter.info("stopping: saving at the next safe point; press Ctrl-C again to stop at once")
+
+    try:
+        previous = signal.signal(signal.SIGINT, handler)
+    except ValueError:  # not the main thread: nobody sends it Ctrl-C
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,134 @@
+"""The teacher: the policy's own weights on a prompt that shows the skill (paper section 2.1).
+
+It scores the student's sampled token ids; nothing is generated or tokenised again except the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from sdar_cli.config import RunConfig
+from sdar_cli.envs.base import Task
+from sdar_cli.rollout.episode import Episode
+from sdar_cli.skills.bank import Bank
+from sdar_cli.skills.retrieve import retrieve, skill_text
+from sdar_cli.skills.teacher import EncodedPrompt, encode_prompt
+from sdar_cli.train.rows import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass
+class TeacherStats:
+    """Counts over the prompts of one step: what the audit metrics are made of."""
+
+    prompts: int = 0
+    with_skill: int = 0
+    cut: int = 0
+    cut_tokens: int = 0
+    tokens: int = 0
+    skill_tokens: int = 0
+
+    def add(self, prompt: EncodedPrompt) -> None:
+        self.prompts += 1
+        self.with_skill += prompt.skill_present
+        self.cut += bool(prompt.cut)
+        self.cut_tokens += prompt.cut_tokens
+        self.tokens += len(prompt.ids)
+        self.skill_tokens += prompt.skill_tokens
+
+    def metrics(self) -> dict[str, float]:
+        """Shares and means per teacher prompt."""
+        n = max(1, self.prompts)
+        return {
+            "teacher/skill_present": self.with_skill / n,
+            "teacher/truncated_prompts": self.cut / n,
+            "teacher/truncated_tokens": self.cut_tokens / n,
+            "teacher/prompt_tokens": self.tokens / n,
+            "teacher/skill_tokens": self.skill_tokens / n,
+        }
+
+
+@dataclass
+class TeacherPrompts:
+    """Retrieves skills and writes the teacher's prompt of every row."""
+
+    config: RunConfig
+    bank: Bank
+    tokenizer: PreTrainedTokenizerBase
+    example: EncodedPrompt | None = field(default=None, init=False)
+    """The first prompt made, shown to the user."""
+
+    def skill_for(self, task: Task, goal: str) -> str:
+        """The skill text of a task; empty when retrieval finds none."""
+        skills = retrieve(self.bank, task, goal, self.config.skills.retrieval)
+        return skill_text(skills, self.config.skills.form) if skills else ""
+
+    def fill(self, rows: Sequence[Row], episodes: Sequence[Episode]) -> TeacherStats:
+        """Set ``teacher_prompt_ids`` of every row; records the skills of every episode."""
+        stats = TeacherStats()
+        by_index = {episode.index: episode for episode in episodes}
+        for row in rows:
+            episode = by_index[row.trajectory]
+            view = episode.turns[row.turn].view
+            prompt = encode_prompt(
+                self.tokenizer,
+                view,
+                style=self.config.env.prompt,
+                limit=self.config.teacher.max_prompt_tokens,
+                thinking=self.config.model.thinking,
+                skill=self.skill_for(episode.task, view.goal),
+                placement=self.config.teacher.placement,
+            )
+            row.teacher_prompt_ids = prompt.ids
+            self.example = self.example or prompt
+            stats.add(prompt)
+        for episode in episodes:
+            if episode.turns:
+                goal = episode.turns[0].view.goal
+                found = retrieve(self.bank, episode.task, goal, self.config.skills.retrieval)
+                episode.skill_ids = tuple(skill.id for skill in found)
+        return stats
+
+
+class ShadowWeights:
+    """A second set of the trainable weights: the initial ones (decay 1) or their moving average.
+
+    With LoRA only the adapter is shadowed.  ``update`` is called after every optimizer update.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.values = {name: p.detach().clone() for name, p in self.parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """values = decay * values + (1 - decay) * weights."""
+        if self.decay < 1.0:
+            for name, p in self.parameters.items():
+                self.values[name].lerp_(p.detach(), 1.0 - self.decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model computes with the shadow inside this block."""
+        live = {name: p.data for name, p in self.parameters.items()}
+        for name, p in self.parameters.items():
+            p.data = self.values[name]
+        try:
+            yield
+        finally:
+            for name, p in self.parameters.items():
+                p.data = live[name]
+
+    def load(self, values: Mapping[str, Tensor]) -> None:
+        """Take over saved values.  Raises KeyError when a parameter is missing."""
+        for name in self.values:
+            self.values[name].copy_(values[name])

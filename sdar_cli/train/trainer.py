@@ -1,0 +1,337 @@
+"""SDARTrainer: GRPO as TRL implements it, on ragged multi-turn rows, plus the gated distillation term.
+
+The only file that touches TRL.  TRL's own rollout, reward and batching are not used: one call of
+``training_step`` is one optimizer update on a share of the rows of the present step, in micro-batches sorted
+by length.  TRL gives the policy term (clip, dual clip as ``delta``, the ``dapo`` normaliser), the fused
+log-prob computation, LoRA, optimizer, mixed precision and saving; ``tests/train/test_contract.py`` says which
+of its members are relied on.
+
+Left out: several processes (one process per run for now), generation by vLLM.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from sdar_cli.algo.batch import TokenBatch
+from sdar_cli.algo.distill import combine, distillation
+from sdar_cli.algo.gates import resolve_gate
+from sdar_cli.algo.objectives import resolve_objective
+from sdar_cli.algo.policy import kl_k3
+from sdar_cli.config import RunConfig
+from sdar_cli.rollout.collect import seed_of
+from sdar_cli.train.checkpoint import publish
+from sdar_cli.train.rows import Row, collate, micro_batches
+from sdar_cli.train.teacher import ShadowWeights
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SHADOW_FILE = "teacher.safetensors"
+
+
+@dataclass
+class StepData:
+    """What a rollout hands to the update: rows with advantages, weights and teacher prompts."""
+
+    rows: list[Row]
+    normaliser: float
+    """Sum of the token weights over all rows."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+Rollout = Callable[["SDARTrainer", int], StepData]
+"""(trainer, step starting at 1) to the rows of that step."""
+AfterStep = Callable[["SDARTrainer", int, dict[str, Any]], bool]
+"""(trainer, step, metrics) after the last update of a step; True asks to save and stop."""
+
+
+def grpo_arguments(config: RunConfig, folder: Path, device: torch.device) -> GRPOConfig:
+    """TRL's settings for a run.  One of its global steps is one optimizer update."""
+    train, algo = config.train, config.algo
+    schedule = "constant_with_warmup" if train.lr_schedule == "constant" else train.lr_schedule
+    return GRPOConfig(
+        output_dir=str(folder),
+        max_steps=train.steps * train.updates_per_step,
+        per_device_train_batch_size=train.group_size,
+        num_generations=train.group_size,
+        gradient_accumulation_steps=1,
+        steps_per_generation=train.updates_per_step,
+        learning_rate=train.lr,
+        lr_scheduler_type=schedule,
+        warmup_steps=train.warmup_steps,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.grad_clip,
+        loss_type="dapo",
+        epsilon=algo.clip_eps,
+        delta=algo.dual_clip,
+        beta=0.0,
+        temperature=config.model.temperature,
+        max_completion_length=config.model.max_response_tokens,
+        gradient_checkpointing=config.model.gradient_checkpointing,
+        use_cpu=device.type == "cpu",
+        bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        save_strategy="no",
+        eval_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        ignore_data_skip=True,
+        dataloader_pin_memory=False,
+        seed=config.seed,
+    )
+
+
+class SDARTrainer(GRPOTrainer):
+    """See the module's text.  ``rollout`` makes the rows of a step, ``after_step`` receives its metrics."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        folder: Path,
+        rollout: Rollout,
+        after_step: AfterStep,
+        peft_config: PeftConfig | None = None,
+    ) -> None:
+        from datasets import Dataset
+
+        placeholder = Dataset.from_dict({"prompt": [""] * max(8, config.train.updates_per_step)})
+        super().__init__(
+            model=model,
+            reward_funcs=_no_reward,
+            args=grpo_arguments(config, folder, model.device),
+            train_dataset=placeholder,
+            processing_class=tokenizer,
+            peft_config=peft_config,
+        )
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_StepCallback(self, after_step))
+        self.run_config = config
+        self.rollout = rollout
+        self.gate = resolve_gate(config.algo.gate)
+        self.objective = resolve_objective(config.algo.objective)
+        self.distils = config.algo.coef > 0
+        decay = {"live": None, "frozen": 1.0, "ema": config.teacher.ema_decay}[config.teacher.weights]
+        self.shadow = ShadowWeights(self.model, decay) if decay is not None and self.distils else None
+        self.initial = ShadowWeights(self.model, 1.0) if config.algo.kl_coef > 0 else None
+        self.step_metrics: dict[str, Any] = {}
+        self._chunks: list[list[Row]] = []
+        self._normaliser = 1.0
+        self._captured: tuple[Tensor, Tensor] | None = None
+        self._capturing = False
+        self._parts: list[dict[str, Tensor]] = []
+        self._totals: dict[str, float] = {}
+
+    @property
+    def updates(self) -> int:
+        """Optimizer updates per step."""
+        return self.run_config.train.updates_per_step
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """Rows are made in ``training_step``; nothing is left to prepare."""
+        return generation_batch
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """One optimizer update's forward and backward passes; the first of a step makes its rows.
+
+        ``inputs`` (placeholders of the data loader) are ignored.
+        """
+        step, update = divmod(self.state.global_step, self.updates)
+        if update == 0:
+            self._begin_step(step + 1)
+        began = time.perf_counter()
+        loss = torch.zeros((), device=self.accelerator.device)
+        for rows in micro_batches(self._chunks[update], self.run_config.train.micro_batch):
+            batch = collate(rows, self.processing_class.pad_token_id, self.accelerator.device)
+            batch["num_items_in_batch"] = torch.tensor(self._normaliser, device=self.accelerator.device)
+            loss += Trainer.training_step(self, model, batch, num_items_in_batch)
+        self._totals["seconds_update"] += time.perf_counter() - began
+        return loss
+
+    def _begin_step(self, step: int) -> None:
+        torch.manual_seed(seed_of(self.run_config.seed, "update", step))  # dropout of adapters, nothing else
+        data = self.rollout(self, step)
+        rows = list(data.rows)
+        random.Random(seed_of(self.run_config.seed, "shuffle", step)).shuffle(rows)
+        self._chunks = [rows[i :: self.updates] for i in range(self.updates)]
+        self._normaliser = data.normaliser
+        self._parts = []
+        names = ("policy_loss", "kl", "entropy", "clipped", "weight", "tokens", "seconds_update")
+        self._totals = dict.fromkeys(names, 0.0)
+        self.step_metrics = data.metrics
+        self._metrics["train"].clear()
+        began = time.perf_counter()
+        if self.distils:
+            with self.shadow.applied() if self.shadow else nullcontext():
+                self._score(rows, "teacher")
+        self.step_metrics["seconds_teacher"] = time.perf_counter() - began
+        began = time.perf_counter()
+        if self.initial is not None:
+            with self.initial.applied():
+                self._score(rows, "reference")
+        for chunk in self._chunks[1:]:  # the first update's old policy is the current one: its ratio is 1
+            self._score(chunk, "old")
+        self._totals["seconds_update"] += time.perf_counter() - began
+
+    @torch.no_grad()
+    def _score(self, rows: Sequence[Row], field_name: str) -> None:
+        """Log-probs of the rows' completions under the present weights, into ``row.<field_name>``, (T,) each."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            for part in micro_batches(rows, self.run_config.train.micro_batch):
+                batch = collate(
+                    part, self.processing_class.pad_token_id, self.accelerator.device, teacher=field_name == "teacher"
+                )
+                logps = self._get_per_token_logps_and_entropies(
+                    self.model,
+                    torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+                    torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+                    batch["completion_ids"].size(1),
+                )[0].cpu()
+                for row, values in zip(part, logps, strict=True):
+                    setattr(row, field_name, values[: len(row.completion_ids)].float())
+        finally:
+            self.model.train(training)
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        out = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self._capturing:
+            self._captured = (out[0], out[1])
+        return out
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """policy_coef * GRPO + coef * SDAR + kl_coef * KL(ref) - entropy_coef * entropy, one normaliser for all."""
+        self._capturing = True
+        try:
+            policy = super()._compute_loss(model, inputs)
+        finally:
+            self._capturing = False
+        assert self._captured is not None
+        (student, entropy), self._captured = self._captured, None
+        algo = self.run_config.algo
+        weights, mask = inputs["tool_mask"], inputs["response_mask"]
+        window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        normaliser = inputs["num_items_in_batch"].clamp(min=1.0) * window
+        loss = algo.policy_coef * policy
+        if self.distils:
+            loss = loss + algo.coef * self._distil(inputs, student, entropy, weights, mask) / normaliser
+        if self.initial is not None:
+            kl = (weights * torch.where(mask, kl_k3(student, inputs["reference"]), 0.0)).sum()
+            loss = loss + algo.kl_coef * kl / normaliser
+            self._totals["kl"] += kl.item()
+        entropy_sum = (weights * torch.where(mask, entropy, 0.0)).sum()
+        if algo.entropy_coef > 0:
+            loss = loss - algo.entropy_coef * entropy_sum / normaliser
+        self._count(inputs, student, policy * normaliser, entropy_sum, weights, mask)
+        return loss
+
+    def _distil(
+        self, inputs: dict[str, Tensor], student: Tensor, entropy: Tensor, weights: Tensor, mask: Tensor
+    ) -> Tensor:
+        batch = TokenBatch(
+            student=student,
+            mask=mask,
+            turn_ids=inputs["turn_ids"],
+            trajectory_ids=inputs["trajectory_ids"],
+            group_ids=inputs["group_ids"],
+            teacher=inputs["teacher"],
+            old=inputs.get("old_per_token_logps"),
+            entropy=entropy,
+            advantage=inputs["advantages"],
+        )
+        total, sums = distillation(
+            batch, gate=self.gate, objective=self.objective, beta=self.run_config.algo.gate_beta, weights=weights
+        )
+        self._parts.append(sums)
+        return total
+
+    @torch.no_grad()
+    def _count(
+        self, inputs: dict[str, Tensor], student: Tensor, policy: Tensor, entropy: Tensor, weights: Tensor, mask: Tensor
+    ) -> None:
+        totals, advantage, eps = self._totals, inputs["advantages"], self.run_config.algo.clip_eps
+        ratio = torch.exp(student - inputs.get("old_per_token_logps", student))
+        clipped = ((ratio < 1 - eps) & (advantage < 0)) | ((ratio > 1 + eps) & (advantage > 0))
+        totals["clipped"] += (clipped & mask).sum().item()
+        totals["tokens"] += mask.sum().item()
+        totals["policy_loss"] += policy.item()
+        totals["entropy"] += entropy.item()
+        totals["weight"] += weights.sum().item()
+
+    def finished_metrics(self) -> dict[str, Any]:
+        """The metrics of the step whose last update has just been made."""
+        totals = self._totals
+        weight, tokens = max(totals["weight"], 1e-12), max(totals["tokens"], 1.0)
+        out = dict(self.step_metrics)
+        out["policy_loss"] = totals["policy_loss"] / weight
+        out["kl"] = totals["kl"] / weight
+        out["entropy"] = totals["entropy"] / weight
+        out["clip_ratio"] = totals["clipped"] / tokens
+        out["seconds_update"] = totals["seconds_update"]
+        if self.distils:
+            out.update(combine(self._parts))
+        return out
+
+    def generating(self) -> AbstractContextManager:
+        """The model can generate inside this block (no gradient checkpointing, mixed precision as in training)."""
+        from contextlib import ExitStack
+
+        from trl.models.utils import disable_gradient_checkpointing
+
+        stack = ExitStack()
+        stack.enter_context(disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs))
+        stack.enter_context(self.accelerator.autocast())
+        return stack
+
+    def save_step(self, step: int) -> Path:
+        """Write the checkpoint of ``step`` finished steps; returns its folder."""
+        from safetensors.torch import save_file
+
+        self._save_checkpoint(self.model, None)
+        written = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.shadow is not None:
+            save_file(self.shadow.values, written / SHADOW_FILE)
+        return publish(written, step, self.run_config.train.keep)
+
+    def resume_from(self, checkpoint: Path) -> None:
+        """Load the teacher's own weights of a checkpoint (the rest is loaded by ``train``)."""
+        from safetensors.torch import load_file
+
+        if self.shadow is not None:
+            self.shadow.load(load_file(checkpoint / SHADOW_FILE, device=str(self.model.device)))
+
+
+class _StepCallback(TrainerCallback):
+    """Turns TRL's updates back into steps."""
+
+    def __init__(self, trainer: SDARTrainer, after_step: AfterStep) -> None:
+        self.trainer = trainer
+        self.after_step = after_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer.shadow is not None:
+            self.trainer.shadow.update()
+        step, update = divmod(state.global_step, self.trainer.updates)
+        if update == 0 and self.after_step(self.trainer, step, self.trainer.finished_metrics()):
+            control.should_training_stop = True
+
+
+def _no_reward(completions: list[Any], **kwargs: Any) -> list[float]:
+    """TRL demands a reward function; rewards come with the episodes instead."""
+    raise RuntimeError("rewards come with the episodes")

@@ -1,0 +1,1 @@
+"""Tests of skill banks, retrieval, and the prompts of student and teacher."""

@@ -1,0 +1,191 @@
+"""The bundled bank, its hash, and the table of banks that must be refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdar_cli.errors import ConfigError
+from sdar_cli.resources import resource_dir
+from sdar_cli.skills.bank import MAX_BYTES, bank_names, load_bank
+
+BRIEFS = {
+    "general": "search every place and open closed ones.",
+    "pick_and_place_simple": "take it, go to the target and move it there.",
+    "look_at_obj_in_light": "take it, go to the desklamp and use it while holding it.",
+    "pick_clean_then_place_in_recep": "take it, clean it with the sinkbasin, then move it to the target.",
+    "pick_heat_then_place_in_recep": "take it, heat it with the microwave, then move it to the target.",
+    "pick_cool_then_place_in_recep": "take it, cool it with the fridge, then move it to the target.",
+    "pick_two_obj_and_place": "take one, move it to the target, then find the second and do the same.",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the bundled bank."""
+    return Path(shutil.copytree(resource_dir("skillbanks") / "alfworld", tmp_path / "bank"))
+
+
+def test_bundled_bank_loads():
+    bank = load_bank("alfworld")
+    assert (bank.name, bank.environment, bank.licence) == ("alfworld", "alfworld", "Apache-2.0")
+    assert bank.skills[0].category == "general"
+    assert {skill.category for skill in bank.skills} == {"general", *bank.categories}
+    assert all(bank.categories.values())
+
+
+def test_briefs_are_those_the_tiny_policy_was_trained_on():
+    assert {skill.category: skill.brief for skill in load_bank("alfworld").skills} == BRIEFS
+
+
+@pytest.mark.parametrize("skill", load_bank("alfworld").skills, ids=lambda skill: skill.id)
+def test_texts_have_a_readable_length_and_no_front_matter(skill):
+    assert 120 <= len(skill.text.split()) <= 250
+    assert "+++" not in skill.text
+    assert "\n" not in skill.when
+
+
+def test_name_and_folder_give_the_same_bank(folder):
+    by_name, by_path = load_bank("alfworld"), load_bank(folder)
+    assert by_name == by_path
+    assert len(by_name.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: (f / "general.md").write_text((f / "general.md").read_text() + "\nMore.\n"),
+        lambda f: (f / "general.md").rename(f / "generic.md"),
+        lambda f: (f / "bank.toml").write_text((f / "bank.toml").read_text() + "# a note\n"),
+        lambda f: _add(f, "extra.md", "extra", "general"),
+    ],
+    ids=["text", "file name", "bank.toml", "new file"],
+)
+def test_hash_follows_content(folder, change):
+    before = load_bank(folder).sha256
+    change(folder)
+    assert load_bank(folder).sha256 != before
+
+
+def test_hash_does_not_see_time_stamps_or_other_files(folder):
+    before = load_bank(folder).sha256
+    os.utime(folder / "general.md", (1, 1))
+    (folder / "notes.txt").write_text("not a skill")
+    (folder / ".#general.md").write_bytes(b"\xff editor's lock")
+    assert load_bank(folder).sha256 == before
+
+
+def test_hash_tells_where_one_file_ends(tmp_path):
+    """The same bytes in a row, cut elsewhere, are another bank."""
+    from sdar_cli.skills.bank import content_hash
+
+    assert content_hash({"a": b"xb", "c": b""}) != content_hash({"a": b"x", "bc": b""})
+    assert content_hash({"a": b"1", "b": b"2"}) == content_hash({"b": b"2", "a": b"1"})
+
+
+def test_windows_line_ends_and_byte_order_mark_are_read(folder):
+    path = folder / "general.md"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_bank(folder).skills[0].text == load_bank("alfworld").skills[0].text
+
+
+def test_several_skills_of_a_category_are_ordered_by_path(folder):
+    _add(folder, "more/zz.md", "zz", "pick_heat_then_place_in_recep")
+    _add(folder, "aa.md", "aa", "pick_heat_then_place_in_recep")
+    ids = [skill.id for skill in load_bank(folder).of("pick_heat_then_place_in_recep")]
+    assert ids == ["aa", "zz", "pick_heat_then_place_in_recep"]
+
+
+def test_unknown_bank_lists_names_and_suggests():
+    with pytest.raises(ConfigError) as caught:
+        load_bank("alfwrold")
+    assert "did you mean alfworld?" in caught.value.why
+    assert all(name in caught.value.why for name in bank_names())
+    assert caught.value.exit_code == 2
+
+
+def _add(folder: Path, name: str, identity: str, category: str, brief: str = "b") -> None:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'+++\nid = "{identity}"\ncategory = "{category}"\nwhen = "w"\nbrief = "{brief}"\n+++\ntext\n')
+
+
+def _escape(folder: Path) -> None:
+    outside = folder.parent / "outside.md"
+    shutil.copy(folder / "general.md", outside)
+    (folder / "general.md").unlink()
+    (folder / "general.md").symlink_to(outside)
+
+
+def _escape_by_folder(folder: Path) -> None:
+    (folder.parent / "elsewhere").mkdir()
+    (folder / "more").symlink_to(folder.parent / "elsewhere")
+
+
+def _sub(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return change
+
+
+BAD = {
+    "no bank.toml": (lambda f: (f / "bank.toml").unlink(), "bank", "no bank.toml"),
+    "bad TOML": (_sub("bank.toml", "version =", "version"), "bank.toml", "bad TOML"),
+    "unknown key": (_sub("bank.toml", "licence =", "license ="), "bank.toml", "licence: Field required"),
+    "no categories": (lambda f: (f / "bank.toml").write_text('name = "x"\n'), "bank.toml", "categories"),
+    "general has keywords": (
+        _sub("bank.toml", "[categories.pick_two_obj_and_place]", "[categories.general]"),
+        "bank.toml",
+        "not a task type",
+    ),
+    "no front matter": (lambda f: (f / "general.md").write_text("# Text\n"), "general.md", "front matter"),
+    "open front matter": (lambda f: (f / "general.md").write_text('+++\nid = "x"\n'), "general.md", "front matter"),
+    "bad front matter": (_sub("general.md", "id =", "id"), "general.md", "bad TOML"),
+    "missing key": (_sub("general.md", "when =", "# when ="), "general.md", "when: Field required"),
+    "brief of two lines": (_sub("general.md", "every place and", r"every place\nand"), "general.md", "brief"),
+    "no text": (
+        lambda f: _add(f, "general.md", "general", "general") or _sub("general.md", "text", "")(f),
+        "general.md",
+        "no text",
+    ),
+    "duplicate id": (lambda f: _add(f, "again.md", "general", "general"), ".md", "the id 'general' is also"),
+    "unknown category": (lambda f: _add(f, "odd.md", "odd", "pick_three"), "odd.md", "unknown category 'pick_three'"),
+    "empty category": (
+        lambda f: (f / "look_at_obj_in_light.md").unlink(),
+        "bank.toml",
+        "no skill for look_at_obj_in_light",
+    ),
+    "not UTF-8": (
+        lambda f: (f / "general.md").write_bytes(b"+++\nid = '\xff'\n+++\n"),
+        "general.md",
+        "not UTF-8 (byte 10)",
+    ),
+    "too large": (lambda f: (f / "general.md").write_bytes(b"x" * (MAX_BYTES + 1)), "general.md", "262145 bytes"),
+    "outside": (_escape, "general.md", "outside the bank's folder"),
+    "folder outside": (_escape_by_folder, "more", "outside the bank's folder"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_banks_are_refused(folder, name):
+    change, path, why = BAD[name]
+    change(folder)
+    with pytest.raises(ConfigError) as caught:
+        load_bank(folder)
+    assert caught.value.what.endswith(path)
+    assert why in caught.value.why
+    assert caught.value.fix
+
+
+def test_largest_file_is_allowed(folder):
+    path = folder / "general.md"
+    text = path.read_bytes()
+    path.write_bytes(text + b"x" * (MAX_BYTES - len(text)))
+    assert load_bank(folder).skills[0].text.endswith("xxx")
