@@ -61,7 +61,10 @@ def cross_field_problems(config: RunConfig) -> list[Problem]:
 
 def config_warnings(config: RunConfig) -> list[str]:
     """Settings that are legal and probably not meant, each with what to do instead."""
-    return [*_distillation_warnings(config), *_ignored_settings(config)]
+    found = [*_distillation_warnings(config), *_ignored_settings(config)]
+    if config.model.name == "tiny-alfworld" and (config.env.source == "real" or config.env.size == "full"):
+        found.append("tiny-alfworld was warm-started on small generated houses: expect next to nothing in full ones")
+    return found
 
 
 def _distillation_warnings(config: RunConfig) -> list[str]:

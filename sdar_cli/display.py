@@ -151,12 +151,13 @@ class Reporter:
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()
     ) -> None:
         """A table; None is shown as a dash, ``marked`` rows stand out."""
-        table = Table(title=Text(clean(title)), title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for column in columns:
             table.add_column(column, overflow="fold")
         for number, row in enumerate(rows):
             style = "bold yellow" if number < len(marked) and marked[number] else None
             table.add_row(*("–" if cell is None else Text(clean(str(cell))) for cell in row), style=style)
+        self.console.print(Text(clean(title), style="bold"), soft_wrap=True)
         self.console.print(table)
         self.log("\n".join([title, *("\t".join(str(cell) for cell in row) for row in [columns, *rows])]))
 
@@ -205,7 +206,7 @@ class Reporter:
         if self._live is None:
             self._live = Live(console=self.console, refresh_per_second=4, transient=False)
             self._live.start()
-        self._live.update(Group(*self._live_parts()))
+        self._live.update(Group(*self._live_parts()), refresh=True)
 
     def _live_parts(self) -> list[Any]:
         table = Table(box=box.SIMPLE_HEAD)

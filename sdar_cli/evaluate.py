@@ -144,7 +144,8 @@ def table(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]
 
 
 def _cell(rate: dict[str, Any]) -> str:
-    return f"{100 * rate['success']:.1f} % [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}] ({rate['won']}/{rate['of']})"
+    low, high = 100 * rate["low"], 100 * rate["high"]
+    return f"{100 * rate['success']:.1f} % [{low:.0f}, {high:.0f}] ({rate['won']}/{rate['of']})"
 
 
 def _spread(result: dict[str, Any]) -> str:

@@ -102,9 +102,7 @@ def _missing_modules(config: RunConfig) -> list[Missing]:
     for key, value in (("algo.gate", config.algo.gate), ("algo.objective", config.algo.objective)):
         module = value.partition(":")[0].partition(".")[0]
         if ":" in value and find_spec(module) is None:
-            found.append(
-                Missing(f"module {module!r} of {key} = {value}", "install it, or put its folder on PYTHONPATH")
-            )
+            found.append(Missing(f"module {module!r} of {key} = {value}", "install it or put it on PYTHONPATH"))
     return found
 
 

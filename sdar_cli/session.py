@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ class Session:
         targets = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
         return LoraConfig(
             r=lora.rank,
-            lora_alpha=lora.alpha,  # type: ignore[arg-type]
+            lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
             target_modules=targets,
             task_type="CAUSAL_LM",
@@ -147,11 +146,6 @@ def _load(config: RunConfig, checkpoint: Path | None) -> tuple[PreTrainedModel, 
     if (checkpoint / "adapter_config.json").exists():
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(load_model(config.model), str(checkpoint)), tokenizer  # type: ignore[return-value]
+        return PeftModel.from_pretrained(load_model(config.model), str(checkpoint)), tokenizer
     own = config.model.model_copy(update={"name": str(checkpoint), "revision": None})
     return load_model(own), tokenizer
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Pretty JSON, for results outside a run directory."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

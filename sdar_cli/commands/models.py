@@ -35,15 +35,16 @@ def list_models(
 
     rows = []
     for name, text in BUNDLED.items():
-        weights = Path(model_location(name)) / "model.safetensors"
-        rows.append({"name": name, "description": text, "bytes": weights.stat().st_size, "path": str(weights.parent)})
+        folder = Path(model_location(name))
+        megabytes = (folder / "model.safetensors").stat().st_size / 1e6
+        rows.append({"name": name, "description": text, "megabytes": round(megabytes, 1), "path": str(folder)})
     if as_json:
         print(json.dumps({"models": rows}))
         return
     reporter = Reporter()
     reporter.table(
         "bundled models", ["name", "size", "what it is"],
-        [[r["name"], f"{r['bytes'] / 1e6:.1f} MB", r["description"]] for r in rows],
+        [[r["name"], f"{r['megabytes']} MB", r["description"]] for r in rows],
     )  # fmt: skip
     reporter.close()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
@@ -32,12 +33,14 @@ ListOption = Annotated[
     bool, typer.Option("--list", help="Print the task ids of the split and stop.", rich_help_panel="Task")
 ]
 ActionsOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--actions", exists=True, dir_okay=False, allow_dash=True, rich_help_panel="Play",
+        "--actions",
+        metavar="FILE",
         help="File of actions, one per line, or - for standard input; default: type them.",
+        rich_help_panel="Play",
     ),
-]  # fmt: skip
+]
 PromptOption = Annotated[
     bool, typer.Option("--prompt", help="Also show the prompt a model would get.", rich_help_panel="Play")
 ]
@@ -83,6 +86,7 @@ def play_command(
     from sdar_cli.envs.alfworld.env import open_environment
     from sdar_cli.skills.inspect import find_task
 
+    script = _lines(actions)
     # A task id starts with its split; a task type holds no slash.
     chosen_split = split or (task.partition("/")[0] if task and "/" in task else "train")
     with open_environment(_config(env, data)) as environment:
@@ -91,14 +95,25 @@ def play_command(
             typer.echo("\n".join(t.id for t in tasks))
             return
         chosen = find_task(tasks, task) if task else tasks[0]
-        script = _lines(actions)
         show = _print_json if as_json else _print_text
-        record: dict[str, Any] = {}
-        for record in episode(environment, chosen, script, style if prompt else None):
-            show(record)
-            if actions is None and not record["done"]:
-                typer.echo("> ", nl=False, err=as_json)
-        _report_end(record, list(script) if actions is not None else [])
+        _play(environment, chosen, script, style if prompt else None, show, typed=actions is None, as_json=as_json)
+
+
+def _play(
+    environment: Environment,
+    task: Task,
+    script: Iterator[str],
+    style: str | None,
+    show: Callable[[dict[str, Any]], None],
+    typed: bool,
+    as_json: bool,
+) -> None:
+    record: dict[str, Any] = {}
+    for record in episode(environment, task, script, style):
+        show(record)
+        if typed and not record["done"]:
+            typer.echo("> ", nl=False, err=as_json)
+    _report_end(record, [] if typed else list(script))
 
 
 def episode(
@@ -148,13 +163,18 @@ def _config(env: str, data: str | None) -> EnvConfig:
     )
 
 
-def _lines(actions: Path | None) -> Iterator[str]:
-    """Actions from a file or standard input, blank lines left out."""
-    if actions is None or str(actions) == "-":
-        yield from _stripped(sys.stdin)
-        return
-    with actions.open(encoding="utf-8") as file:
-        yield from _stripped(file)
+def _lines(actions: str | None) -> Iterator[str]:
+    """Actions from a file or standard input, blank lines left out.  Raises ConfigError when there is no such file."""
+    from sdar_cli.errors import ConfigError
+
+    if actions is None or actions == "-":
+        return _stripped(sys.stdin)
+    try:
+        return _stripped(io.StringIO(Path(actions).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--actions {actions} cannot be read", why=str(error), fix="give a text file with one action per line"
+        ) from error
 
 
 def _stripped(stream: TextIO) -> Iterator[str]:

@@ -185,12 +185,10 @@ def _check_flags(lora: int | None, resume: str | None, name: str | None) -> None
         raise ConfigError(
             "--lora 0 is not a rank",
             why="an adapter of rank 0 has no weights",
-            fix="leave --lora out for full fine-tuning",
+            fix="leave the flag out for full fine-tuning",
         )
     if resume is not None and name is not None:
-        raise ConfigError(
-            "--resume and --name exclude each other", why="a resumed run keeps its name", fix="drop --name"
-        )
+        raise ConfigError("--resume and --name exclude each other", why="a run keeps its name", fix="drop --name")
 
 
 def _run_to_resume(reference: str | None, runs_dir: Path) -> Any:

@@ -153,9 +153,7 @@ class Habits:
         """Mostly it does not know the task type's procedure and uses another one."""
         known = rng.random() < 0.3
         procedure = task_type if known else rng.choice(TASK_TYPES)
-        return cls(
-            procedure, wander=rng.uniform(0.2, 0.5), opens=rng.uniform(0.3, 0.9), drops=rng.uniform(0.0, 0.15)
-        )
+        return cls(procedure, wander=rng.uniform(0.2, 0.5), opens=rng.uniform(0.3, 0.9), drops=rng.uniform(0.0, 0.15))
 
 
 def clumsy(memory: Memory, admissible: tuple[str, ...], habits: Habits, rng: random.Random) -> Move:
@@ -168,6 +166,8 @@ def clumsy(memory: Memory, admissible: tuple[str, ...], habits: Habits, rng: ran
         if put:
             return Move("empty hands", put)
     if rng.random() < habits.wander:
-        roam = [a for a in admissible if a.startswith(("go to ", "look", "inventory", "examine ")) or a.startswith("close ")]
+        roam = [
+            a for a in admissible if a.startswith(("go to ", "look", "inventory", "examine ")) or a.startswith("close ")
+        ]
         return Move(move.thought, rng.choice(roam))
     return move

@@ -183,9 +183,7 @@ def continuation(
     marker = "\u241estub\u241e"
     chat = [{"role": "user", "content": "stub"}, {"role": "assistant", "content": marker}]
     chat += wording.follow_up(view, style)
-    rendered = tokenizer.apply_chat_template(
-        chat, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
-    )
+    rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=thinking)
     text = rendered.rpartition(marker)[2]
     if last.response_ids and last.response_ids[-1] == tokenizer.eos_token_id:
         text = text.removeprefix(tokenizer.eos_token)

@@ -109,7 +109,8 @@ class AlfworldEnvironment:
 def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> AlfworldEnvironment:
     """The environment of a configuration: real games if ``data`` or ``source`` asks for them, else generated ones.
 
-    ``$ALFWORLD_DATA`` counts only for real games without ``data``, alfworld's own cache after it.  At most one worker per core is started.
+    ``$ALFWORLD_DATA`` counts only for real games without ``data``; then comes the place where alfworld puts them.
+    At most one worker per core is started.
     Raises PrerequisiteError when the games are missing.
     """
     cores = core_count()

@@ -75,7 +75,9 @@ def split_of(digest: str) -> str:
 def write_game(house: House, rng: random.Random) -> Game:
     """Problem text, goal text and winning plan of a house."""
     receptacles, objects = _symbols(house)
-    return Game(house, _goal_text(house.goal, rng), _problem(house, receptacles, objects), _plan(house, receptacles, objects))
+    return Game(
+        house, _goal_text(house.goal, rng), _problem(house, receptacles, objects), _plan(house, receptacles, objects)
+    )
 
 
 def _symbols(house: House) -> tuple[list[str], list[str]]:
@@ -207,7 +209,9 @@ def make_games(
     for index, game in enumerate(draw_games(split, count, seed, size)):
         goal, digest = game.house.goal, game.house.digest()
         words = _goal_words(goal)
-        folder = root / f"{goal.task_type}-{goal.object_type}-None-{goal.target}-{index}" / f"trial_gen_{seed}_{digest[:12]}"
+        folder = (
+            root / f"{goal.task_type}-{goal.object_type}-None-{goal.target}-{index}" / f"trial_gen_{seed}_{digest[:12]}"
+        )
         folder.mkdir(parents=True)
         data = {
             "pddl_domain": domain,

@@ -1,0 +1,42 @@
+"""``sdar doctor``: what is here, what is needed, and the command that fixes the difference."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EPILOG = """Examples:
+
+sdar doctor
+
+sdar doctor --json
+
+sdar doctor && sdar train
+
+Ends with code 3 where something required is missing."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``doctor``."""
+    app.command("doctor", rich_help_panel="Look and prepare", epilog=EPILOG)(doctor)
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False) -> None:
+    """Check this machine: packages, hardware, folders, data."""
+    from sdar_cli.display import Reporter, json_stdout
+    from sdar_cli.health import all_checks
+
+    with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
+        checks = all_checks()
+        lacking = [check for check in checks if check.state == "missing"]
+        if as_json:
+            reporter.emit_object({"checks": [check._asdict() for check in checks], "ok": not lacking})
+        else:
+            rows = [(c.state, c.name, c.found, c.needed, c.fix) for c in checks]
+            marked = [check.state != "ok" for check in checks]
+            reporter.table("sdar doctor", ["", "check", "found", "needed", "fix"], rows, marked=marked)
+            names = ", ".join(check.name for check in lacking)
+            reporter.info(f"required and missing: {names}" if lacking else "everything required is here")
+    if lacking:
+        raise typer.Exit(3)

@@ -1,0 +1,91 @@
+"""``sdar presets``: what exists and what it sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sdar_cli.commands import completion
+
+LIST_EPILOG = """Examples:
+
+sdar presets list
+
+sdar presets list --kind models
+
+sdar presets list --json"""
+SHOW_EPILOG = """Examples:
+
+sdar presets show sdar
+
+sdar presets show models/qwen2.5-7b-instruct
+
+sdar presets show my-settings.toml --json"""
+
+Kind = Annotated[str | None, typer.Option(help="Only envs, models or methods.", show_default="all")]
+Reference = Annotated[
+    str, typer.Argument(help="Name, kind/name, or a TOML file.", autocompletion=completion.preset_references)
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``presets list`` and ``presets show``."""
+    presets = typer.Typer(help="Presets: named settings of environments, models and methods.", no_args_is_help=True)
+    presets.command("list", epilog=LIST_EPILOG)(list_command)
+    presets.command("show", epilog=SHOW_EPILOG)(show_command)
+    app.add_typer(presets, name="presets", rich_help_panel="Look and prepare")
+
+
+def list_command(kind: Kind = None, as_json: Json = False) -> None:
+    """List the shipped presets."""
+    from sdar_cli.display import Reporter
+    from sdar_cli.errors import ConfigError
+    from sdar_cli.presets import KINDS, list_presets, load_preset
+
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"unknown kind {kind!r}", fix=f"--kind {' | '.join(KINDS)}")
+    rows = [
+        {"kind": each, "name": name, "description": load_preset(name, each).description}
+        for each in KINDS
+        if kind in (None, each)
+        for name in list_presets(each)
+    ]
+    with Reporter(json_mode=as_json) as reporter:
+        if as_json:
+            reporter.emit_object({"presets": rows})
+        else:
+            table = [(f"{row['kind']}/{row['name']}", row["description"]) for row in rows]
+            reporter.table("presets", ["preset", "what it is for"], table)
+
+
+def show_command(reference: Reference, as_json: Json = False) -> None:
+    """Show what a preset sets, the presets it extends, and its comments."""
+    from sdar_cli.display import Reporter
+    from sdar_cli.merge import Merger
+    from sdar_cli.presets import load_preset
+
+    preset = load_preset(reference)
+    merger = Merger()
+    for part in preset.chain():
+        merger.put_tree(part.values, part.label)
+    values = {key: value for key, value in merger.values.items() if merger.sources[key] != "default"}
+    with Reporter(json_mode=as_json) as reporter:
+        if as_json:
+            reporter.emit_object(
+                {
+                    "preset": preset.label.removeprefix("preset "),
+                    "path": str(preset.path),
+                    "description": preset.description,
+                    "parameters": preset.parameters,
+                    "extends": preset.base.label.removeprefix("preset ") if preset.base else None,
+                    "values": values,
+                    "sources": {key: merger.sources[key] for key in values},
+                }
+            )
+            return
+        reporter.info(f"{preset.path}: {preset.description}\n")
+        rows = [(key, value, merger.sources[key].removeprefix("preset ")) for key, value in values.items()]
+        reporter.table(preset.label, ["key", "value", "from"], rows)
+        reporter.info(preset.path.read_text(encoding="utf-8"))

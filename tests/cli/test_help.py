@@ -1,0 +1,95 @@
+"""Help: light, complete, with examples; mistakes are answered with a suggestion."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sdar_cli import __version__
+
+from .support import environment, sdar
+
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "textworld", "alfworld", "numpy")
+OWN = [
+    ("train",),
+    ("doctor",),
+    ("presets", "list"),
+    ("presets", "show"),
+    ("runs", "list"),
+    ("runs", "show"),
+]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    code = f"""
+import sys
+from sdar_cli.cli import main
+try:
+    main({words!r})
+except SystemExit as end:
+    assert end.code == 0, end.code
+print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    result = sdar(capsys, "--help")
+    for command in ("train", "eval", "play", "skills", "data", "models", "presets", "runs", "doctor"):
+        assert f"\n│ {command} " in result.out
+
+
+@pytest.mark.parametrize("command", OWN)
+def test_every_command_has_three_examples_and_an_explanation(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = sdar(capsys, *command, "--help")
+    assert result.code == 0
+    assert result.out.partition("Examples:")[2].count("\n sdar ") >= 3
+
+
+def test_defaults_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    out = sdar(capsys, "train", "--help").out
+    for default in ("alfworld", "tiny-alfworld", "sdar", "gap", "5.0", "task-type", "runs"):
+        assert f"default: {default}]" in out or f"default: ({default})]" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sdar(capsys, "--version").out == f"sdar {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words, hint", [(["trian"], "'train'"), (["train", "--gat", "gap"], "--gate"), (["runs", "lst"], "'list'")]
+)
+def test_misspelt_commands_and_options_are_answered(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = sdar(capsys, *words)
+    assert result.code == 2
+    assert hint in result.err
+
+
+def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    result = sdar(capsys)
+    assert "Train and evaluate" in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    "function, start, expected",
+    [
+        ("gates", "s", ["soft-or"]),
+        ("objectives", "", ["surrogate", "signed", "k3"]),
+        ("retrievals", "t", ["task-type"]),
+        ("keys", "algo.gate_", ["algo.gate_beta="]),
+        ("preset_references", "methods/s", ["methods/sdar"]),
+    ],
+)
+def test_values_are_completed(function: str, start: str, expected: list[str]) -> None:
+    from sdar_cli.commands import completion
+
+    assert getattr(completion, function)(start) == expected
+    assert completion.preset_names("envs")("alfworld-") == ["alfworld-real"]
