@@ -61,7 +61,7 @@ class EnvConfig(Section):
     )
     size: Literal["small", "full"] = Field(default="small", description="size of generated houses")
     games_seed: NonNegative = Field(default=0, description="seed of the generator")
-    games_train: Positive = Field(default=240, description="number of generated training games")
+    games_train: Positive = Field(default=120, description="number of generated training games")
     games_eval: Positive = Field(default=66, description="number of generated held-out games")
     train_split: str = Field(default="train", description="split trained on")
     max_turns: Positive = Field(default=15, description="turns before an episode is stopped")

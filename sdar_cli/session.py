@@ -135,8 +135,11 @@ def open_session(
 
 def _load(config: RunConfig, checkpoint: Path | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
+    from transformers.utils import logging
 
     from sdar_cli.models.loading import load_model, load_tokenizer
+
+    logging.disable_progress_bar()  # of loading and saving weights; a tiny model's flicker by
 
     if config.train.threads:
         torch.set_num_threads(config.train.threads)

@@ -11,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     from sdar_cli.display import Reporter
     from sdar_cli.envs.alfworld.env import AlfworldEnvironment
-    from sdar_cli.envs.base import Task
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check the data sets of the environments.")
 
@@ -71,6 +70,7 @@ def make_command(
     """
     from sdar_cli.display import Reporter
     from sdar_cli.envs.alfworld.generator import make_games
+    from sdar_cli.envs.alfworld.replay import prove
 
     began = time.perf_counter()
     with Reporter(as_json) as reporter:
@@ -81,7 +81,7 @@ def make_command(
             tasks = [task for task in environment.tasks(split) if task.id in made]
             environment.preflight(tasks)
             if check:
-                _replay(environment, tasks, reporter)
+                prove(environment, tasks, reporter)
         seconds = time.perf_counter() - began
         proof = "each won once in the engine" if check else "not tried in the engine"
         reporter.info(f"{len(files)} games of split {split} in {out}, {proof}, {seconds:.1f} s")
@@ -112,6 +112,7 @@ def verify_command(
     """
     from sdar_cli.display import Reporter
     from sdar_cli.envs.alfworld.games import list_splits
+    from sdar_cli.envs.alfworld.replay import prove
 
     report: dict[str, Any] = {"replayed": replay, "splits": {}}
     with Reporter(as_json) as reporter, _open(data, workers, reporter) as environment:
@@ -121,7 +122,7 @@ def verify_command(
             tasks = environment.tasks(name)
             environment.preflight(tasks)
             if replay:
-                _replay(environment, tasks, reporter)
+                prove(environment, tasks, reporter)
             seconds = time.perf_counter() - began
             reporter.info(f"{name}: {len(tasks)} games are good ({seconds:.1f} s)")
             report["splits"][name] = {"games": len(tasks), "seconds": round(seconds, 2)}
@@ -135,19 +136,3 @@ def _open(data: str | None, workers: int, reporter: Reporter) -> AlfworldEnviron
 
     config = EnvConfig(data=data, source="real" if data else "generated", workers=workers)
     return open_environment(config, reporter)
-
-
-def _replay(environment: AlfworldEnvironment, tasks: list[Task], reporter: Reporter) -> None:
-    """Win every game by its walkthrough.  Raises RunFailedError that lists the games that are not won."""
-    from sdar_cli.envs.alfworld.replay import replay_walkthroughs
-    from sdar_cli.errors import RunFailedError
-
-    with reporter.progress(f"winning {len(tasks)} games", len(tasks)) as work:
-        wrong = replay_walkthroughs(environment, tasks, work.advance)
-    if wrong:
-        shown = [f"{name}: {why}" for name, why in sorted(wrong.items())[:10]]
-        raise RunFailedError(
-            f"{len(wrong)} of {len(tasks)} games are not won by their walkthroughs",
-            why="\n  ".join(shown),
-            fix="remove the folders of these games, or get them again",
-        )

@@ -105,7 +105,7 @@ class _Run:
                 self._save_interrupted(trainer)
                 raise
         if self.stopping:
-            self.reporter.info(f"interrupted after step {self.saved}; checkpoint saved")
+            self.reporter.info(f"saved the checkpoint of step {self.saved}")
             raise KeyboardInterrupt
         after = self._evaluate(config.train.steps, final=True)
         return self._summary(before, after)
@@ -181,7 +181,7 @@ class _Run:
         if self.in_rollout and step > self.saved:
             trainer.save_step(step)
             self.saved = step
-        self.reporter.info(f"interrupted; continue from step {self.saved} with: sdar train --resume {self.run.path}")
+        self.reporter.info(f"the last checkpoint is that of step {self.saved}")
 
     def _evaluate(self, step: int, final: bool = False) -> dict[str, Any]:
         return self.session.evaluate_panel(

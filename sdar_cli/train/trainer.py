@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import random
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
 
 from sdar_cli.algo.batch import TokenBatch
 from sdar_cli.algo.distill import combine, distillation
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SHADOW_FILE = "teacher.safetensors"
+# TRL's own use of it
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
 
 
 @dataclass
@@ -280,7 +284,8 @@ class SDARTrainer(GRPOTrainer):
         weight, tokens = max(totals["weight"], 1e-12), max(totals["tokens"], 1.0)
         out = dict(self.step_metrics)
         out["policy_loss"] = totals["policy_loss"] / weight
-        out["kl"] = totals["kl"] / weight
+        if self.initial is not None:
+            out["kl"] = totals["kl"] / weight
         out["entropy"] = totals["entropy"] / weight
         out["clip_ratio"] = totals["clipped"] / tokens
         out["seconds_update"] = totals["seconds_update"]
@@ -290,12 +295,9 @@ class SDARTrainer(GRPOTrainer):
 
     def generating(self) -> AbstractContextManager:
         """The model can generate inside this block (no gradient checkpointing, mixed precision as in training)."""
-        from contextlib import ExitStack
-
-        from trl.models.utils import disable_gradient_checkpointing
-
         stack = ExitStack()
-        stack.enter_context(disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs))
+        if self.args.gradient_checkpointing:
+            stack.enter_context(disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs))
         stack.enter_context(self.accelerator.autocast())
         return stack
 

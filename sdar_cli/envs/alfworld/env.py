@@ -114,17 +114,18 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Alf
     Raises PrerequisiteError when the games are missing.
     """
     cores = core_count()
-    return AlfworldEnvironment(data_root(config), min(config.workers or cores, cores), config.step_timeout, reporter)
+    workers = min(config.workers or cores, cores)
+    return AlfworldEnvironment(data_root(config, workers, reporter), workers, config.step_timeout, reporter)
 
 
-def data_root(config: EnvConfig) -> Path:
+def data_root(config: EnvConfig, workers: int = 1, reporter: Reporter | None = None) -> Path:
     """The folder of the games a configuration names; generated games are made when they are not cached."""
     if config.data is not None:
         return games.find_root(config.data)
     if config.source == "generated":
         from sdar_cli.envs.alfworld.generator import ensure_games
 
-        return games.find_root(ensure_games(config))
+        return games.find_root(ensure_games(config, workers, reporter))
     folder = os.environ.get("ALFWORLD_DATA") or DOWNLOADED.expanduser()
     if folder == DOWNLOADED.expanduser() and not DOWNLOADED.expanduser().is_dir():
         raise PrerequisiteError(

@@ -7,15 +7,14 @@ the hash of its content: the two never share a house, whatever the seeds and cou
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sdar_cli import __version__
 from sdar_cli.config import EnvConfig
 from sdar_cli.envs.alfworld.engine import alfworld_module
 from sdar_cli.envs.alfworld.layout import (
@@ -32,7 +31,11 @@ from sdar_cli.envs.alfworld.layout import (
 from sdar_cli.errors import ConfigError
 from sdar_cli.resources import cache_dir
 
+if TYPE_CHECKING:
+    from sdar_cli.display import Reporter
+
 SPLITS = ("train", "eval")
+COMPLETE = "complete"
 VERB = {"Cleanable": "clean", "Coolable": "cool", "Heatable": "heat"}
 GENERATOR_VERSION = 1
 """Raise when the same seed would give other games: it is part of the cache's key."""
@@ -243,16 +246,36 @@ def _domain_and_grammar() -> tuple[str, str]:
     return (folder / "alfred.pddl").read_text(), (folder / "alfred.twl2").read_text()
 
 
-def ensure_games(config: EnvConfig) -> Path:
-    """The cached root of the generated train and eval games of a configuration; made when absent."""
+def ensure_games(config: EnvConfig, workers: int, reporter: Reporter | None = None) -> Path:
+    """The cached root of the generated train and eval games of a configuration.
+
+    When absent they are made, and every one is won once in the engine by its plan; a set that fails is not
+    kept.  Raises RunFailedError then.
+    """
     key = f"{GENERATOR_VERSION}-{config.size}-s{config.games_seed}-t{config.games_train}-e{config.games_eval}"
-    root = cache_dir() / "alfworld" / f"games-{key}-{hashlib.sha256(__version__.encode()).hexdigest()[:6]}"
-    if (root / "complete").exists():
+    root = cache_dir() / "alfworld" / f"games-{key}"
+    if (root / COMPLETE).exists():
         return root
-    partial = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    make_games("train", config.games_train, config.games_seed, config.size, partial)
-    make_games("eval", config.games_eval, config.games_seed, config.size, partial)
-    (partial / "complete").write_text("")
-    partial.rename(root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{root.name}.", dir=root.parent) as folder:
+        partial = Path(folder) / root.name
+        make_games("train", config.games_train, config.games_seed, config.size, partial)
+        make_games("eval", config.games_eval, config.games_seed, config.size, partial)
+        _prove(partial, workers, config.step_timeout, reporter)
+        (partial / COMPLETE).write_text("every game was won once in the engine\n")
+        try:
+            partial.rename(root)
+        except OSError:
+            if not (root / COMPLETE).exists():  # else another process has just made the same set
+                raise
     return root
+
+
+def _prove(root: Path, workers: int, timeout: float, reporter: Reporter | None) -> None:
+    from sdar_cli.display import Reporter
+    from sdar_cli.envs.alfworld.env import AlfworldEnvironment
+    from sdar_cli.envs.alfworld.replay import prove
+
+    with AlfworldEnvironment(root, workers, timeout, reporter) as environment:
+        tasks = [task for split in SPLITS for task in environment.tasks(split)]
+        prove(environment, tasks, reporter or Reporter(json_mode=True))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from sdar_cli.envs.alfworld import games
 from sdar_cli.envs.alfworld.env import AlfworldEnvironment
 from sdar_cli.envs.base import Task
+from sdar_cli.errors import RunFailedError
+
+if TYPE_CHECKING:
+    from sdar_cli.display import Reporter
 
 SIDE_BY_SIDE = 32
 
@@ -25,6 +30,19 @@ def replay_walkthroughs(
         if progress:
             progress(len(part))
     return wrong
+
+
+def prove(environment: AlfworldEnvironment, tasks: Sequence[Task], reporter: Reporter) -> None:
+    """Win every game by its walkthrough.  Raises RunFailedError that lists the games that are not won."""
+    with reporter.progress(f"winning {len(tasks)} games once", len(tasks)) as work:
+        wrong = replay_walkthroughs(environment, tasks, work.advance)
+    if wrong:
+        shown = [f"{name}: {why}" for name, why in sorted(wrong.items())[:10]]
+        raise RunFailedError(
+            f"{len(wrong)} of {len(tasks)} games are not won by their walkthroughs",
+            why="\n  ".join(shown),
+            fix="remove the folders of these games, or get them again",
+        )
 
 
 def _replay(environment: AlfworldEnvironment, tasks: Sequence[Task]) -> dict[str, str]:
