@@ -276,13 +276,12 @@ def build(
     environment: Environment,
     tasks: Sequence[Task],
     skills: dict[str, str],
-    extra_texts: Sequence[str],
     out: Path,
     say: Callable[[str], None],
 ) -> None:
     """Demonstrate, train the tokenizer and the model, and save both under ``out``.
 
-    skills: task type to the brief skill text.  extra_texts: more text for the tokenizer (whole skills).
+    skills: task type to the brief skill text.
     """
     from sdar_cli.models.tokenizer import train_tokenizer
 
@@ -293,7 +292,7 @@ def build(
         examples += demonstrate(environment, tasks[start : start + BATCH], skills, rng)
         say(f"demonstrations: {min(start + BATCH, len(tasks))} of {len(tasks)} games, {len(examples)} examples")
     texts = [m["content"] for e in examples for m in wording.messages(e.view, "compact", e.skill)]
-    tokenizer = train_tokenizer([*texts, *(respond(e.move) for e in examples), *extra_texts], recipe.vocabulary)
+    tokenizer = train_tokenizer([*texts, *(respond(e.move) for e in examples)], recipe.vocabulary)
     data = encode(tokenizer, examples)
     tokens = sum(len(p) + len(r) for p, r in data)
     say(f"{len(data)} examples, {tokens / len(data):.0f} tokens each, vocabulary {len(tokenizer)}")
@@ -329,6 +328,5 @@ def build_tiny_alfworld(out: Path, seed: int, games: int | None, workers: int, r
             random.Random(recipe.seed).shuffle(tasks)
             chosen = {t.type: retrieve(bank, t, "", "task-type") for t in tasks}
             skills = {kind: skill_text(found, "brief") for kind, found in chosen.items()}
-            whole = [skill_text(found, "full") for found in chosen.values()]
-            build(recipe, environment, tasks, skills, whole, out, reporter.info)
+            build(recipe, environment, tasks, skills, out, reporter.info)
     return out

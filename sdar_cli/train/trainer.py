@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SHADOW_FILE = "teacher.safetensors"
+DENSE_LOGITS = 2**26
+"""Logits of a micro-batch up to which a CPU computes them all at once (256 MB in float32)."""
 # TRL's own use of it
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
 
@@ -213,8 +215,16 @@ class SDARTrainer(GRPOTrainer):
         finally:
             self.model.train(training)
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        out = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        values = input_ids.shape[0] * logits_to_keep * self.model.config.get_text_config().vocab_size
+        if input_ids.device.type == "cpu" and values <= DENSE_LOGITS:
+            out = dense_logps(model, input_ids, attention_mask, logits_to_keep, self.temperature)
+        else:
+            out = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
         if self._capturing:
             self._captured = (out[0], out[1])
         return out
@@ -317,6 +327,19 @@ class SDARTrainer(GRPOTrainer):
 
         if self.shadow is not None:
             self.shadow.load(load_file(checkpoint / SHADOW_FILE, device=str(self.model.device)))
+
+
+def dense_logps(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, keep: int, temperature: float
+) -> tuple[Tensor, Tensor, None]:
+    """Log-probs and entropies (nats) of the last ``keep`` tokens, (R, keep), from their logits; no auxiliary loss.
+
+    Equal to TRL's fused head, which on a CPU scores every prompt position as well.
+    """
+    logits = model(input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=keep + 1).logits[:, :-1]
+    log_probs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    return log_probs.gather(-1, input_ids[:, -keep:, None]).squeeze(-1), entropy, None
 
 
 class _StepCallback(TrainerCallback):

@@ -1,0 +1,168 @@
+"""Handmade rows, the quantities of the loss computed row by row without padding, and short trainings of a tiny model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import toy
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from sdar_cli.config import RunConfig
+from sdar_cli.session import Session
+from sdar_cli.train.rows import Row, assign_weights
+from sdar_cli.train.trainer import SDARTrainer, StepData
+
+END = 2
+
+
+def handmade_rows(seed: int = 0, masked: bool = False) -> list[Row]:
+    """Seven rows of four trajectories in two groups: ragged, advantages of both signs, one of them zero.
+
+    masked: some tokens are the environment's.  Token ids are random, the teacher's prompts differ from the student's.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(low: int, high: int) -> list[int]:
+        length = int(torch.randint(low, high + 1, (1,), generator=generator))
+        return torch.randint(3, 400, (length,), generator=generator).tolist()
+
+    advantages = (1.2, -0.7, 0.0, 0.4, -1.5, 0.9, -0.2)
+    rows = []
+    for k, (trajectory, advantage) in enumerate(zip((0, 0, 1, 2, 2, 2, 3), advantages, strict=True)):
+        completion = [*ids(1, 6), END]
+        mask = [not (masked and k % 2 and t == 1) for t in range(len(completion))]
+        row = Row(ids(2, 9), completion, mask, [k if m else -1 for m in mask], trajectory, trajectory // 2, k)
+        row.teacher_prompt_ids = [*ids(3, 8), *row.prompt_ids]
+        row.advantage = [advantage - 0.05 * (t == 0) for t in range(len(completion))]
+        rows.append(row)
+    return rows
+
+
+def weighted(rows: Sequence[Row], agg: str = "token") -> tuple[list[Row], float]:
+    """Copies of the rows with their weights, and the normaliser."""
+    copies = copy.deepcopy(list(rows))
+    return copies, assign_weights(copies, agg)
+
+
+def forward(model: nn.Module, prompt: Sequence[int], row: Row, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """(log-probs, entropies) of a row's completion after ``prompt``: one row, no padding, a plain softmax."""
+    ids = torch.tensor([[*prompt, *row.completion_ids]])
+    logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / temperature
+    logp = torch.log_softmax(logits.float(), dim=-1)
+    chosen = logp.gather(1, torch.tensor(row.completion_ids)[:, None])[:, 0]
+    return chosen, -(logp.exp() * logp).sum(-1)
+
+
+def mean_over(rows: Sequence[Row], values: Sequence[Tensor], agg: str) -> Tensor:
+    """The mean that ``agg`` names of per-token values, by its definition and not by weights."""
+    kept = [v[torch.tensor(row.mask)] for row, v in zip(rows, values, strict=True)]
+    if agg == "token":
+        return torch.cat(kept).mean()
+    if agg == "turn":
+        return torch.stack([v.mean() for v in kept]).mean()
+    owners = sorted({row.trajectory for row in rows})
+    return torch.stack(
+        [torch.cat([v for row, v in zip(rows, kept, strict=True) if row.trajectory == i]).mean() for i in owners]
+    ).mean()
+
+
+def gradient_of(value: Tensor, model: nn.Module) -> dict[str, Tensor]:
+    """d value / d parameters, by name."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(value, list(parameters.values()))
+    return {name: g.detach().clone() for name, g in zip(parameters, found, strict=True)}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], atol: float = 1e-6) -> None:
+    """Equal tensors under equal names, and not all of them zero."""
+    assert found.keys() == expected.keys()
+    assert max(float(value.abs().max()) for value in expected.values()) > 100 * atol, "nothing to compare"
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@dataclass
+class Trained:
+    """A finished training: per optimizer update its loss, gradients and the weights after it; per step its metrics."""
+
+    trainer: SDARTrainer
+    model: nn.Module
+    losses: list[float] = field(default_factory=list)
+    gradients: list[dict[str, Tensor]] = field(default_factory=list)
+    weights: list[dict[str, Tensor]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    scored: list[tuple[str, int]] = field(default_factory=list)
+    """What was scored without gradient: (which log-probs, number of rows)."""
+
+
+class _Watch(TrainerCallback):
+    def __init__(self, record: Trained) -> None:
+        self.record = record
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
+        named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.record.gradients.append(
+            {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in named.items()}
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
+        self.record.weights.append({n: p.detach().clone() for n, p in model.named_parameters()})
+
+
+def prepare(
+    config: RunConfig, model: nn.Module, rows: Sequence[Row] | list[list[Row]], folder: Path, tokenizer: Any
+) -> Trained:
+    """A trainer that gets these rows at every step (or a list of rows per step), ready to train.
+
+    The model is copied.  Rows keep what is set on them; the copies of the last step are ``trainer.given``.
+    """
+    record = Trained(None, copy.deepcopy(model))  # type: ignore[arg-type]
+
+    def rollout(trainer: SDARTrainer, step: int) -> StepData:
+        per_step = rows[step - 1] if rows and isinstance(rows[0], list) else rows
+        made, normaliser = weighted(per_step, config.algo.agg)
+        trainer.given = made  # type: ignore[attr-defined]
+        return StepData(made, normaliser, {"step": step})
+
+    def after_step(trainer: SDARTrainer, step: int, metrics: dict[str, Any]) -> bool:
+        record.metrics.append(metrics)
+        return False
+
+    torch.manual_seed(config.seed)
+    peft = Session.peft_config(SimpleNamespace(config=config))  # type: ignore[arg-type]
+    trainer = SDARTrainer(config, record.model, tokenizer, folder, rollout, after_step, peft_config=peft)
+    record.trainer, record.model = trainer, trainer.model
+    trainer.add_callback(_Watch(record))
+    step_of_trl, score = trainer.training_step, trainer._score
+
+    def noting_loss(*args: Any, **kwargs: Any) -> Tensor:
+        loss = step_of_trl(*args, **kwargs)
+        record.losses.append(float(loss))
+        return loss
+
+    def noting_score(scored: Sequence[Row], field_name: str) -> None:
+        record.scored.append((field_name, len(scored)))
+        score(scored, field_name)
+
+    trainer.training_step, trainer._score = noting_loss, noting_score  # type: ignore[method-assign]
+    return record
+
+
+def train(config: RunConfig, model: nn.Module, rows: Any, folder: Path, tokenizer: Any) -> Trained:
+    """``prepare`` and train to the end."""
+    record = prepare(config, model, rows, folder, tokenizer)
+    record.trainer.train()
+    return record
+
+
+def settings(**sections: Any) -> RunConfig:
+    """One step of one update, no clipping of the gradient, a learning rate that is next to nothing."""
+    sections["train"] = {"steps": 1, "lr": 1e-9, **sections.get("train", {})}
+    return toy.config(**sections)

@@ -1,0 +1,168 @@
+"""The members of TRL and transformers that ``SDARTrainer`` relies on: each failure says what has changed.
+
+Most of them are private and change between minor releases, which is why the version is pinned.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from pathlib import Path
+
+import pytest
+import toy
+import torch
+import transformers
+import trl
+from trl import GRPOConfig, GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+
+from sdar_cli.train import trainer as ours
+
+from .material import handmade_rows, prepare, settings
+
+WHERE = f"in TRL {trl.__version__} (transformers {transformers.__version__})"
+SIGNATURES = {
+    (GRPOTrainer, "_compute_loss"): ["self", "model", "inputs"],
+    (GRPOTrainer, "_get_per_token_logps_and_entropies"): [
+        "self",
+        "model",
+        "input_ids",
+        "attention_mask",
+        "logits_to_keep",
+    ],
+    (GRPOTrainer, "_prepare_inputs"): ["self", "generation_batch"],
+    (GRPOTrainer, "training_step"): ["self", "model", "inputs", "num_items_in_batch"],
+    (GRPOTrainer, "_save_checkpoint"): ["self", "model", "trial"],
+    (transformers.Trainer, "training_step"): ["self", "model", "inputs", "num_items_in_batch"],
+    (transformers.Trainer, "train"): ["self", "resume_from_checkpoint"],
+}
+"""Leading parameters, in order; more with defaults may follow."""
+INHERITED = {
+    "_get_per_token_logps_and_entropies", "_compute_loss", "_save_checkpoint", "_metrics", "accelerator", "args",
+    "add_callback", "remove_callback", "current_gradient_accumulation_steps", "model", "processing_class", "state",
+}  # fmt: skip
+"""Everything ``SDARTrainer`` uses of its base classes."""
+
+
+@pytest.fixture(scope="module")
+def record(tokenizer, tmp_path_factory):
+    """A trainer that has not trained yet."""
+    model = toy.make_model(tokenizer)
+    return prepare(settings(), model, handmade_rows(), tmp_path_factory.mktemp("contract"), tokenizer)
+
+
+@pytest.mark.parametrize("owner, name", SIGNATURES, ids=lambda value: getattr(value, "__name__", value))
+def test_signature(owner: type, name: str) -> None:
+    wanted = SIGNATURES[owner, name]
+    method = getattr(owner, name, None)
+    assert method is not None, f"{owner.__name__}.{name} is gone {WHERE}"
+    parameters = inspect.signature(method).parameters
+    found = list(parameters)
+    assert found[: len(wanted)] == wanted, (
+        f"{owner.__name__}.{name} takes ({', '.join(found)}) {WHERE}; relied on: ({', '.join(wanted)})"
+    )
+    needed = [
+        key
+        for key in found[len(wanted) :]
+        if parameters[key].default is inspect.Parameter.empty
+        and parameters[key].kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    ]
+    assert not needed, f"{owner.__name__}.{name} {WHERE} also demands {', '.join(needed)}"
+
+
+def test_the_list_of_inherited_members_is_complete() -> None:
+    """A member used and not listed here would escape the checks below."""
+    tree = ast.parse(Path(ours.__file__).read_text())
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "SDARTrainer")
+    used, assigned = set(), {node.name for node in body.body if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(body):
+        if not isinstance(node, ast.Attribute):
+            continue
+        on_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+        on_super = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "super"
+        if on_super and node.attr != "__init__":
+            used.add(node.attr)
+        elif on_self:
+            (assigned if isinstance(node.ctx, ast.Store) else used).add(node.attr)
+    inherited = {name for name in used if name not in assigned or hasattr(GRPOTrainer, name)} - {
+        "updates",
+        "training_step",
+    }
+    assert inherited == INHERITED
+
+
+@pytest.mark.parametrize("name", sorted(INHERITED - {"current_gradient_accumulation_steps"}))
+def test_a_trainer_has_the_member(record, name: str) -> None:
+    assert hasattr(record.trainer, name), f"GRPOTrainer.{name} is gone {WHERE}"
+
+
+def test_the_settings_exist() -> None:
+    """``grpo_arguments`` sets these by name; one that is renamed would be a TypeError at every start."""
+    tree = ast.parse(inspect.getsource(ours.grpo_arguments))
+    call = next(n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "GRPOConfig")
+    used = {keyword.arg for keyword in call.keywords}
+    fields = {f.name for f in dataclasses.fields(GRPOConfig)}
+    assert len(used) > 20 and not used - fields, f"GRPOConfig has no {sorted(used - fields)} {WHERE}"
+
+
+def test_settings_left_at_their_defaults_are_neutral() -> None:
+    """Each of these would change the loss, or treat a weight as a mask, at another value."""
+    defaults = {
+        "num_iterations": 1,
+        "importance_sampling_level": "token",
+        "top_entropy_quantile": 1.0,
+        "off_policy_mask_threshold": None,
+        "use_vllm": False,
+        "entropy_coef": 0.0,
+        "label_smoothing_factor": 0.0,
+        "epsilon_high": None,
+    }
+    found = {f.name: f.default for f in dataclasses.fields(GRPOConfig) if f.name in defaults}
+    assert found == defaults, f"a default of GRPOConfig has changed {WHERE}"
+
+
+def test_metrics_of_a_step_can_be_cleared(record) -> None:
+    metrics = record.trainer._metrics["train"]
+    metrics["x"].append(1.0)
+    metrics.clear()
+    assert not metrics, f"_metrics['train'] is no dictionary of lists {WHERE}"
+
+
+def test_log_probs_and_entropies_come_first_and_have_the_completions_shape(record) -> None:
+    ids = torch.randint(3, 400, (2, 9))
+    out = record.trainer._get_per_token_logps_and_entropies(
+        record.trainer.model, ids, torch.ones_like(ids), 4, compute_entropy=True
+    )
+    assert out[0].shape == out[1].shape == (2, 4), f"log-probs and entropies have another place or shape {WHERE}"
+
+
+def test_log_probs_come_without_entropies_unless_asked(record) -> None:
+    """Scoring takes the first value only and must not pay for the second."""
+    ids = torch.randint(3, 400, (2, 9))
+    out = record.trainer._get_per_token_logps_and_entropies(record.trainer.model, ids, torch.ones_like(ids), 4)
+    assert out[1] is None, f"entropies are computed by default {WHERE}"
+
+
+def test_gradient_checkpointing_can_be_turned_off_for_a_while() -> None:
+    found = list(inspect.signature(disable_gradient_checkpointing).parameters)[:2]
+    assert found == ["model", "gradient_checkpointing_kwargs"], (
+        f"disable_gradient_checkpointing takes {found} {WHERE}"
+    )
+
+
+def test_the_accumulation_count_is_set_while_training(tokenizer, tmp_path) -> None:
+    """The normaliser of every term is read from it; one update is one of TRL's steps."""
+    seen = []
+    record = prepare(settings(), toy.make_model(tokenizer), handmade_rows(), tmp_path, tokenizer)
+    inner = record.trainer._compute_loss
+
+    def note(model, inputs):
+        seen.append(record.trainer.current_gradient_accumulation_steps)
+        return inner(model, inputs)
+
+    record.trainer._compute_loss = note
+    record.trainer.train()
+    assert seen == [1], f"current_gradient_accumulation_steps is {seen} where 1 is relied on {WHERE}"
+    assert record.trainer.state.global_step == 1
