@@ -27,6 +27,8 @@ METADATA = frozenset({"description", "extends", "parameters"})
 DEFAULT_ENV, DEFAULT_MODEL, DEFAULT_METHOD = "alfworld", "tiny-alfworld", "sdar"
 GENERIC_MODEL = "instruct"
 """The model preset of any model that has none of its own."""
+OWN_PRESET = "sdar.toml"
+"""A model folder's own preset."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _read_preset(path: Path, label: str) -> Preset:
 def model_preset(reference: str) -> Preset:
     """The preset of ``--model``: a preset's name, a Hugging Face id, or a local folder.
 
-    A model without a preset of its own gets the generic one with its name on top.
+    A folder may hold its own preset, ``sdar.toml``; a model without any gets the generic one with its name on top.
     Raises ConfigError where the reference is none of the three.
     """
     for name in list_presets("models"):
@@ -121,8 +123,9 @@ def model_preset(reference: str) -> Preset:
             return preset
     is_path = reference.startswith((".", "/", "~"))
     if Path(reference).expanduser().is_dir() or ("/" in reference and not is_path):
-        generic = load_preset(GENERIC_MODEL, "models")
-        return Preset("--model", generic.path, generic.description, {"model": {"name": reference}}, base=generic)
+        own = Path(reference).expanduser() / OWN_PRESET
+        base = _read_preset(own, str(own)) if own.is_file() else load_preset(GENERIC_MODEL, "models")
+        return Preset("--model", base.path, base.description, {"model": {"name": reference}}, base=base)
     names = [name for name in list_presets("models") if name != GENERIC_MODEL]
     raise ConfigError(
         f"unknown model {reference!r}{suggest(reference.lower(), names, '/')}",

@@ -16,6 +16,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # transformers' name for a setting of TRL's, said at every GRPOConfig
+    config.addinivalue_line("filterwarnings", "ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the slow tests out unless ``--slow`` or a mark expression asks for them."""
     if config.getoption("--slow") or config.option.markexpr:

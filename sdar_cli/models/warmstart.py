@@ -329,4 +329,5 @@ def build_tiny_alfworld(out: Path, seed: int, games: int | None, workers: int, r
             chosen = {t.type: retrieve(bank, t, "", "task-type") for t in tasks}
             skills = {kind: skill_text(found, "brief") for kind, found in chosen.items()}
             build(recipe, environment, tasks, skills, out, reporter.info)
+    (out / "sdar.toml").write_text('extends = "models/tiny-alfworld"\n', encoding="utf-8")
     return out

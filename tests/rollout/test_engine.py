@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-import toy
 import torch
+import toy
 
 from sdar_cli.rollout.engine import HuggingFaceEngine, Sampling
 

@@ -1,4 +1,4 @@
-"""Handmade rows, the quantities of the loss computed row by row without padding, and short trainings of a tiny model."""
+"""Handmade rows, the quantities of the loss computed row by row without padding, and short trainings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import toy
 import torch
+import toy
 from torch import Tensor, nn
 from transformers import TrainerCallback
 

@@ -11,8 +11,8 @@ import inspect
 from pathlib import Path
 
 import pytest
-import toy
 import torch
+import toy
 import transformers
 import trl
 from trl import GRPOConfig, GRPOTrainer
@@ -42,6 +42,7 @@ SIGNATURES = {
 INHERITED = {
     "_get_per_token_logps_and_entropies", "_compute_loss", "_save_checkpoint", "_metrics", "accelerator", "args",
     "add_callback", "remove_callback", "current_gradient_accumulation_steps", "model", "processing_class", "state",
+    "temperature",
 }  # fmt: skip
 """Everything ``SDARTrainer`` uses of its base classes."""
 
@@ -132,24 +133,16 @@ def test_metrics_of_a_step_can_be_cleared(record) -> None:
 
 def test_log_probs_and_entropies_come_first_and_have_the_completions_shape(record) -> None:
     ids = torch.randint(3, 400, (2, 9))
-    out = record.trainer._get_per_token_logps_and_entropies(
-        record.trainer.model, ids, torch.ones_like(ids), 4, compute_entropy=True
+    out = GRPOTrainer._get_per_token_logps_and_entropies(
+        record.trainer, record.trainer.model, ids, torch.ones_like(ids), 4, compute_entropy=True
     )
     assert out[0].shape == out[1].shape == (2, 4), f"log-probs and entropies have another place or shape {WHERE}"
-
-
-def test_log_probs_come_without_entropies_unless_asked(record) -> None:
-    """Scoring takes the first value only and must not pay for the second."""
-    ids = torch.randint(3, 400, (2, 9))
-    out = record.trainer._get_per_token_logps_and_entropies(record.trainer.model, ids, torch.ones_like(ids), 4)
-    assert out[1] is None, f"entropies are computed by default {WHERE}"
+    assert out[0].requires_grad and out[1].requires_grad, f"log-probs or entropies carry no gradient {WHERE}"
 
 
 def test_gradient_checkpointing_can_be_turned_off_for_a_while() -> None:
     found = list(inspect.signature(disable_gradient_checkpointing).parameters)[:2]
-    assert found == ["model", "gradient_checkpointing_kwargs"], (
-        f"disable_gradient_checkpointing takes {found} {WHERE}"
-    )
+    assert found == ["model", "gradient_checkpointing_kwargs"], f"disable_gradient_checkpointing takes {found} {WHERE}"
 
 
 def test_the_accumulation_count_is_set_while_training(tokenizer, tmp_path) -> None:

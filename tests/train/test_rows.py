@@ -71,7 +71,7 @@ def test_a_transcript_is_one_row_with_the_environments_tokens_masked(transcript)
 
 def test_a_transcript_that_was_tokenised_again_is_refused(transcript) -> None:
     transcript[0].turns[1].prompt_ids[2] = 99
-    with pytest.raises(ValueError, match="turn 1 of .* does not continue"):
+    with pytest.raises(ValueError, match=r"turn 1 of .* does not continue"):
         build_rows(transcript, "transcript")
 
 
