@@ -181,7 +181,7 @@ class TrainConfig(Section):
 
 class EvalConfig(Section):
     split: str | None = Field(default=None, description="held-out split; default eval (generated) or valid_seen (real)")
-    games: NonNegative = Field(default=0, description="first N tasks of the sorted panel; 0 = all")
+    games: NonNegative = Field(default=0, description="N tasks spread over the sorted panel; 0 = all")
     decoding: Literal["sampled", "greedy"] = Field(default="sampled", description="how actions are decoded")
     temperature: float = Field(default=0.4, gt=0, description="sampling temperature, decoding=sampled")
     with_skill: bool = Field(default=True, description="also evaluate with the skill in the prompt")

@@ -65,7 +65,7 @@ Model = Annotated[
 Env = Annotated[str | None, _option("--env", "Environment preset, with --model.", WHAT)]
 Data = Annotated[Path | None, _option("--data", "Folder of the released games.", WHAT)]
 Split = Annotated[str | None, _option("--split", "Split to play; default: the held-out one.", WHAT)]
-Games = Annotated[int | None, _option("--games", "First N tasks of the sorted panel; default: all.", WHAT, min=1)]
+Games = Annotated[int | None, _option("--games", "N tasks spread over the sorted panel; default: all.", WHAT, min=1)]
 Decode = Annotated[Decoding, _option("--decoding", "Decoding.", HOW)]
 WithSkills = Annotated[Skills, _option("--skills", "Without or with the skill in the prompt.", HOW)]
 Seeds = Annotated[int, _option("--seeds", "Sampling seeds.", HOW, min=1)]

@@ -24,7 +24,9 @@ class Panel:
 
 
 def make_panel(tasks: Sequence[Task], limit: int = 0) -> Panel:
-    """The panel of a split's tasks: all of them, or the first ``limit`` by id.
+    """The panel of a split's tasks: all of them, or ``limit`` spread evenly over the sorted ids.
+
+    Ids begin with the task type, so a small panel still has every type.
 
     The hash is that of the ids, joined by newlines.  Raises ConfigError for no tasks, a task listed twice, or
     tasks of several splits.
@@ -39,6 +41,8 @@ def make_panel(tasks: Sequence[Task], limit: int = 0) -> Panel:
     splits = sorted({task.split for task in tasks})
     if len(splits) > 1:
         raise ConfigError(f"a panel is of one split, not of {', '.join(splits)}")
-    chosen = sorted(tasks, key=lambda task: task.id)[: limit or None]
+    chosen = sorted(tasks, key=lambda task: task.id)
+    if 0 < limit < len(chosen):
+        chosen = [chosen[i * len(chosen) // limit] for i in range(limit)]
     digest = hashlib.sha256("\n".join(task.id for task in chosen).encode()).hexdigest()
     return Panel(splits[0], tuple(chosen), digest)

@@ -36,6 +36,10 @@ class Turn:
     """Tokens that did not fit the prompt budget."""
     truncated_response: bool = False
     """The response hit its token budget before the end token."""
+    teacher_tokens: int | None = None
+    """Length of the teacher's prompt of this turn."""
+    teacher_cut: tuple[str, ...] = ()
+    """What had to be cut from it, in order: ``history``, ``observation``, ``skill``."""
 
 
 @dataclass
@@ -51,6 +55,8 @@ class Episode:
     stop: StopReason | None = None
     failure: str | None = None
     skill_ids: tuple[str, ...] = ()
+    skill_text: str = ""
+    """What the teacher was shown, before any cut."""
 
     @property
     def failed(self) -> bool:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from sdar_cli.config import RunConfig
-from sdar_cli.envs.base import Task
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.skills.bank import Bank
 from sdar_cli.skills.retrieve import retrieve, skill_text
@@ -66,35 +65,32 @@ class TeacherPrompts:
     example: EncodedPrompt | None = field(default=None, init=False)
     """The first prompt made, shown to the user."""
 
-    def skill_for(self, task: Task, goal: str) -> str:
-        """The skill text of a task; empty when retrieval finds none."""
-        skills = retrieve(self.bank, task, goal, self.config.skills.retrieval)
-        return skill_text(skills, self.config.skills.form) if skills else ""
-
     def fill(self, rows: Sequence[Row], episodes: Sequence[Episode]) -> TeacherStats:
-        """Set ``teacher_prompt_ids`` of every row; records the skills of every episode."""
+        """Set ``teacher_prompt_ids`` of every row; note in the episodes what the teacher was shown and what was cut."""
         stats = TeacherStats()
         by_index = {episode.index: episode for episode in episodes}
-        for row in rows:
-            episode = by_index[row.trajectory]
-            view = episode.turns[row.turn].view
-            prompt = encode_prompt(
-                self.tokenizer,
-                view,
-                style=self.config.env.prompt,
-                limit=self.config.teacher.max_prompt_tokens,
-                thinking=self.config.model.thinking,
-                skill=self.skill_for(episode.task, view.goal),
-                placement=self.config.teacher.placement,
-            )
-            row.teacher_prompt_ids = prompt.ids
-            self.example = self.example or prompt
-            stats.add(prompt)
         for episode in episodes:
             if episode.turns:
                 goal = episode.turns[0].view.goal
                 found = retrieve(self.bank, episode.task, goal, self.config.skills.retrieval)
                 episode.skill_ids = tuple(skill.id for skill in found)
+                episode.skill_text = skill_text(found, self.config.skills.form)
+        for row in rows:
+            episode = by_index[row.trajectory]
+            turn = episode.turns[row.turn]
+            prompt = encode_prompt(
+                self.tokenizer,
+                turn.view,
+                style=self.config.env.prompt,
+                limit=self.config.teacher.max_prompt_tokens,
+                thinking=self.config.model.thinking,
+                skill=episode.skill_text,
+                placement=self.config.teacher.placement,
+            )
+            row.teacher_prompt_ids = prompt.ids
+            turn.teacher_tokens, turn.teacher_cut = len(prompt.ids), prompt.cut
+            self.example = self.example or prompt
+            stats.add(prompt)
         return stats
 
 

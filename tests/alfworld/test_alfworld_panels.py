@@ -25,9 +25,11 @@ def test_order_does_not_matter_and_tasks_do() -> None:
     assert make_panel(TASKS, 2).sha256 == make_panel(TASKS[1:]).sha256 != make_panel(TASKS).sha256
 
 
-def test_limit_takes_the_first_by_id() -> None:
+def test_limit_spreads_over_the_sorted_ids() -> None:
     assert [task.id for task in make_panel(TASKS, 1).tasks] == ["eval/a"]
     assert len(make_panel(TASKS, 99).tasks) == 3
+    many = [Task(f"eval/{i:02d}", "pick_and_place_simple", "eval") for i in range(10)]
+    assert [task.id for task in make_panel(many, 4).tasks] == ["eval/00", "eval/02", "eval/05", "eval/07"]
 
 
 def test_refused() -> None:

@@ -50,7 +50,12 @@ class AlfworldEnvironment:
 
     def preflight(self, tasks: Sequence[Task]) -> None:
         """Check the game files of these tasks.  Raises one PrerequisiteError that lists the bad ones."""
-        games.preflight(list(dict.fromkeys(tasks)), self.root)
+        once = list(dict.fromkeys(tasks))
+        if self._reporter is None:
+            games.preflight(once, self.root)
+            return
+        with self._reporter.progress(f"checking {len(once)} game files", len(once)) as work:
+            games.preflight(once, self.root, work.advance)
 
     def reset(self, assignment: Mapping[int, Task]) -> dict[int, Step]:
         """Start one episode per slot.  A game that does not load gives a failed step that names its file."""

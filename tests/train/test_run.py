@@ -1,0 +1,416 @@
+"""Training runs on the corridor: what a run records, and that stopping and resuming it changes nothing.
+
+The guarantee is bit for bit: the metrics without the clock's, every episode, every evaluation and the final
+weights are those of a run that was never stopped.  ``test_resume_cli.py`` does the same with real processes.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy
+
+from sdar_cli.envs.alfworld.layout import TASK_TYPES
+from sdar_cli.envs.base import Step
+from sdar_cli.errors import RunConflictError, RunFailedError
+from sdar_cli.rollout.collect import Collected
+from sdar_cli.rollout.episode import Episode
+from sdar_cli.runs import RunDir
+from sdar_cli.track import read_metrics
+from sdar_cli.train import trainer as trainer_module
+from sdar_cli.train.checkpoint import latest_checkpoint, list_checkpoints, step_of
+from sdar_cli.train.run import _Run, epoch_order, rollout_metrics, tasks_of_step
+
+from .toyruns import TASKS, assert_same_record, config, play
+
+STEPS = 3
+SETTINGS = {
+    "plain": config(),
+    # A teacher with weights of its own, a reference model, two updates per step, a schedule that moves.
+    "everything": config(
+        algo={"kl_coef": 0.1, "entropy_coef": 0.01, "agg": "trajectory"},
+        teacher={"weights": "ema", "ema_decay": 0.8},
+        train={"updates_per_step": 2, "lr_schedule": "linear", "warmup_steps": 2, "weight_decay": 0.01},
+    ),
+    "adapter": config(
+        env={"context": "transcript"},
+        model={"lora": {"rank": 4, "dropout": 0.2}},
+        teacher={"weights": "frozen"},
+        train={"updates_per_step": 2, "lr": 1e-2},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(walker_model, tokenizer, tmp_path_factory) -> Callable[[str], Path]:
+    """Folders of runs that were never stopped, made when first asked for."""
+    made: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            play(made[name], SETTINGS[name], walker_model, tokenizer)
+        return made[name]
+
+    return run
+
+
+class Crash(Exception):
+    """The end of a process, as far as this process can imitate it."""
+
+
+def in_rollout(step: int) -> Callable[[_Run], None]:
+    """Dies while the episodes of a step are played."""
+
+    def prepare(run: _Run) -> None:
+        rollout = run._rollout
+
+        def dying(trainer, now):
+            if now == step:
+                raise Crash
+            return rollout(trainer, now)
+
+        run._rollout = dying
+
+    return prepare
+
+
+def after_the_metrics_line(run: _Run) -> None:
+    """Dies when the line of step 2 is on disk and its checkpoint is not."""
+    write = run.metrics.write
+
+    def dying(metrics):
+        write(metrics)
+        if metrics["step"] == 2:
+            raise Crash
+
+    run.metrics.write = dying
+
+
+def within_the_metrics_line(run: _Run) -> None:
+    """Dies in the middle of the line of step 2."""
+    write = run.metrics.write
+
+    def dying(metrics):
+        if metrics["step"] == 2:
+            with run.run.metrics.open("ab") as file:
+                file.write(b'{"step": 2, "succe')
+            raise Crash
+        write(metrics)
+
+    run.metrics.write = dying
+
+
+def before_the_checkpoint_gets_its_name(run: _Run) -> None:
+    """Dies when the checkpoint of step 2 is written under its temporary name."""
+    after = run._after_step
+
+    def dying(trainer, step, metrics):
+        if step == 2:
+            trainer_module.publish = refuse
+        return after(trainer, step, metrics)
+
+    def refuse(*arguments):
+        raise Crash
+
+    run._after_step = dying
+
+
+def in_the_last_evaluation(run: _Run) -> None:
+    """Dies when all steps are done."""
+    evaluate = run._evaluate
+
+    def dying(step, final=False):
+        if final:
+            raise Crash
+        return evaluate(step, final)
+
+    run._evaluate = dying
+
+
+CRASHES = {
+    "in the first rollout": (in_rollout(1), 0),
+    "in a later rollout": (in_rollout(3), 2),
+    "after the metrics line": (after_the_metrics_line, 1),
+    "within the metrics line": (within_the_metrics_line, 1),
+    "before the checkpoint gets its name": (before_the_checkpoint_gets_its_name, 1),
+    "in the last evaluation": (in_the_last_evaluation, 3),
+}
+"""What happens, and the step of the checkpoint that is left."""
+
+
+@pytest.fixture
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts back what a crash replaced."""
+    monkeypatch.setattr(trainer_module, "publish", trainer_module.publish)
+
+
+def crash_and_resume(name: str, how: Callable, left: int, folder: Path, model, tokenizer) -> None:
+    publish = trainer_module.publish
+    with pytest.raises(Crash):
+        play(folder, SETTINGS[name], model, tokenizer, prepare=how)
+    trainer_module.publish = publish
+    latest = latest_checkpoint(folder / "checkpoints")
+    assert (step_of(latest) if latest else 0) == left
+    play(folder, SETTINGS[name], model, tokenizer, resume=True)
+    assert not list((folder / "checkpoints").glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("crash", CRASHES)
+def test_a_run_that_died_is_continued_to_the_same_end(
+    crash: str, whole, walker_model, tokenizer, tmp_path, restored
+) -> None:
+    how, left = CRASHES[crash]
+    crash_and_resume("everything", how, left, tmp_path, walker_model, tokenizer)
+    assert_same_record(tmp_path, whole("everything"), STEPS)
+
+
+@pytest.mark.parametrize("name", ["plain", "adapter"])
+def test_other_settings_are_continued_to_the_same_end(
+    name: str, whole, walker_model, tokenizer, tmp_path, restored
+) -> None:
+    """The plain method, and an adapter with dropout and a frozen teacher on transcripts."""
+    crash_and_resume(name, in_rollout(2), 1, tmp_path, walker_model, tokenizer)
+    assert_same_record(tmp_path, whole(name), STEPS)
+
+
+def test_the_run_depends_on_its_seed_and_settings(whole, walker_model, tokenizer, tmp_path) -> None:
+    """Else every comparison above would hold for nothing."""
+    play(tmp_path / "a", SETTINGS["plain"].model_copy(update={"seed": 1}), walker_model, tokenizer)
+    for other in (tmp_path / "a", whole("everything")):
+        with pytest.raises(AssertionError):
+            assert_same_record(other, whole("plain"), STEPS)
+
+
+def test_it_dies_twice_and_still_ends_the_same(whole, walker_model, tokenizer, tmp_path) -> None:
+    for at in (2, 3):
+        with pytest.raises(Crash):
+            play(tmp_path, SETTINGS["everything"], walker_model, tokenizer, resume=at == 3, prepare=in_rollout(at))
+    play(tmp_path, SETTINGS["everything"], walker_model, tokenizer, resume=True)
+    assert_same_record(tmp_path, whole("everything"), STEPS)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """The handler of this process is put back, whatever happens."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+class Interrupted(toy.Corridor):
+    """The user presses Ctrl-C in the second turn of a training step's rollout."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(TASKS)
+        self.at = step
+        self.rollouts = 0
+        self.turns = 0
+
+    def reset(self, assignment) -> dict[int, Step]:
+        """See ``Corridor``."""
+        self.rollouts += len(assignment) == 8  # a panel has three tasks
+        self.turns = 0
+        return super().reset(assignment)
+
+    def step(self, actions) -> dict[int, Step]:
+        """See ``Corridor``."""
+        self.turns += 1
+        if self.rollouts == self.at and self.turns == 2:
+            signal.raise_signal(signal.SIGINT)
+        return super().step(actions)
+
+
+def rarely(settings):
+    """The same run with a checkpoint at its end only."""
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"save_every": 0})})
+
+
+def test_ctrl_c_in_a_rollout_saves_the_finished_steps(whole, walker_model, tokenizer, tmp_path, ctrl_c) -> None:
+    """Nothing of step 3 has reached the weights: step 2 is saved, though no checkpoint was due."""
+    settings = rarely(SETTINGS["everything"])
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path, settings, walker_model, tokenizer, environment=Interrupted(3))
+    assert [step_of(path) for path in list_checkpoints(tmp_path / "checkpoints")] == [2]
+    play(tmp_path, settings, walker_model, tokenizer, resume=True)
+    assert_same_record(tmp_path, whole("everything"), STEPS)
+
+
+def in_the_update(presses: int) -> Callable[[_Run], None]:
+    """Ctrl-C between two micro-batches of step 2."""
+
+    def prepare(run: _Run) -> None:
+        rollout = run._rollout
+
+        def pressing(trainer, step):
+            data = rollout(trainer, step)
+            count = trainer._count
+
+            def noisy(*arguments):
+                trainer._count = count
+                for _ in range(presses):
+                    signal.raise_signal(signal.SIGINT)
+                count(*arguments)
+
+            if step == 2:
+                trainer._count = noisy
+            return data
+
+        run._rollout = pressing
+
+    return prepare
+
+
+def test_ctrl_c_in_an_update_finishes_the_step_and_saves_it(whole, walker_model, tokenizer, tmp_path, ctrl_c) -> None:
+    settings = rarely(SETTINGS["everything"])
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path, settings, walker_model, tokenizer, prepare=in_the_update(1))
+    assert [step_of(path) for path in list_checkpoints(tmp_path / "checkpoints")] == [2]
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+    play(tmp_path, settings, walker_model, tokenizer, resume=True)
+    assert_same_record(tmp_path, whole("everything"), STEPS)
+
+
+def test_a_second_ctrl_c_stops_at_once_and_saves_no_half_step(whole, walker_model, tokenizer, tmp_path, ctrl_c) -> None:
+    """The first of two updates of step 2 is not undone: a checkpoint now would be of no step."""
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path, SETTINGS["everything"], walker_model, tokenizer, prepare=in_the_update(2))
+    assert [step_of(path) for path in list_checkpoints(tmp_path / "checkpoints")] == [1]
+    play(tmp_path, SETTINGS["everything"], walker_model, tokenizer, resume=True)
+    assert_same_record(tmp_path, whole("everything"), STEPS)
+
+
+def test_the_handler_is_put_back(whole) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    whole("plain")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_fewer_steps_than_done_are_refused(whole, walker_model, tokenizer) -> None:
+    folder = whole("plain")
+    fewer = config(train={"steps": 2})
+    with pytest.raises(RunConflictError, match="has 3 steps, more than train.steps=2"):
+        play(folder, fewer, walker_model, tokenizer, resume=True)
+
+
+def test_only_the_newest_checkpoints_are_kept(walker_model, tokenizer, tmp_path) -> None:
+    settings = config(train={"keep": 2}, algo={"coef": 0.0}, env={"max_turns": 1})
+    play(tmp_path, settings, walker_model, tokenizer)
+    assert [step_of(path) for path in list_checkpoints(tmp_path / "checkpoints")] == [2, 3]
+    assert "gap_mean" not in read_metrics(tmp_path / "metrics.jsonl")[0]
+    lines = (tmp_path / "episodes" / "step-000001.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["skill_ids"] == [] for line in lines)
+
+
+def test_a_run_records_episodes_metrics_and_evaluations(whole) -> None:
+    run = RunDir(whole("plain"))
+    rows = read_metrics(run.metrics)
+    for step in range(1, STEPS + 1):
+        lines = (run.episodes / f"step-{step:06d}.jsonl").read_text().splitlines()
+        episodes = [json.loads(line) for line in lines]
+        assert [e["group"] for e in episodes] == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert rows[step - 1]["success"] == sum(e["won"] for e in episodes) / 8
+        assert rows[step - 1]["rows_tokens"] == sum(len(t["response_ids"]) for e in episodes for t in e["turns"])
+        assert all(e["skill_ids"] for e in episodes)
+    assert any(0 < row["success"] < 1 for row in rows), "a run where nothing is at stake proves little"
+    for step in (0, STEPS):
+        report = json.loads((run.eval / f"step-{step:06d}.json").read_text())
+        assert report["results"][0]["overall"]["of"] == 3
+        assert len((run.eval / f"step-{step:06d}.jsonl").read_text().splitlines()) == 3
+
+
+class Breaking(toy.Corridor):
+    """The first ``count`` episodes of every training step break."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(TASKS)
+        self.count = count
+
+    def step(self, actions) -> dict[int, Step]:
+        """See ``Corridor``."""
+        wrong = {slot: "break 1" for slot in actions if slot < self.count and len(self._slots) == 8}
+        return super().step({**actions, **wrong})
+
+
+def test_some_broken_episodes_are_left_out(walker_model, tokenizer, tmp_path, capsys) -> None:
+    """Two of eight is the bound: they are no part of the metrics' means and of the loss."""
+    settings = config(train={"steps": 1}, env={"max_failed": 0.25})
+    play(tmp_path, settings, walker_model, tokenizer, environment=Breaking(2))
+    (row,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert row["failed_episodes"] == 2
+    lines = (tmp_path / "episodes" / "step-000001.jsonl").read_text().splitlines()
+    good = [e for e in map(json.loads, lines) if e["stop"] != "env_failed"]
+    assert len(good) == 6
+    assert row["success"] == pytest.approx(sum(e["won"] for e in good) / 6)
+    assert "2 of 8 episodes failed, first: the corridor fell down" in capsys.readouterr().out
+
+
+def test_too_many_broken_episodes_stop_the_run(walker_model, tokenizer, tmp_path) -> None:
+    settings = config(env={"max_failed": 0.25})
+    with pytest.raises(RunFailedError, match="3 of 8 episodes of a step failed"):
+        play(tmp_path, settings, walker_model, tokenizer, environment=Breaking(3))
+    every = config(env={"max_failed": 1.0})
+    with pytest.raises(RunFailedError, match="8 of 8"):
+        play(tmp_path, every, walker_model, tokenizer, environment=Breaking(8))
+
+
+def test_tasks_of_steps_are_epochs_without_replacement() -> None:
+    """Every task once per epoch whatever the step size, in another order each time, the same in every process."""
+    tasks = toy.tasks(6)
+    stream = [t.id for step in range(1, 10) for t in tasks_of_step(tasks, step, 4, seed=7)]
+    epochs = [stream[i : i + 6] for i in range(0, 36, 6)]
+    assert all(sorted(epoch) == sorted(t.id for t in tasks) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    assert tasks_of_step(tasks, 5, 4, seed=7) == tasks_of_step(tasks[::-1], 5, 4, seed=7)
+    assert tasks_of_step(tasks, 5, 4, seed=7) != tasks_of_step(tasks, 5, 4, seed=8)
+
+
+def test_a_step_has_as_many_task_types_as_it_can() -> None:
+    """Twelve tasks of six types, two each: every step of six has all types."""
+    tasks = toy.tasks(12)
+    for seed in range(5):
+        for step in (1, 2, 3):
+            assert {t.type for t in tasks_of_step(tasks, step, 6, seed)} == set(TASK_TYPES)
+    assert len({tuple(t.id for t in epoch_order(tasks, seed)) for seed in range(5)}) == 5
+
+
+def test_metrics_of_a_rollout() -> None:
+    """Means over episodes that did not fail; ratios over their turns."""
+    won = Episode(toy.task(0), 0, 0, [toy.make_turn([1, 2]), toy.make_turn([3], valid=False)], 1.0, True)
+    lost = Episode(toy.task(1), 0, 1, [toy.make_turn([4])], 0.0)
+    broken = Episode(toy.task(2), 0, 2, [toy.make_turn([5, 6, 7, 8], valid=False)], 0.0)
+    from sdar_cli.envs.base import StopReason
+
+    won.stop, lost.stop, broken.stop = StopReason.WON, StopReason.MAX_TURNS, StopReason.ENV_FAILED
+    won.turns[0].truncated_response = True
+    out = rollout_metrics(Collected([broken, won, lost], 1.0, 2.0, tokens_generated=8, cut_prompts=3))
+    expected: dict[str, Any] = {
+        "success": 1 / 2,
+        "reward": 1 / 2,
+        "turns": 3 / 2,
+        "invalid_ratio": 1 / 3,
+        "inadmissible_ratio": 1 / 3,
+        "truncations": 1 + 3,
+        "failed_episodes": 1,
+        "rows_tokens": 4,
+        "tokens_generated": 8,
+        "tokens_per_s": 4.0,
+    }
+    assert {key: out[key] for key in expected} == pytest.approx(expected)
+    assert out["last_episode"] == "pick_and_place_simple: max_turns in 1"
+
+
+def test_the_global_random_state_has_no_influence(whole, walker_model, tokenizer, tmp_path) -> None:
+    """Whatever a library has drawn before, the run is the same."""
+    import random
+
+    torch.manual_seed(99)
+    random.seed(99)
+    play(tmp_path, SETTINGS["plain"], walker_model, tokenizer)
+    assert_same_record(tmp_path, whole("plain"), STEPS)
