@@ -62,6 +62,8 @@ for _command in (train, eval, play, runs, presets, skills, data, models, doctor)
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 1 failed, 2 usage, 3 prerequisite, 4 run conflict, 130 interrupted."""
+    # Read when torch is loaded.  Spinning threads make a two-thread run crawl when another process wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words, debug = _take_debug(list(sys.argv[1:] if args is None else args))
     try:
         app(args=words, prog_name="sdar")

@@ -95,7 +95,7 @@ class ModelConfig(Section):
     name: str = Field(default="tiny-alfworld", description="bundled model, Hugging Face id or local path")
     revision: str | None = Field(default=None, description="commit or tag of the Hugging Face model")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere"
+        default="auto", description="of the weights; auto: bfloat16 under a LoRA adapter on a GPU, float32 elsewhere"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the model runs")
     thinking: bool = Field(default=False, description="let a Qwen3-style template open its own thinking block")

@@ -127,4 +127,4 @@ def _dtype(config: RunConfig) -> str:
     if config.model.dtype != "auto":
         return config.model.dtype
     on_gpu = config.model.device == "cuda" or (config.model.device == "auto" and Path("/dev/nvidia0").exists())
-    return "bfloat16" if on_gpu else "float32"
+    return "bfloat16" if on_gpu and config.model.lora.rank else "float32"

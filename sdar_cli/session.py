@@ -125,9 +125,16 @@ def open_session(
 
     with open_environment(config.env, reporter) as environment:
         panel = make_panel(environment.tasks(eval_split(config)), config.eval.games)
-        environment.preflight([*panel.tasks, *(environment.tasks(config.env.train_split) if training else [])])
+        train_tasks = environment.tasks(config.env.train_split) if training else []
+        environment.preflight([*panel.tasks, *train_tasks])
+        counts = [f"{len(train_tasks)} to train on"] if training else []
+        counts.append(f"{len(panel.tasks)} held out ({panel.split})")
+        reporter.info(f"{config.env.source} {config.env.name} games: {', '.join(counts)}")
         bank = load_bank(config.skills.bank)
+        reporter.info(f"loading {checkpoint or config.model.name}")
         model, tokenizer = _load(config, checkpoint)
+        size = sum(p.numel() for p in model.parameters())
+        reporter.info(f"{size:,} parameters, {str(model.dtype).removeprefix('torch.')} on {model.device}")
         session = Session(config, reporter, environment, panel, bank, model, tokenizer, None)  # type: ignore[arg-type]
         session.adopt(model)
         yield session

@@ -77,10 +77,14 @@ def choose_device(config: ModelConfig) -> torch.device:
 
 
 def choose_dtype(config: ModelConfig) -> torch.dtype:
-    """``auto``: bfloat16 on a GPU that has it, float32 elsewhere (bfloat16 is several times slower on most CPUs)."""
+    """The dtype of the weights.  ``auto``: bfloat16 for the frozen base of a LoRA run on a GPU, else float32.
+
+    Weights that are trained stay in float32, since steps of 1e-6 vanish in bfloat16; on such a GPU the
+    computation itself runs in bfloat16 (autocast).  On most CPUs bfloat16 is several times slower.
+    """
     import torch
 
     if config.dtype != "auto":
         return getattr(torch, config.dtype)
     on_gpu = choose_device(config).type == "cuda"
-    return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if config.lora.rank and on_gpu and torch.cuda.is_bf16_supported() else torch.float32

@@ -100,7 +100,10 @@ class _Run:
         before = self._evaluate(0) if not self.start else self._recorded(0)
         with _interrupts(self):
             try:
-                trainer.train(resume_from_checkpoint=str(self.start) if self.start else None)
+                if self.start and self.first_step == config.train.steps:
+                    trainer.load_weights(self.start)  # only the evaluation is missing; ``train`` would go on
+                else:
+                    trainer.train(resume_from_checkpoint=str(self.start) if self.start else None)
             except KeyboardInterrupt:
                 self._save_interrupted(trainer)
                 raise

@@ -321,6 +321,10 @@ class SDARTrainer(GRPOTrainer):
             save_file(self.shadow.values, written / SHADOW_FILE)
         return publish(written, step, self.run_config.train.keep)
 
+    def load_weights(self, checkpoint: Path) -> None:
+        """Load the policy of a checkpoint without training (``train`` always makes an update)."""
+        self._load_from_checkpoint(str(checkpoint))
+
     def resume_from(self, checkpoint: Path) -> None:
         """Load the teacher's own weights of a checkpoint (the rest is loaded by ``train``)."""
         from safetensors.torch import load_file

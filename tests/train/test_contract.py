@@ -36,13 +36,14 @@ SIGNATURES = {
     (GRPOTrainer, "training_step"): ["self", "model", "inputs", "num_items_in_batch"],
     (GRPOTrainer, "_save_checkpoint"): ["self", "model", "trial"],
     (transformers.Trainer, "training_step"): ["self", "model", "inputs", "num_items_in_batch"],
+    (transformers.Trainer, "_load_from_checkpoint"): ["self", "resume_from_checkpoint"],
     (transformers.Trainer, "train"): ["self", "resume_from_checkpoint"],
 }
 """Leading parameters, in order; more with defaults may follow."""
 INHERITED = {
     "_get_per_token_logps_and_entropies", "_compute_loss", "_save_checkpoint", "_metrics", "accelerator", "args",
     "add_callback", "remove_callback", "current_gradient_accumulation_steps", "model", "processing_class", "state",
-    "temperature",
+    "temperature", "_load_from_checkpoint",
 }  # fmt: skip
 """Everything ``SDARTrainer`` uses of its base classes."""
 

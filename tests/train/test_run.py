@@ -7,6 +7,7 @@ weights are those of a run that was never stopped.  ``test_resume_cli.py`` does 
 from __future__ import annotations
 
 import json
+import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 import toy
 
 from sdar_cli.envs.alfworld.layout import TASK_TYPES
-from sdar_cli.envs.base import Step
+from sdar_cli.envs.base import Step, StopReason
 from sdar_cli.errors import RunConflictError, RunFailedError
 from sdar_cli.rollout.collect import Collected
 from sdar_cli.rollout.episode import Episode
@@ -145,17 +146,13 @@ CRASHES = {
 """What happens, and the step of the checkpoint that is left."""
 
 
-@pytest.fixture
-def restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts back what a crash replaced."""
-    monkeypatch.setattr(trainer_module, "publish", trainer_module.publish)
-
-
 def crash_and_resume(name: str, how: Callable, left: int, folder: Path, model, tokenizer) -> None:
     publish = trainer_module.publish
-    with pytest.raises(Crash):
-        play(folder, SETTINGS[name], model, tokenizer, prepare=how)
-    trainer_module.publish = publish
+    try:
+        with pytest.raises(Crash):
+            play(folder, SETTINGS[name], model, tokenizer, prepare=how)
+    finally:
+        trainer_module.publish = publish
     latest = latest_checkpoint(folder / "checkpoints")
     assert (step_of(latest) if latest else 0) == left
     play(folder, SETTINGS[name], model, tokenizer, resume=True)
@@ -163,18 +160,14 @@ def crash_and_resume(name: str, how: Callable, left: int, folder: Path, model, t
 
 
 @pytest.mark.parametrize("crash", CRASHES)
-def test_a_run_that_died_is_continued_to_the_same_end(
-    crash: str, whole, walker_model, tokenizer, tmp_path, restored
-) -> None:
+def test_a_run_that_died_is_continued_to_the_same_end(crash: str, whole, walker_model, tokenizer, tmp_path) -> None:
     how, left = CRASHES[crash]
     crash_and_resume("everything", how, left, tmp_path, walker_model, tokenizer)
     assert_same_record(tmp_path, whole("everything"), STEPS)
 
 
 @pytest.mark.parametrize("name", ["plain", "adapter"])
-def test_other_settings_are_continued_to_the_same_end(
-    name: str, whole, walker_model, tokenizer, tmp_path, restored
-) -> None:
+def test_other_settings_are_continued_to_the_same_end(name: str, whole, walker_model, tokenizer, tmp_path) -> None:
     """The plain method, and an adapter with dropout and a frozen teacher on transcripts."""
     crash_and_resume(name, in_rollout(2), 1, tmp_path, walker_model, tokenizer)
     assert_same_record(tmp_path, whole(name), STEPS)
@@ -186,14 +179,6 @@ def test_the_run_depends_on_its_seed_and_settings(whole, walker_model, tokenizer
     for other in (tmp_path / "a", whole("everything")):
         with pytest.raises(AssertionError):
             assert_same_record(other, whole("plain"), STEPS)
-
-
-def test_it_dies_twice_and_still_ends_the_same(whole, walker_model, tokenizer, tmp_path) -> None:
-    for at in (2, 3):
-        with pytest.raises(Crash):
-            play(tmp_path, SETTINGS["everything"], walker_model, tokenizer, resume=at == 3, prepare=in_rollout(at))
-    play(tmp_path, SETTINGS["everything"], walker_model, tokenizer, resume=True)
-    assert_same_record(tmp_path, whole("everything"), STEPS)
 
 
 @pytest.fixture
@@ -295,7 +280,7 @@ def test_the_handler_is_put_back(whole) -> None:
 def test_fewer_steps_than_done_are_refused(whole, walker_model, tokenizer) -> None:
     folder = whole("plain")
     fewer = config(train={"steps": 2})
-    with pytest.raises(RunConflictError, match="has 3 steps, more than train.steps=2"):
+    with pytest.raises(RunConflictError, match="has 3 steps, more than"):
         play(folder, fewer, walker_model, tokenizer, resume=True)
 
 
@@ -362,13 +347,13 @@ def test_too_many_broken_episodes_stop_the_run(walker_model, tokenizer, tmp_path
 
 def test_tasks_of_steps_are_epochs_without_replacement() -> None:
     """Every task once per epoch whatever the step size, in another order each time, the same in every process."""
-    tasks = toy.tasks(6)
-    stream = [t.id for step in range(1, 10) for t in tasks_of_step(tasks, step, 4, seed=7)]
-    epochs = [stream[i : i + 6] for i in range(0, 36, 6)]
+    tasks = toy.tasks(12)
+    stream = [t.id for step in range(1, 10) for t in tasks_of_step(tasks, step, 8, seed=7)]
+    epochs = [stream[i : i + 12] for i in range(0, 72, 12)]
     assert all(sorted(epoch) == sorted(t.id for t in tasks) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
-    assert tasks_of_step(tasks, 5, 4, seed=7) == tasks_of_step(tasks[::-1], 5, 4, seed=7)
-    assert tasks_of_step(tasks, 5, 4, seed=7) != tasks_of_step(tasks, 5, 4, seed=8)
+    assert len({tuple(epoch) for epoch in epochs}) > 3
+    assert tasks_of_step(tasks, 5, 8, seed=7) == tasks_of_step(tasks[::-1], 5, 8, seed=7)
+    assert tasks_of_step(tasks, 5, 8, seed=7) != tasks_of_step(tasks, 5, 8, seed=8)
 
 
 def test_a_step_has_as_many_task_types_as_it_can() -> None:
@@ -385,8 +370,6 @@ def test_metrics_of_a_rollout() -> None:
     won = Episode(toy.task(0), 0, 0, [toy.make_turn([1, 2]), toy.make_turn([3], valid=False)], 1.0, True)
     lost = Episode(toy.task(1), 0, 1, [toy.make_turn([4])], 0.0)
     broken = Episode(toy.task(2), 0, 2, [toy.make_turn([5, 6, 7, 8], valid=False)], 0.0)
-    from sdar_cli.envs.base import StopReason
-
     won.stop, lost.stop, broken.stop = StopReason.WON, StopReason.MAX_TURNS, StopReason.ENV_FAILED
     won.turns[0].truncated_response = True
     out = rollout_metrics(Collected([broken, won, lost], 1.0, 2.0, tokens_generated=8, cut_prompts=3))
@@ -408,8 +391,6 @@ def test_metrics_of_a_rollout() -> None:
 
 def test_the_global_random_state_has_no_influence(whole, walker_model, tokenizer, tmp_path) -> None:
     """Whatever a library has drawn before, the run is the same."""
-    import random
-
     torch.manual_seed(99)
     random.seed(99)
     play(tmp_path, SETTINGS["plain"], walker_model, tokenizer)

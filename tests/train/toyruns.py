@@ -33,8 +33,8 @@ def config(**sections: Any) -> RunConfig:
     """Three steps of 4 groups from 6 tasks, so that the second step begins a new epoch."""
     train = {"steps": 3, "tasks_per_step": 4, "group_size": 2, "save_every": 1, "lr": 5e-4, "keep": 9}
     sections["train"] = {**train, **sections.get("train", {})}
-    sections["model"] = {"temperature": 1.5, **sections.get("model", {})}
-    sections["env"] = {"max_turns": 3, **sections.get("env", {})}
+    sections["model"] = {"temperature": 1.5, "max_response_tokens": 14, **sections.get("model", {})}
+    sections["env"] = {"max_turns": 2, **sections.get("env", {})}
     sections["eval"] = {"with_skill": False, "temperature": 1.0, **sections.get("eval", {})}
     return toy.config(**sections)
 
