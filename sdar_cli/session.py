@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdar_cli.config import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
+from sdar_cli.errors import PrerequisiteError
 from sdar_cli.evaluate import Setting, dump_episodes, evaluate, settings_for, table
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.skills.bank import Bank, load_bank
@@ -123,6 +125,7 @@ def open_session(
     """
     from sdar_cli.envs.alfworld.env import open_environment
 
+    _require_one_device(config)
     with open_environment(config.env, reporter) as environment:
         panel = make_panel(environment.tasks(eval_split(config)), config.eval.games)
         train_tasks = environment.tasks(config.env.train_split) if training else []
@@ -138,6 +141,19 @@ def open_session(
         session = Session(config, reporter, environment, panel, bank, model, tokenizer, None)  # type: ignore[arg-type]
         session.adopt(model)
         yield session
+
+
+def _require_one_device(config: RunConfig) -> None:
+    """One process on at most one GPU, for now: anything else would train something other than it says."""
+    import torch
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise PrerequisiteError("several processes per run are not supported yet", fix="start sdar without torchrun")
+    if config.model.device != "cpu" and torch.cuda.device_count() > 1:
+        raise PrerequisiteError(
+            f"{torch.cuda.device_count()} GPUs are visible and a run uses one",
+            fix="CUDA_VISIBLE_DEVICES=0 sdar train …, or --set model.device=cpu",
+        )
 
 
 def _load(config: RunConfig, checkpoint: Path | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -141,7 +141,7 @@ class Collector:
             self.tokenizer,
             view,
             style=env.prompt,
-            limit=model.max_prompt_tokens,
+            limit=self.config.teacher.max_prompt_tokens if item.skill else model.max_prompt_tokens,
             thinking=model.thinking,
             skill=item.skill,
             placement=self.config.teacher.placement,
