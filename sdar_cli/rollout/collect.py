@@ -154,7 +154,7 @@ class Collector:
         return len(ids) + self.config.model.max_response_tokens <= self.config.model.max_context_tokens
 
     def _record(self, item: _Live, view: TurnView, ids: list[int], response_ids: list[int], cut: int) -> Turn:
-        ended = bool(response_ids) and response_ids[-1] == self.tokenizer.eos_token_id
+        ended = bool(response_ids) and response_ids[-1] in self.engine.ends
         text = self.tokenizer.decode(response_ids[:-1] if ended else response_ids)
         parsed = parse_action(text, view.admissible, self.config.env.valid_action)
         turn = Turn(
@@ -185,8 +185,8 @@ def continuation(
     chat += wording.follow_up(view, style)
     rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=thinking)
     text = rendered.rpartition(marker)[2]
-    if last.response_ids and last.response_ids[-1] == tokenizer.eos_token_id:
-        text = text.removeprefix(tokenizer.eos_token)
+    if not last.truncated_response:
+        text = text.removeprefix(tokenizer.decode(last.response_ids[-1:]))
     return last.prompt_ids + last.response_ids + tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

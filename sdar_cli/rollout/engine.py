@@ -29,6 +29,8 @@ class Engine(Protocol):
 
     tokens_generated: int
     """Response tokens returned so far, end tokens included."""
+    ends: frozenset[int]
+    """Token ids that end a response."""
 
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling, seed: int) -> list[list[int]]:
         """One response per prompt: token ids up to and including the end token, or ``max_tokens`` of them."""
@@ -53,6 +55,7 @@ class HuggingFaceEngine:
         self.batch = batch
         self.around = around
         self.tokens_generated = 0
+        self.ends = end_ids(model, tokenizer)
 
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling, seed: int) -> list[list[int]]:
         """See ``Engine``."""
@@ -79,7 +82,7 @@ class HuggingFaceEngine:
         import torch
 
         longest = max(map(len, prompts))
-        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=self.model.device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=self.model.device)
         settings: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
@@ -90,16 +93,24 @@ class HuggingFaceEngine:
             attention_mask=mask,
             max_new_tokens=sampling.max_tokens,
             pad_token_id=pad,
-            eos_token_id=end,
+            eos_token_id=sorted(self.ends),
             use_cache=True,
             repetition_penalty=1.0,
             **settings,
         )
-        return [_until_end(row, end) for row in result[:, longest:].tolist()]
+        return [_until_end(row, self.ends) for row in result[:, longest:].tolist()]
 
 
-def _until_end(ids: list[int], end: int) -> list[int]:
-    return ids[: ids.index(end) + 1] if end in ids else ids
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokenizer's end token and those the model's generation settings name (some chat models have two)."""
+    named = model.generation_config.eos_token_id
+    more = named if isinstance(named, list) else [named]
+    return frozenset(i for i in [tokenizer.eos_token_id, *more] if i is not None)
+
+
+def _until_end(ids: list[int], ends: frozenset[int]) -> list[int]:
+    last = next((k for k, i in enumerate(ids) if i in ends), len(ids))
+    return ids[: last + 1]
 
 
 class ScriptedEngine:
@@ -109,6 +120,7 @@ class ScriptedEngine:
         self.tokenizer = tokenizer
         self.respond = respond
         self.tokens_generated = 0
+        self.ends = frozenset([tokenizer.eos_token_id])
         self.calls: list[int] = []
         """Number of prompts of each call."""
 
