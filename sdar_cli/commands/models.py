@@ -74,5 +74,6 @@ def build(
         raise typer.BadParameter(f"{name!r} is not bundled; one of {', '.join(BUNDLED)}", param_hint="NAME")
     reporter = Reporter()
     folder = build_tiny_alfworld(out or Path(name), seed=seed, games=games, workers=workers, reporter=reporter)
-    reporter.info(f"saved to {folder}; use it with: sdar train --model ./{folder}")
+    shown = folder if folder.is_absolute() else f"./{folder}"
+    reporter.info(f"saved to {folder}; use it with: sdar train --model {shown}")
     reporter.close()

@@ -147,6 +147,26 @@ def test_a_transcript_closes_a_response_that_was_cut(tokenizer) -> None:
     assert second.prompt_ids[len(first.prompt_ids) + len(first.response_ids)] == tokenizer.eos_token_id
 
 
+def test_another_end_token_ends_a_response_too(tokenizer) -> None:
+    """It is no part of the action's text, and the message is closed before the next one opens."""
+    other = tokenizer.convert_tokens_to_ids("<|pad|>")
+
+    class Other(ScriptedEngine):
+        def generate(self, prompts, sampling, seed):
+            said = super().generate(prompts, sampling, seed)
+            return [[*ids[:-1], other] for ids in said]
+
+    engine = Other(tokenizer, toy.walker)
+    engine.ends = frozenset([other, tokenizer.eos_token_id])
+    out = Collector(toy.config(**TRANSCRIPT), toy.Corridor(), engine, tokenizer).collect(
+        [(task(3), 0)], Sampling(24), seed=0
+    )
+    first, second = out.episodes[0].turns[:2]
+    assert (first.response, first.valid, first.truncated_response) == (say("go on"), True, False)
+    added = tokenizer.decode(second.prompt_ids[len(first.prompt_ids) + len(first.response_ids) :])
+    assert added.startswith("<|im_end|>\n<|im_start|>user\n")
+
+
 def test_transcript_ids_are_not_tokenised_again(tokenizer) -> None:
     """A response whose ids are not what its text encodes to (letter by letter here) is kept as it was sampled."""
 

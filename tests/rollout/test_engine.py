@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -118,6 +119,26 @@ def test_a_response_ends_with_its_end_token_or_at_the_limit(model, tokenizer, pr
     assert all(ids.count(end) == 1 and len(ids) <= 8 for ids in ended)
     assert all(end not in ids and len(ids) == 8 for ids in cut)
     assert engine.tokens_generated == sum(map(len, said))
+
+
+def test_any_of_several_end_tokens_ends_a_response(model, tokenizer, prompts) -> None:
+    """Some chat models name two in their generation settings."""
+    other = tokenizer.convert_tokens_to_ids("</action>")
+    mine = copy.deepcopy(model)
+    mine.generation_config.eos_token_id = [other, tokenizer.eos_token_id]
+    engine = HuggingFaceEngine(mine, tokenizer, batch=16)
+    assert engine.ends == {other, tokenizer.eos_token_id}
+
+    def louder(module, inputs, logits):
+        logits = logits.clone()
+        logits[..., [other, tokenizer.eos_token_id]] = logits.logsumexp(-1, keepdim=True) - 1.6
+        return logits
+
+    mine.lm_head.register_forward_hook(louder)
+    said = engine.generate(prompts * 4, Sampling(12), seed=1)
+    assert {ids[-1] for ids in said} >= engine.ends
+    assert all(sum(i in engine.ends for i in ids) <= 1 for ids in said)
+    assert all(len(ids) == 12 or ids[-1] in engine.ends for ids in said)
 
 
 def test_responses_come_in_the_order_of_the_prompts(model, tokenizer, prompts) -> None:

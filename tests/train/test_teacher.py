@@ -216,6 +216,9 @@ def test_prompts_of_turn_rows_show_the_skill_of_their_task(tokenizer, bank) -> N
         assert row.teacher_prompt_ids == expected.ids
         assert skill in tokenizer.decode(row.teacher_prompt_ids)
         assert episode.skill_ids == tuple(each.id for each in found)
+        assert episode.skill_text == skill
+        turn = episode.turns[row.turn]
+        assert (turn.teacher_tokens, turn.teacher_cut) == (len(expected.ids), ())
     assert episodes[0].skill_ids != episodes[1].skill_ids
     assert metrics["teacher/skill_present"] == 1.0 and metrics["teacher/truncated_prompts"] == 0.0
     mean = sum(len(row.teacher_prompt_ids) for row in rows) / 5
@@ -246,3 +249,5 @@ def test_a_cut_prompt_is_counted(tokenizer, bank) -> None:
     assert metrics["teacher/truncated_prompts"] == 3 / 4
     assert metrics["teacher/truncated_tokens"] > 0 and metrics["teacher/skill_present"] == 1.0
     assert all(len(row.teacher_prompt_ids) <= needed[0] for row in rows)
+    cuts = [turn.teacher_cut for turn in episodes[0].turns]
+    assert cuts[0] == () and all(cut[0] == "history" for cut in cuts[1:])
