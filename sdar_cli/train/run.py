@@ -33,10 +33,12 @@ def train(config: RunConfig, run: RunDir, reporter: Reporter, resume: bool) -> d
     """
     from sdar_cli.session import open_session
 
+    began = time.monotonic()
     start = _starting_point(run, config, resume)
     with open_session(config, reporter) as session:
         run.update_provenance(**session.provenance())
-        return _Run(config, run, reporter, session, start).execute()
+        summary = _Run(config, run, reporter, session, start).execute()
+    return {**summary, "seconds": round(time.monotonic() - began, 1)}
 
 
 def _starting_point(run: RunDir, config: RunConfig, resume: bool) -> Path | None:
@@ -75,7 +77,7 @@ class _Run:
         self.stopping = False
         self.in_rollout = False
         self.saved = self.first_step
-        self.began = time.monotonic()
+        self.began = 0.0
 
     def execute(self) -> dict[str, Any]:
         """Evaluate, train, evaluate."""
@@ -98,6 +100,7 @@ class _Run:
         if self.start:
             trainer.resume_from(self.start)
         before = self._evaluate(0) if not self.start else self._recorded(0)
+        self.began = time.monotonic()
         with _interrupts(self):
             try:
                 if self.start and self.first_step == config.train.steps:
@@ -167,11 +170,12 @@ class _Run:
         self.metrics.write(metrics)
         self.reporter.step(metrics)
         every = self.config.train.save_every
+        # before the checkpoint: a run that dies in between repeats the step and its evaluation
+        if left and self.config.train.eval_every and step % self.config.train.eval_every == 0 and not self.stopping:
+            self._evaluate(step)
         if self.stopping or left == 0 or (every and step % every == 0):
             trainer.save_step(step)
             self.saved = step
-        if left and self.config.train.eval_every and step % self.config.train.eval_every == 0 and not self.stopping:
-            self._evaluate(step)
         return self.stopping
 
     def _check_interrupt(self, finished: int) -> None:
@@ -209,7 +213,6 @@ class _Run:
             "with_skill_before": success(before, True),
             "with_skill_after": success(after, True),
             "checkpoint": str(latest_checkpoint(self.run.checkpoints)),
-            "seconds": round(time.monotonic() - self.began, 1),
         }
 
 

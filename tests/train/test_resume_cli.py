@@ -191,7 +191,7 @@ def test_killed_again_and_again(place: Path, whole: Path) -> None:
     """At the launch, in a rollout, between a line and its checkpoint, and while the last checkpoint is written."""
     run = place / "runs" / "often"
     moments = [
-        lambda: (run / "eval").exists(),
+        lambda: (run / "status.json").exists(),
         lambda: lines_in(run / "metrics.jsonl") >= 1,
         lambda: (run / "episodes" / "step-000003.jsonl").exists(),
         lambda: bool(list((run / "checkpoints").glob("checkpoint-*"))) and lines_in(run / "metrics.jsonl") >= 4,

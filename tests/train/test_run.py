@@ -227,6 +227,57 @@ def test_ctrl_c_in_a_rollout_saves_the_finished_steps(whole, walker_model, token
     assert_same_record(tmp_path, whole("everything"), STEPS)
 
 
+def in_evaluation(step: int, happens: Callable[[], None]) -> Callable[[_Run], None]:
+    """Something happens while the panel is played after a step."""
+
+    def prepare(run: _Run) -> None:
+        evaluate = run._evaluate
+
+        def eventful(now, final=False):
+            if now == step:
+                happens()
+            return evaluate(now, final)
+
+        run._evaluate = eventful
+
+    return prepare
+
+
+def test_evaluations_on_the_way_are_not_lost(walker_model, tokenizer, tmp_path, ctrl_c) -> None:
+    """A run that dies in one makes it up; Ctrl-C in one saves the step, which had no checkpoint yet."""
+
+    def crash() -> None:
+        raise Crash
+
+    def press() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    settings = config(train={"eval_every": 1, "save_every": 0, "tasks_per_step": 2}, algo={"coef": 0.0})
+    often = settings.model_copy(update={"train": settings.train.model_copy(update={"save_every": 1})})
+    play(tmp_path / "whole", settings, walker_model, tokenizer)
+    assert len(list((tmp_path / "whole" / "eval").glob("*.json"))) == STEPS + 1
+
+    with pytest.raises(Crash):
+        play(tmp_path / "died", often, walker_model, tokenizer, prepare=in_evaluation(2, crash))
+    play(tmp_path / "died", often, walker_model, tokenizer, resume=True)
+    assert_same_record(tmp_path / "died", tmp_path / "whole", STEPS)
+
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path / "pressed", settings, walker_model, tokenizer, prepare=in_evaluation(2, press))
+    assert [step_of(path) for path in list_checkpoints(tmp_path / "pressed" / "checkpoints")] == [2]
+    play(tmp_path / "pressed", settings, walker_model, tokenizer, resume=True)
+    assert_same_record(tmp_path / "pressed", tmp_path / "whole", STEPS)
+
+
+def test_more_steps_are_those_of_a_longer_run(whole, walker_model, tokenizer, tmp_path) -> None:
+    """A finished run of two steps, raised to three (the schedule is constant)."""
+    play(tmp_path, config(train={"steps": 2}), walker_model, tokenizer)
+    play(tmp_path, SETTINGS["plain"], walker_model, tokenizer, resume=True)
+    for path in (tmp_path / "eval").glob("step-000002*"):
+        path.unlink()  # the longer run did not stop there
+    assert_same_record(tmp_path, whole("plain"), STEPS)
+
+
 def in_the_update(presses: int) -> Callable[[_Run], None]:
     """Ctrl-C between two micro-batches of step 2."""
 
