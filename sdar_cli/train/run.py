@@ -113,7 +113,7 @@ class _Run:
         if self.stopping:
             self.reporter.info(f"saved the checkpoint of step {self.saved}")
             raise KeyboardInterrupt
-        after = self._evaluate(config.train.steps, final=True)
+        after = self._evaluate(config.train.steps)
         return self._summary(before, after)
 
     def _rollout(self, trainer: SDARTrainer, step: int) -> StepData:
@@ -190,7 +190,7 @@ class _Run:
             self.saved = step
         self.reporter.info(f"the last checkpoint is that of step {self.saved}")
 
-    def _evaluate(self, step: int, final: bool = False) -> dict[str, Any]:
+    def _evaluate(self, step: int) -> dict[str, Any]:
         return self.session.evaluate_panel(
             self.run, f"step-{step:06d}", f"held-out panel after step {step}" if step else "held-out panel before"
         )

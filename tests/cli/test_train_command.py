@@ -226,11 +226,12 @@ def test_a_dry_run_shows_values_sources_plan_and_warnings(command: Command) -> N
     assert lines["algo.gate_beta"].split()[2:] == ["0.0", "--beta"]
     assert "6 tasks x 6 episodes x at most 15 turns x 12 steps = 432 episodes" in result.out
     assert "at most 540 rows per step, 24 updates" in result.out  # 6 x 6 x 15 and 2 x 12
-    assert "weights 2.49 MB" in result.out  # 623,552 parameters x 4 bytes
+    assert "weights 2.80 MB" in result.out  # 699,456 parameters x 4 bytes
     assert "--gate none" in result.out
 
 
-def test_a_dry_run_as_json_is_one_object(command: Command) -> None:
+def test_a_dry_run_as_json_is_one_object(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # offline, a model that is not cached would be missing
     result = command("--dry-run", "--json", "--model", "qwen2.5-3b-instruct", "--set", "model.dtype=bfloat16")
     shown = json.loads(result.out)
     assert RunConfig.model_validate(shown["config"]).train.group_size == 8
