@@ -226,7 +226,7 @@ def test_a_dry_run_shows_values_sources_plan_and_warnings(command: Command) -> N
     assert lines["algo.gate_beta"].split()[2:] == ["0.0", "--beta"]
     assert "6 tasks x 6 episodes x at most 15 turns x 12 steps = 432 episodes" in result.out
     assert "at most 540 rows per step, 24 updates" in result.out  # 6 x 6 x 15 and 2 x 12
-    assert "weights 2.80 MB" in result.out  # 699,456 parameters x 4 bytes
+    assert "weights 2.8 MB" in result.out  # 699,456 parameters x 4 bytes
     assert "--gate none" in result.out
 
 
