@@ -200,10 +200,15 @@ class SDARTrainer(GRPOTrainer):
         training = self.model.training
         self.model.eval()
         try:
-            for part in micro_batches(rows, self.run_config.train.micro_batch):
-                batch = collate(
-                    part, self.processing_class.pad_token_id, self.accelerator.device, teacher=field_name == "teacher"
-                )
+            teacher = field_name == "teacher"
+            same: dict[tuple[tuple[int, ...], ...], list[Row]] = {}
+            for row in rows:  # a group often repeats a turn; each distinct sequence is scored once
+                prompt = (row.teacher_prompt_ids or []) if teacher else row.prompt_ids
+                same.setdefault((tuple(prompt), tuple(row.completion_ids)), []).append(row)
+            twins = {id(group[0]): group for group in same.values()}
+            distinct = [group[0] for group in same.values()]
+            for part in micro_batches(distinct, self.run_config.train.micro_batch):
+                batch = collate(part, self.processing_class.pad_token_id, self.accelerator.device, teacher=teacher)
                 logps = self._get_per_token_logps_and_entropies(
                     self.model,
                     torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
@@ -211,7 +216,8 @@ class SDARTrainer(GRPOTrainer):
                     batch["completion_ids"].size(1),
                 )[0].cpu()
                 for row, values in zip(part, logps, strict=True):
-                    setattr(row, field_name, values[: len(row.completion_ids)].float())
+                    for twin in twins[id(row)]:
+                        setattr(twin, field_name, values[: len(row.completion_ids)].float())
         finally:
             self.model.train(training)
 

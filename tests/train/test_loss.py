@@ -336,3 +336,12 @@ def test_the_gradient_norm_is_bounded(model, tokenizer, tmp_path) -> None:
     done = train(config, model, handmade_rows(), tmp_path, tokenizer)
     norm = torch.cat([g.flatten() for g in done.gradients[0].values()]).norm()
     assert float(norm) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_an_update_may_be_left_without_rows(model, tokenizer, tmp_path) -> None:
+    """Broken episodes can leave fewer rows than updates: nothing is learned then, and nothing breaks."""
+    config = settings(algo={"coef": 0.5}, train={"updates_per_step": 2, "lr": 1e-3})
+    done = train(config, model, handmade_rows()[:1], tmp_path, tokenizer)
+    assert sorted(map(len, done.trainer._chunks)) == [0, 1]
+    assert len(done.weights) == 2 and len(done.metrics) == 1
+    assert all(torch.isfinite(value).all() for value in done.weights[1].values())
