@@ -62,6 +62,19 @@ def cross_field_problems(config: RunConfig) -> list[Problem]:
 def config_warnings(config: RunConfig) -> list[str]:
     """Settings that are legal and probably not meant, each with what to do instead."""
     found = [*_distillation_warnings(config), *_ignored_settings(config)]
+    model, lora = config.model, config.model.lora
+    if model.dtype in ("bfloat16", "float16") and lora.rank == 0 and config.train.lr < 1e-5:
+        found.append(
+            f"steps of {config.train.lr:g} vanish in {model.dtype} weights: leave model.dtype at auto or use --lora"
+        )
+    if lora.rank and lora.dropout > 0:
+        found.append(
+            "with model.lora.dropout the student is scored with dropout and the teacher without: the gap is noisier"
+        )
+    if config.eval.with_skill and config.skills.retrieval == "none":
+        found.append(
+            "skills.retrieval is none, so the evaluation with skill shows no skill: --set eval.with_skill=false"
+        )
     if config.model.name == "tiny-alfworld" and (config.env.source == "real" or config.env.size == "full"):
         found.append("tiny-alfworld was warm-started on small generated houses: expect next to nothing in full ones")
     return found

@@ -171,7 +171,7 @@ class TrainConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW weight decay")
     grad_clip: float = Field(default=1.0, gt=0, description="gradient norm bound")
     threads: NonNegative = Field(default=0, description="torch threads on a CPU; 0 = leave as it is")
-    generate_batch: Positive = Field(default=64, description="prompts per generation call; memory, not results")
+    generate_batch: Positive = Field(default=64, description="prompts per generation call: memory, and other draws")
     save_every: NonNegative = Field(default=2, description="steps between checkpoints; 0 = only the last")
     keep: Positive = Field(default=3, description="checkpoints kept")
     eval_every: NonNegative = Field(

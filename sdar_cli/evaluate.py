@@ -129,7 +129,8 @@ def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cu
 
 def _rate(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     won = sum(e["won"] for e in episodes)
-    low, high = wilson(won, len(episodes))
+    tasks = len({e["task"] for e in episodes})  # seeds repeat tasks: they are no new draws of the task population
+    low, high = wilson(won * tasks / max(1, len(episodes)), tasks)
     return {"won": won, "of": len(episodes), "success": won / max(1, len(episodes)), "low": low, "high": high}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdar_cli.config import RunConfig
+from sdar_cli.errors import PrerequisiteError
 from sdar_cli.resources import resource_dir
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -56,7 +57,7 @@ def estimates(config: RunConfig, parameters: int | None) -> dict[str, Any] | Non
         memory |= {"gradients": weights, "optimizer": 2 * weights}
         if config.algo.kl_coef > 0:
             memory["reference"] = weights
-    if config.algo.coef > 0 and config.teacher.weights != "live":
+    if full and config.algo.coef > 0 and config.teacher.weights != "live":
         memory["teacher"] = weights
     checkpoint = 3 * weights if full else None
     return {
@@ -77,14 +78,13 @@ def missing(config: RunConfig) -> list[Missing]:
 def _missing_games(config: RunConfig) -> list[Missing]:
     if config.env.source != "real":
         return []
-    folder = config.env.data or os.environ.get("ALFWORLD_DATA")
-    remedy = "alfworld-download, then --data FOLDER; or train on generated games: --set env.source=generated"
-    if not folder:
-        return [Missing("released ALFWorld games: neither --data nor $ALFWORLD_DATA is set", remedy)]
-    path = Path(folder).expanduser()
-    if path.name != "json_2.1.1" and not (path / "json_2.1.1").is_dir():
-        return [Missing(f"released ALFWorld games: {path} holds no json_2.1.1", remedy)]
-    return [] if path.is_dir() else [Missing(f"released ALFWorld games: no folder {path}", remedy)]
+    from sdar_cli.envs.alfworld.games import real_root
+
+    try:
+        real_root(config.env.data)
+    except PrerequisiteError as error:
+        return [Missing(f"released ALFWorld games: {error.what}", error.fix)]
+    return []
 
 
 def _missing_bank(config: RunConfig) -> list[Missing]:

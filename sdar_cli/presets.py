@@ -177,6 +177,11 @@ def resolve(
         merger.put(key, value, flag)
     config = merger.build()
     warnings = config_warnings(config)
+    if any(each.path.stem == GENERIC_MODEL and each.label == "--model" for each in chosen):
+        warnings.append(
+            f"{config.model.name} has no preset of its own: it gets the settings of models/{GENERIC_MODEL} "
+            "(for a checkpoint of a run use sdar eval --run)"
+        )
     if merger.sources["model.name"] == "--set":
         warnings.append("--set model.name leaves all other settings as they are: --model also loads the model's own")
     return Resolved(config, merger.sources, warnings, chosen)

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sdar_cli.atomic import write_json_atomic, write_text_atomic
 from sdar_cli.config import RUN_NAME, RunConfig
@@ -21,6 +22,8 @@ from sdar_cli.merge import flatten, suggest
 from sdar_cli.track import read_metrics
 
 RUNS_DIR = Path("runs")
+LOCK = "lock"
+"""Locked by the process that runs the run; the system lets go of it when that process ends."""
 FOLDERS = ("episodes", "eval", "checkpoints", "logs")
 
 
@@ -29,6 +32,7 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._locked: TextIO | None = None
 
     @property
     def name(self) -> str:
@@ -83,12 +87,13 @@ class RunDir:
         """
         from sdar_cli.provenance import collect_provenance, working_tree_diff
 
+        provenance, diff = collect_provenance(config, argv), working_tree_diff()
         run = cls(_claim(runs_dir, config))
         for folder in FOLDERS:
             (run.path / folder).mkdir(exist_ok=True)
-        write_json_atomic(run.config_path, config.model_dump(mode="json"))
-        write_json_atomic(run.provenance_path, collect_provenance(config, argv))
-        write_text_atomic(run.diff_path, working_tree_diff())
+        write_json_atomic(run.provenance_path, provenance)
+        write_text_atomic(run.diff_path, diff)
+        write_json_atomic(run.config_path, config.model_dump(mode="json"))  # last: it makes the folder a run
         return run
 
     @staticmethod
@@ -123,11 +128,6 @@ class RunDir:
             raise ConfigError(f"no run under {runs_dir}", fix="sdar train")
         return runs[-1]
 
-    @staticmethod
-    def write_json(path: Path, value: Any) -> None:
-        """Write a JSON file of the run: whole or not at all."""
-        write_json_atomic(path, value)
-
     def config(self) -> RunConfig:
         """The run's configuration.  Raises ConfigError where the file does not fit this version."""
         from sdar_cli.presets import resolve
@@ -147,12 +147,42 @@ class RunDir:
         if not self.status_path.is_file():
             return {}
         status = _read_json(self.status_path)
-        if status.get("state") == "running" and _process_is_gone(status):
+        if status.get("state") == "running" and not self._is_locked():
             status["state"] = "lost"
         return status
 
+    def _lock(self) -> bool:
+        """Hold the run for this process until it ends, however it ends; False where another one holds it."""
+        file = (self.path / LOCK).open("a", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._locked = file
+        return True
+
+    def _is_locked(self) -> bool:
+        """Whether some process holds the run."""
+        if self._locked is not None:
+            return True
+        path = self.path / LOCK
+        if not path.is_file():
+            return False
+        with path.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def start(self) -> None:
-        """``status.json``: running, in this process.  A resumed run keeps its first start and its seconds."""
+        """``status.json``: running, in this process.  A resumed run keeps its first start and its seconds.
+
+        Raises RunConflictError while another process runs it.
+        """
+        if not self._lock():
+            raise RunConflictError(f"run {self.name} is still running", fix="wait for it or end it first")
         old = _read_json(self.status_path) if self.status_path.is_file() else {}
         now = _now()
         status = {"state": "running", "started": old.get("started", now), "attempt_started": now}
@@ -168,6 +198,9 @@ class RunDir:
         write_json_atomic(
             self.status_path, {"state": state, **kept, "ended": now, "seconds": round(seconds, 3), **values}
         )
+        if self._locked is not None:
+            self._locked.close()
+            self._locked = None
 
     def resume(self, argv: Sequence[str], config: RunConfig) -> None:
         """Note another start in the provenance and store the configuration it continues with.
@@ -177,7 +210,7 @@ class RunDir:
         from sdar_cli.provenance import code_state
 
         status = self.status()
-        if status.get("state") == "running" and status.get("pid") != os.getpid():
+        if status.get("state") == "running":
             raise RunConflictError(
                 f"run {self.name} is still running",
                 why=f"process {status.get('pid')} on {status.get('host')} writes to {self.path}",
@@ -264,19 +297,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise RunFailedError(f"{path} cannot be read", why="its top level is not an object")
     return dict(value)
-
-
-def _process_is_gone(status: Mapping[str, Any]) -> bool:
-    """Whether the process of a ``running`` status ended; False for another machine's."""
-    if status.get("host") != socket.gethostname() or "pid" not in status:
-        return False
-    try:
-        os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _now() -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdar_cli.atomic import write_json_atomic
 from sdar_cli.config import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.errors import PrerequisiteError, RunFailedError
 from sdar_cli.evaluate import Setting, dump_episodes, evaluate, settings_for, table
+from sdar_cli.provenance import gpu_name
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.skills.bank import Bank, load_bank
 from sdar_cli.skills.retrieve import retrieve, skill_text
@@ -34,21 +37,20 @@ class Session:
     reporter: Reporter
     environment: Environment
     panel: Panel
+    train_tasks: list[Task]
+    """Empty in an evaluation."""
     bank: Bank
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     collector: Collector
 
-    @property
-    def train_split(self) -> str:
-        """The split that is trained on."""
-        return self.config.env.train_split
-
-    def adopt(self, model: PreTrainedModel, around: Callable[[], AbstractContextManager] = nullcontext) -> None:
+    def adopt(self, model: PreTrainedModel, around: Callable[[], AbstractContextManager] | None = None) -> None:
         """Generate with this model from now on (the trainer's, with its adapters)."""
+        from sdar_cli.models.loading import computing
         from sdar_cli.rollout.engine import HuggingFaceEngine
 
         self.model = model
+        around = around or partial(computing, model.device)
         engine = HuggingFaceEngine(model, self.tokenizer, self.config.train.generate_batch, around)
         self.collector = Collector(self.config, self.environment, engine, self.tokenizer)
 
@@ -84,6 +86,8 @@ class Session:
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.model.dtype),
             "device": str(self.model.device),
+            "gpu": gpu_name(),
+            "train_tasks_sha256": make_panel(self.train_tasks).sha256 if self.train_tasks else None,
         }
 
     def evaluate_panel(
@@ -99,6 +103,7 @@ class Session:
             total = len(self.panel.tasks) * len(setting.seeds)
             with self.reporter.progress(f"{title}: {setting.label}", total) as bar:
                 result, played = evaluate(self.collector, self.panel, setting, self.skill_for, bar.advance)
+            self._refuse_broken(result, played)
             results.append(result)
             episodes += [{"label": setting.label, **episode} for episode in played]
         self.reporter.table(f"{title} ({len(self.panel.tasks)} tasks, panel {self.panel.sha256[:12]})", *table(results))
@@ -106,8 +111,18 @@ class Session:
         if run is not None:
             run.eval.mkdir(exist_ok=True)
             (run.eval / f"{name}.jsonl").write_text(dump_episodes(episodes), encoding="utf-8")
-            run.write_json(run.eval / f"{name}.json", report)
+            write_json_atomic(run.eval / f"{name}.json", report)
         return report
+
+    def _refuse_broken(self, result: dict[str, Any], played: list[dict[str, Any]]) -> None:
+        """A broken environment must not look like a policy that fails."""
+        broken, total = result["failed"], result["overall"]["of"]
+        if not broken:
+            return
+        first = next(e["failure"] for e in played if e["failure"])
+        if broken == total or broken > self.config.env.max_failed * total:
+            raise RunFailedError(f"{broken} of {total} episodes of an evaluation failed", why=first, fix="sdar doctor")
+        self.reporter.warn(f"{broken} of {total} episodes failed and count as lost, the first: {first}")
 
 
 def eval_split(config: RunConfig) -> str:
@@ -138,7 +153,7 @@ def open_session(
         model, tokenizer = _load(config, checkpoint)
         size = sum(p.numel() for p in model.parameters())
         reporter.info(f"{size:,} parameters, {str(model.dtype).removeprefix('torch.')} on {model.device}")
-        session = Session(config, reporter, environment, panel, bank, model, tokenizer, None)  # type: ignore[arg-type]
+        session = Session(config, reporter, environment, panel, train_tasks, bank, model, tokenizer, None)  # type: ignore[arg-type]
         session.adopt(model)
         yield session
 

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 
 
-def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(successes: float, trials: int, z: float = 1.959964) -> tuple[float, float]:
     """Wilson score interval of a proportion (default 95 %), as fractions.  (0, 1) for no trials.
+
+    ``successes`` may be a fraction: the mean over repeats of the same trials.
 
     It speaks of the sampling of tasks only, not of training seeds.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import toy
@@ -12,6 +13,7 @@ from toy import TAKE, say
 from sdar_cli import evaluate as module
 from sdar_cli.display import Reporter
 from sdar_cli.envs.panels import make_panel
+from sdar_cli.errors import RunFailedError
 from sdar_cli.evaluate import Setting, dump_episodes, evaluate, settings_for, table
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.rollout.engine import ScriptedEngine
@@ -65,7 +67,7 @@ def test_counts_per_type_and_overall(tokenizer) -> None:
     counts = {name.split("_")[1]: (row["won"], row["of"]) for name, row in result["types"].items()}
     assert counts == {"at": (4, 4), "and": (4, 4), "clean": (0, 4), "cool": (2, 2), "heat": (2, 2), "two": (0, 2)}
     assert (result["overall"]["won"], result["overall"]["success"]) == (12, 12 / 18)
-    low, high = wilson(12, 18)
+    low, high = wilson(6, 9)  # two seeds play the same nine tasks: no more tasks were drawn
     assert (result["overall"]["low"], result["overall"]["high"]) == (low, high)
     assert result["per_seed"] == [6 / 9, 6 / 9] and (result["mean"], result["sd_over_sampling_seeds"]) == (6 / 9, 0)
     # Turns: 1 for no room, 2 for one room, and 2 until the fall in two rooms.
@@ -137,7 +139,7 @@ def test_the_table_and_the_record(tokenizer) -> None:
     result, episodes, _ = play(tokenizer)
     columns, rows = table([result])
     assert columns == ["task type", "no skill, sampled T=0.4"]
-    assert rows[-2] == ["all", "66.7 % [44, 84] (12/18)"]
+    assert rows[-2] == ["all", "66.7 % [35, 88] (12/18)"]
     assert rows[-1] == ["mean ± sd over seeds", "66.7 ± 0.0"]
     assert len(rows) == 6 + 2
     lines = dump_episodes(episodes).splitlines()
@@ -153,7 +155,7 @@ def test_a_session_evaluates_with_the_banks_skill_and_writes_it_down(tokenizer, 
     environment = toy.Corridor(PANEL.tasks)
     collector = Collector(settings, environment, engine, tokenizer)
     with Reporter(plain=True) as reporter:
-        session = Session(settings, reporter, environment, PANEL, bank, None, tokenizer, collector)
+        session = Session(settings, reporter, environment, PANEL, [], bank, None, tokenizer, collector)
         report = session.evaluate_panel(RunDir(tmp_path), "step-000000", "before")
     assert [r["with_skill"] for r in report["results"]] == [False, True]
     half = len(engine.prompts) // 2
@@ -166,3 +168,19 @@ def test_a_session_evaluates_with_the_banks_skill_and_writes_it_down(tokenizer, 
     episodes = [json.loads(line) for line in (tmp_path / "eval" / "step-000000.jsonl").read_text().splitlines()]
     assert len(episodes) == 2 * 2 * 9
     assert {e["label"] for e in episodes} == {r["label"] for r in report["results"]}
+
+
+def test_a_broken_environment_is_no_result(tokenizer, tmp_path) -> None:
+    """Episodes that all fail must not be reported as a success of 0 %."""
+
+    class Broken(toy.Corridor):
+        def reset(self, assignment):
+            return {slot: replace(step, done=True, failure="gone") for slot, step in super().reset(assignment).items()}
+
+    settings = toy.config(eval={"with_skill": False})
+    environment = Broken(PANEL.tasks)
+    collector = Collector(settings, environment, Noting(tokenizer, toy.walker), tokenizer)
+    with Reporter(plain=True) as reporter:
+        session = Session(settings, reporter, environment, PANEL, [], load_bank("alfworld"), None, tokenizer, collector)
+        with pytest.raises(RunFailedError, match="9 of 9 episodes of an evaluation failed"):
+            session.evaluate_panel(RunDir(tmp_path), "step-000000", "before")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from datetime import datetime
@@ -104,18 +103,36 @@ def test_status_follows_the_run_and_adds_up_attempts(tmp_path: Path) -> None:
     assert (run.overview()["success_before"], run.overview()["success_after"]) == (0.1, 0.5)
 
 
-def test_a_vanished_process_is_lost_and_a_living_one_is_in_the_way(tmp_path: Path) -> None:
+HOLDER = """
+import sys
+from pathlib import Path
+from sdar_cli.runs import RunDir
+run = RunDir(Path(sys.argv[1]))
+run.start()
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_process_is_lost_and_a_living_one_is_in_the_way(tmp_path: Path) -> None:
     run = RunDir.create(tmp_path, config(name="a"))
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    run.start()
-    status = json.loads(run.status_path.read_text())
-    write_json_atomic(run.status_path, {**status, "pid": gone.pid})
-    assert run.status()["state"] == "lost"
-    run.resume([], config(name="a"))
-    write_json_atomic(run.status_path, {**status, "pid": os.getppid(), "host": socket.gethostname()})
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "started\n"
+    assert run.status()["state"] == "running"
     with pytest.raises(RunConflictError, match="still running"):
         run.resume([], config(name="a"))
+    with pytest.raises(RunConflictError, match="still running"):
+        run.start()
+    holder.kill()
+    holder.communicate()
+    status = json.loads(run.status_path.read_text())
+    write_json_atomic(run.status_path, {**status, "host": "another"})  # a restarted container has another name
+    assert run.status()["state"] == "lost"
+    run.resume([], config(name="a"))
+    run.start()
+    assert run.status()["attempts"] == 2
 
 
 def test_resuming_is_noted_and_keeps_the_raised_steps(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_provenance_names_data_skills_and_model(model_folder, tokenizer) -> None
 
     config, bank, panel = named(model_folder), load_bank("alfworld"), make_panel(toy.tasks(3, "eval"))
     model, _ = _load(config, None)
-    session = Session(config, None, toy.Corridor(), panel, bank, model, tokenizer, None)  # type: ignore[arg-type]
+    session = Session(config, None, toy.Corridor(), panel, [], bank, model, tokenizer, None)  # type: ignore[arg-type]
     found = session.provenance()
     assert found["panel"] == {"split": "eval", "tasks": 3, "sha256": panel.sha256}
     assert (found["skill_bank_sha256"], found["model"]) == (bank.sha256, str(model_folder))

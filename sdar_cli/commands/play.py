@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,9 +93,10 @@ def play_command(
     with open_environment(_config(env, data)) as environment:
         tasks = environment.tasks(chosen_split)
         if show_list:
-            typer.echo("\n".join(t.id for t in tasks))
+            typer.echo(json.dumps([t.id for t in tasks]) if as_json else "\n".join(t.id for t in tasks))
             return
         chosen = find_task(tasks, task) if task else tasks[0]
+        environment.preflight([chosen])
         show = _print_json if as_json else _print_text
         _play(environment, chosen, script, style if prompt else None, show, typed=actions is None, as_json=as_json)
 
@@ -184,8 +186,6 @@ def _stripped(stream: TextIO) -> Iterator[str]:
 
 
 def _print_json(record: dict[str, Any]) -> None:
-    import json
-
     typer.echo(json.dumps(record, ensure_ascii=False))
 
 

@@ -152,6 +152,7 @@ def _show_task(bank: Bank, wanted: str, split: str, shown: Shown, as_json: bool)
     tokenizer = load_tokenizer(shown.model.name, shown.model.revision)
     with open_environment(shown.env) as environment:
         task: Task = find_task(environment.tasks(split), wanted)
+        environment.preflight([task])
         seen = first_observation(environment, task)
     record = describe_task(bank, task, seen, shown, tokenizer)
     _print_json(record) if as_json else _print_task(record)

@@ -59,6 +59,10 @@ class Environment(Protocol):
         """Every task of a split, sorted by id.  Raises SdarError when the data is missing or bad."""
         ...
 
+    def preflight(self, tasks: Sequence[Task]) -> None:
+        """Check the data of these tasks before they are played.  Raises SdarError naming what is bad."""
+        ...
+
     def reset(self, assignment: Mapping[int, Task]) -> dict[int, Step]:
         """Start one episode per slot; slots of the same task are kept on one worker."""
         ...

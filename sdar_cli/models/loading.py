@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,16 @@ def choose_device(config: ModelConfig) -> torch.device:
         raise PrerequisiteError("no CUDA GPU is visible", fix="--set model.device=cpu")
     use_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if use_gpu else "cpu")
+
+
+def computing(device: torch.device) -> AbstractContextManager:
+    """How a forward pass computes on a device: bfloat16 autocast where training uses it, so that an evaluation
+    of a checkpoint computes what the run's own evaluation did."""
+    import torch
+
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", torch.bfloat16)
+    return nullcontext()
 
 
 def choose_dtype(config: ModelConfig) -> torch.dtype:

@@ -39,11 +39,16 @@ def publish(written: Path, step: int, keep: int) -> Path:
     final = checkpoint_path(written.parent, step)
     _sync(written)
     if final.exists():
-        shutil.rmtree(final)
+        _remove(final)
     written.rename(final)
     for old in list_checkpoints(written.parent)[:-keep]:
-        shutil.rmtree(old)
+        _remove(old)
     return final
+
+
+def _remove(checkpoint: Path) -> None:
+    """Under another name first: a kill while deleting leaves no half checkpoint."""
+    shutil.rmtree(checkpoint.rename(checkpoint.with_name(f"checkpoint-old-{checkpoint.name}")))
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -6,6 +6,7 @@ Token ids are the sampled ones; nothing is tokenised here.  Failed episodes make
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -118,6 +119,11 @@ def assign_advantages(rows: Sequence[Row], episodes: Sequence[Episode], algo: Al
 
 def assign_weights(rows: Sequence[Row], agg: str) -> float:
     """Per-token weights over the whole batch (``algo.aggregate``); returns their sum, the normaliser."""
+    if agg == "turn":  # a transcript row holds several turns
+        for row in rows:
+            size = Counter(k for k in row.turn_of if k >= 0)
+            row.weight = [1.0 / size[k] if k >= 0 else 0.0 for k in row.turn_of]
+        return float(sum(sum(row.weight) for row in rows))
     longest = max(len(row.mask) for row in rows)
     mask = torch.tensor([row.mask + [False] * (longest - len(row.mask)) for row in rows])
     weights = token_weights(mask, agg, torch.tensor([row.trajectory for row in rows]))  # type: ignore[arg-type]

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from sdar_cli.train.trainer import SDARTrainer, StepData
 
 
+IDENTITY = ("panel_sha256", "train_tasks_sha256", "skill_bank_sha256", "model_commit")
+"""Entries of the provenance that a resumed run must not change."""
+
+
 def train(config: RunConfig, run: RunDir, reporter: Reporter, resume: bool) -> dict[str, Any]:
     """Run or continue a training run; returns its summary.
 
@@ -36,7 +40,10 @@ def train(config: RunConfig, run: RunDir, reporter: Reporter, resume: bool) -> d
     began = time.monotonic()
     start = _starting_point(run, config, resume)
     with open_session(config, reporter) as session:
-        run.update_provenance(**session.provenance())
+        identity = session.provenance()
+        if resume:
+            _refuse_other_data(run, identity)
+        run.update_provenance(**identity)
         summary = _Run(config, run, reporter, session, start).execute()
     return {**summary, "seconds": round(time.monotonic() - began, 1)}
 
@@ -57,6 +64,17 @@ def _starting_point(run: RunDir, config: RunConfig, resume: bool) -> Path | None
     return start
 
 
+def _refuse_other_data(run: RunDir, now: dict[str, Any]) -> None:
+    """A resumed run must go on with the same tasks, skills and model.  Raises RunConflictError naming what differs."""
+    before = run.provenance()
+    changed = [key for key in IDENTITY if before.get(key) not in (None, now[key])]
+    if changed:
+        listed = "".join(f"\n  - {key}: {before[key]} in the run, {now[key]} now" for key in changed)
+        raise RunConflictError(
+            f"run {run.name} was started with other data", why=listed, fix="restore them, or start a new run"
+        )
+
+
 class _Run:
     """The state of one run while it is executed."""
 
@@ -72,7 +90,6 @@ class _Run:
         self.start = start
         self.first_step = step_of(start) if start else 0
         self.metrics = MetricsWriter(run.metrics)
-        self.train_tasks = session.environment.tasks(session.train_split)
         self.teacher = TeacherPrompts(config, session.bank, session.tokenizer)
         self.stopping = False
         self.in_rollout = False
@@ -100,6 +117,9 @@ class _Run:
         if self.start:
             trainer.resume_from(self.start)
         before = self._evaluate(0) if not self.start else self._recorded(0)
+        if self.start and self._evaluation_due(self.first_step) and not self._recorded(self.first_step):
+            trainer.load_weights(self.start)  # the run was interrupted before it
+            self._evaluate(self.first_step)
         self.began = time.monotonic()
         with _interrupts(self):
             try:
@@ -123,7 +143,7 @@ class _Run:
         from sdar_cli.train.trainer import StepData
 
         config = self.config
-        tasks = tasks_of_step(self.train_tasks, step, config.train.tasks_per_step, config.seed)
+        tasks = tasks_of_step(self.session.train_tasks, step, config.train.tasks_per_step, config.seed)
         assignment = [(task, g) for g, task in enumerate(tasks) for _ in range(config.train.group_size)]
         sampling = Sampling(config.model.max_response_tokens, config.model.temperature)
         self.in_rollout = True
@@ -171,12 +191,17 @@ class _Run:
         self.reporter.step(metrics)
         every = self.config.train.save_every
         # before the checkpoint: a run that dies in between repeats the step and its evaluation
-        if left and self.config.train.eval_every and step % self.config.train.eval_every == 0 and not self.stopping:
+        if self._evaluation_due(step) and not self.stopping:
             self._evaluate(step)
         if self.stopping or left == 0 or (every and step % every == 0):
             trainer.save_step(step)
             self.saved = step
         return self.stopping
+
+    def _evaluation_due(self, step: int) -> bool:
+        """Whether the panel is played after this step, apart from the last one's."""
+        every = self.config.train.eval_every
+        return bool(every) and 0 < step < self.config.train.steps and step % every == 0
 
     def _check_interrupt(self, finished: int) -> None:
         if self.stopping:

@@ -94,8 +94,11 @@ def test_a_game_that_breaks_ends_the_command(made_root: Path, task: Task, tmp_pa
     folder.mkdir(parents=True)
     text = games.game_file(made_root, task).read_text()
     (folder / "game.tw-pddl").write_text(text.replace("(atLocation agent1", "(atLocation agent2"))
+    undefined = sdar("play", "alfworld", "--data", tmp_path, "--json", stdin="look\n").exception
+    assert isinstance(undefined, PrerequisiteError) and "agent2" in undefined.why and undefined.exit_code == 3
+    (folder / "game.tw-pddl").write_text(text.replace("agent1 - agent", "agent1 - robot"))  # only the engine sees it
     broken = sdar("play", "alfworld", "--data", tmp_path, "--json", stdin="look\n").exception
-    assert isinstance(broken, RunFailedError) and "agent2" in broken.why and broken.exit_code == 1
+    assert isinstance(broken, RunFailedError) and broken.exit_code == 1
 
 
 def test_make_then_verify(tmp_path: Path) -> None:

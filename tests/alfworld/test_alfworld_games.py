@@ -148,7 +148,7 @@ def test_where_games_come_from(made_root: Path, tmp_path: Path, monkeypatch: pyt
     assert env.data_root(few).is_relative_to(tmp_path / "cache")
     assert games.list_splits(env.data_root(few)) == ["eval", "train"]
     assert env.data_root(EnvConfig(source="real")) == made_root
-    assert env.data_root(EnvConfig(data=str(made_root))) == made_root
+    assert env.data_root(EnvConfig(source="real", data=str(made_root))) == made_root
     monkeypatch.delenv("ALFWORLD_DATA")
     with pytest.raises(PrerequisiteError, match="no folder of real ALFWorld games is named"):
         env.data_root(EnvConfig(source="real"))

@@ -253,11 +253,13 @@ def test_a_dry_run_lists_what_is_missing_and_ends_with_2(command: Command, tmp_p
     shown = json.loads(result.out)
     assert shown["ok"] is False
     assert [item["what"] for item in shown["missing"]] == [
-        f"released ALFWorld games: {tmp_path} holds no json_2.1.1",
+        f"released ALFWorld games: no ALFWorld games in {tmp_path}",
         "skill bank 'mine'",
         "module 'no_such_pkg' of algo.gate = no_such_pkg.m:f",
     ]
-    (tmp_path / "json_2.1.1").mkdir()
+    game = tmp_path / "json_2.1.1" / "train" / "pick_and_place_simple-A-None-B-1" / "trial_1" / "game.tw-pddl"
+    game.parent.mkdir(parents=True)
+    game.touch()
     assert len(json.loads(command(*words).out)["missing"]) == 2
 
 

@@ -40,6 +40,9 @@ class TwoTasks:
     def tasks(self, split):
         return TASKS if split == "train" else []
 
+    def preflight(self, tasks):
+        assert set(tasks) <= set(TASKS)
+
     def reset(self, assignment):
         seen = Observation("You see a [bold]desk[/] 1.", "look at mug under the desklamp", ACTIONS)
         return {slot: Step(seen, 0.0, False, False, self.failure) for slot in assignment}

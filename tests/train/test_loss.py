@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 import toy
+from transformers import TrainerCallback
 
 from sdar_cli.algo.policy import clipped_policy_loss, kl_k3
 from sdar_cli.presets import resolve
@@ -345,3 +346,30 @@ def test_an_update_may_be_left_without_rows(model, tokenizer, tmp_path) -> None:
     assert sorted(map(len, done.trainer._chunks)) == [0, 1]
     assert len(done.weights) == 2 and len(done.metrics) == 1
     assert all(torch.isfinite(value).all() for value in done.weights[1].values())
+
+
+@pytest.mark.parametrize(
+    "schedule, warmup, factors",
+    [
+        ("constant", 0, [1, 1, 1, 1]),
+        ("constant", 2, [0, 1 / 2, 1, 1]),
+        ("linear", 0, [1, 3 / 4, 1 / 2, 1 / 4]),
+        ("linear", 2, [0, 1 / 2, 1, 1 / 2]),
+        ("cosine", 0, [1, (2 + 2**0.5) / 4, 1 / 2, (2 - 2**0.5) / 4]),
+    ],
+)
+def test_the_learning_rate_counts_updates(model, tokenizer, tmp_path, schedule, warmup, factors) -> None:
+    """Two steps of two updates: the rate of each, and the weight decay asked for."""
+    options = {"steps": 2, "updates_per_step": 2, "lr": 1e-3, "weight_decay": 0.03}
+    config = settings(algo={"coef": 0.0}, train={**options, "lr_schedule": schedule, "warmup_steps": warmup})
+    run = prepare(config, model, handmade_rows(), tmp_path, tokenizer)
+    rates = []
+
+    class Note(TrainerCallback):
+        def on_pre_optimizer_step(self, *arguments, optimizer=None, **more):
+            rates.append(optimizer.param_groups[0]["lr"])
+            assert optimizer.param_groups[0]["weight_decay"] == 0.03
+
+    run.trainer.add_callback(Note)
+    run.trainer.train()
+    assert rates == pytest.approx([1e-3 * factor for factor in factors], abs=1e-9)

@@ -167,12 +167,16 @@ def test_weights_of_turn_rows(window, agg: str, expected, total: int) -> None:
         assert row.weight == pytest.approx(values, abs=1e-7)
 
 
-@pytest.mark.parametrize("agg, each", [("token", 1.0), ("turn", 1 / 6), ("trajectory", 1 / 6)])
-def test_the_environments_tokens_weigh_nothing(transcript, agg: str, each: float) -> None:
+@pytest.mark.parametrize(
+    "agg, first, second, third, total",
+    [("token", 1.0, 1.0, 1.0, 7), ("turn", 1 / 2, 1.0, 1 / 3, 4), ("trajectory", 1 / 6, 1 / 6, 1 / 6, 2)],
+)
+def test_the_environments_tokens_weigh_nothing(transcript, agg, first, second, third, total) -> None:
+    """Turns of 2, 1 and 3 tokens in the first transcript, one turn of 1 token in the second."""
     rows = build_rows(transcript, "transcript")
-    total = assign_weights(rows, agg)
-    assert rows[0].weight == pytest.approx([each, each, 0, 0, each, 0, each, each, each], abs=1e-7)
-    assert total == pytest.approx({"token": 7, "turn": 2, "trajectory": 2}[agg], abs=1e-6)
+    assert assign_weights(rows, agg) == pytest.approx(total, abs=1e-6)
+    expected = [first, first, 0, 0, second, 0, third, third, third]
+    assert rows[0].weight == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 64])

@@ -54,9 +54,9 @@ def play(
         (folder / name).mkdir(parents=True, exist_ok=True)
     environment = environment or toy.Corridor(TASKS)
     with Reporter(plain=True) as reporter:
-        panel = make_panel(environment.tasks("eval"))
+        panel, train = make_panel(environment.tasks("eval")), environment.tasks("train")
         bank, own = load_bank("alfworld"), copy.deepcopy(model)
-        session = Session(settings, reporter, environment, panel, bank, own, tokenizer, None)  # type: ignore[arg-type]
+        session = Session(settings, reporter, environment, panel, train, bank, own, tokenizer, None)  # type: ignore[arg-type]
         session.adopt(own)
         made = _Run(settings, run, reporter, session, _starting_point(run, settings, resume))
         if prepare:

@@ -6,7 +6,6 @@ and nothing below ``open_environment`` knows which.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,13 +18,10 @@ from sdar_cli.envs.alfworld.pool import WorkerPool, core_count
 from sdar_cli.envs.alfworld.prompt import goal_of
 from sdar_cli.envs.alfworld.worker import Outcome
 from sdar_cli.envs.base import Observation, Step, Task
-from sdar_cli.errors import PrerequisiteError
 
 if TYPE_CHECKING:
     from sdar_cli.display import Reporter
 
-DOWNLOADED = Path("~/.cache/alfworld")
-"""Where ``alfworld-download`` puts the games unless told otherwise."""
 NOTHING = Observation("", "", ())
 
 
@@ -125,17 +121,8 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Alf
 
 def data_root(config: EnvConfig, workers: int = 1, reporter: Reporter | None = None) -> Path:
     """The folder of the games a configuration names; generated games are made when they are not cached."""
-    if config.data is not None:
-        return games.find_root(config.data)
     if config.source == "generated":
         from sdar_cli.envs.alfworld.generator import ensure_games
 
         return games.find_root(ensure_games(config, workers, reporter))
-    folder = os.environ.get("ALFWORLD_DATA") or DOWNLOADED.expanduser()
-    if folder == DOWNLOADED.expanduser() and not DOWNLOADED.expanduser().is_dir():
-        raise PrerequisiteError(
-            "no folder of real ALFWorld games is named",
-            why=f"env.data and $ALFWORLD_DATA are not set, and there is no {DOWNLOADED}",
-            fix=f"name the folder with --data DIR; {games.GET_GAMES}",
-        )
-    return games.find_root(folder)
+    return games.real_root(config.data)

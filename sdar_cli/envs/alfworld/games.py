@@ -28,6 +28,8 @@ KEYWORDS = frozenset({"and", "or", "not", "exists", "forall", "when", "imply", "
 SHOWN = 10
 GET_GAMES = "get the games with `alfworld-download`, or leave out --data to use generated games"
 GET_AGAIN = "get the games again with `alfworld-download --force`, or remove the folder of each file named"
+DOWNLOADED = Path("~/.cache/alfworld")
+"""Where ``alfworld-download`` puts the games unless told otherwise."""
 PARENTHESIS = re.compile(r"[()]")
 WORD = re.compile(r"[^\s()]+")
 NAME_AFTER_PARENTHESIS = re.compile(r"\(\s*([^\s()?]+)")
@@ -47,6 +49,23 @@ def find_root(path: str | Path) -> Path:
             fix=GET_GAMES,
         )
     return root
+
+
+def real_root(data: str | None) -> Path:
+    """The released games: ``data``, else ``$ALFWORLD_DATA``, else where ``alfworld-download`` puts them.
+
+    Raises PrerequisiteError when they are not there.
+    """
+    named = data or os.environ.get("ALFWORLD_DATA")
+    if named:
+        return find_root(named)
+    if DOWNLOADED.expanduser().is_dir():
+        return find_root(DOWNLOADED)
+    raise PrerequisiteError(
+        "no folder of real ALFWorld games is named",
+        why=f"neither --data nor $ALFWORLD_DATA is set, and there is no {DOWNLOADED}",
+        fix=f"name the folder with --data DIR; {GET_GAMES}",
+    )
 
 
 def list_splits(root: Path) -> list[str]:
