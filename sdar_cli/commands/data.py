@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -60,6 +61,8 @@ def make_command(
 ) -> None:
     """Generate games of all six task types, and win each of them once in the engine as proof.
 
+    The same call again finds them made.
+
     Examples:
 
     sdar data make alfworld --out my-games
@@ -69,24 +72,29 @@ def make_command(
     sdar data make alfworld --games 1000 --size full --no-check --out big-games
     """
     from sdar_cli.display import Reporter
-    from sdar_cli.envs.alfworld.generator import make_games
+    from sdar_cli.envs.alfworld.generator import GENERATOR_VERSION, make_games, new_set, refuse_taken
     from sdar_cli.envs.alfworld.replay import prove
 
     began = time.perf_counter()
+    wanted = {"generator": GENERATOR_VERSION, "split": split, "games": games, "seed": seed, "size": size}
     with Reporter(as_json) as reporter:
-        with reporter.progress(f"making {games} {size} games", games) as work:
-            files = make_games(split, games, seed, size, out, lambda: work.advance())
-        made = {file.parent.relative_to(out / "json_2.1.1").as_posix() for file in files}
-        with _open(str(out), workers, reporter) as environment:
-            tasks = [task for task in environment.tasks(split) if task.id in made]
-            environment.preflight(tasks)
-            if check:
-                prove(environment, tasks, reporter)
+        found = _made_before(out, split)
+        if {**found, "replayed": True} != {**wanted, "replayed": True} or (check and not found["replayed"]):
+            refuse_taken(out, split)
+            found = {**wanted, "replayed": check}
+            with new_set(out, split, found) as folder:
+                with reporter.progress(f"making {games} {size} games", games) as work:
+                    make_games(split, games, seed, size, folder, lambda: work.advance())
+                with _open(str(folder), workers, reporter) as environment:
+                    tasks = environment.tasks(split)
+                    environment.preflight(tasks)
+                    if check:
+                        prove(environment, tasks, reporter)
         seconds = time.perf_counter() - began
-        proof = "each won once in the engine" if check else "not tried in the engine"
-        reporter.info(f"{len(files)} games of split {split} in {out}, {proof}, {seconds:.1f} s")
+        proof = "each won once in the engine" if found["replayed"] else "not tried in the engine"
+        reporter.info(f"{games} games of split {split} in {out}, {proof}, {seconds:.1f} s")
         if as_json:
-            reporter.emit_object({"out": str(out), "split": split, "games": len(files), "replayed": check})
+            reporter.emit_object({"out": str(out), **found})
 
 
 @data_app.command("verify")
@@ -128,6 +136,14 @@ def verify_command(
             report["splits"][name] = {"games": len(tasks), "seconds": round(seconds, 2)}
         if as_json:
             reporter.emit_object(report)
+
+
+def _made_before(out: Path, split: str) -> dict[str, Any]:
+    """The parameters a set was made with; {} where there is none."""
+    from sdar_cli.envs.alfworld.generator import manifest
+
+    path = manifest(out, split)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _open(data: str | None, workers: int, reporter: Reporter) -> AlfworldEnvironment:

@@ -36,13 +36,21 @@ ModelOption = Annotated[
     typer.Option("--model", help="Whose tokenizer and template; default: the tiny policy.", rich_help_panel="Prompt"),
 ]
 RetrievalOption = Annotated[
-    Retrieval, typer.Option("--retrieval", help="How skills are chosen.", rich_help_panel="Prompt")
+    Retrieval | None,
+    typer.Option("--retrieval", help="How skills are chosen; default: as in training.", rich_help_panel="Prompt"),
 ]
 PlacementOption = Annotated[
-    Placement, typer.Option("--placement", help="Where the skill stands.", rich_help_panel="Prompt")
+    Placement | None,
+    typer.Option("--placement", help="Where the skill stands; default: as in training.", rich_help_panel="Prompt"),
 ]
-FormOption = Annotated[Form, typer.Option("--form", help="Briefs, or whole texts.", rich_help_panel="Prompt")]
-PromptOption = Annotated[Style, typer.Option("--prompt", help="Wording of the prompt.", rich_help_panel="Prompt")]
+FormOption = Annotated[
+    Form | None,
+    typer.Option("--form", help="Briefs, or whole texts; default: as in training.", rich_help_panel="Prompt"),
+]
+PromptOption = Annotated[
+    Style | None,
+    typer.Option("--prompt", help="Wording of the prompt; default: as in training.", rich_help_panel="Prompt"),
+]
 LimitOption = Annotated[
     int | None,
     typer.Option(
@@ -73,10 +81,10 @@ def inspect_command(
     split: SplitOption = "train",
     data: DataOption = None,
     model: ModelOption = None,
-    retrieval: RetrievalOption = "task-type",
-    placement: PlacementOption = "user",
-    form: FormOption = "brief",
-    prompt: PromptOption = "compact",
+    retrieval: RetrievalOption = None,
+    placement: PlacementOption = None,
+    form: FormOption = None,
+    prompt: PromptOption = None,
     limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,26 +106,28 @@ def inspect_command(
     if task is None:
         _show_bank(loaded, model, as_json)
         return
-    shown = _settings(
-        env={"name": env, "prompt": prompt, "data": data, "source": "real" if data else "generated", "workers": 1},
-        model={"name": model} if model else {},
-        skills={"bank": bank or env, "retrieval": retrieval, "form": form},
-        teacher={"placement": placement} | ({"max_prompt_tokens": limit} if limit else {}),
-    )
-    _show_task(loaded, task, split, shown, as_json)
+    flags = {
+        "env.data": (data, "--data"),
+        "env.prompt": (prompt, "--prompt"),
+        "skills.bank": (bank, "BANK"),
+        "skills.retrieval": (retrieval, "--retrieval"),
+        "skills.form": (form, "--form"),
+        "teacher.placement": (placement, "--placement"),
+        "teacher.max_prompt_tokens": (limit, "--limit"),
+    }
+    _show_task(loaded, task, split, _settings(env, model, flags), as_json)
 
 
-def _settings(**sections: dict[str, Any]) -> Shown:
-    """The flags over the defaults of a run."""
-    from sdar_cli.config import EnvConfig, ModelConfig, SkillsConfig, TeacherConfig
+def _settings(env: str, model: str | None, flags: dict[str, tuple[Any, str]]) -> Shown:
+    """What a training run with these flags would use."""
+    from sdar_cli.presets import resolve
     from sdar_cli.skills.inspect import Shown
 
-    return Shown(
-        env=EnvConfig.model_validate(sections["env"]),
-        model=ModelConfig.model_validate(sections["model"]),
-        skills=SkillsConfig.model_validate(sections["skills"]),
-        teacher=TeacherConfig.model_validate(sections["teacher"]),
-    )
+    given = {key: pair for key, pair in flags.items() if pair[0] is not None}
+    # No run is started: one worker is enough, and retrieval none contradicts no distillation.
+    given |= {"env.workers": (1, "inspect"), "algo.coef": (0.0, "inspect")}
+    config = resolve(env=env, model=model, flags=given).config
+    return Shown(config.env, config.model, config.skills, config.teacher)
 
 
 def _show_bank(bank: Bank, model: str | None, as_json: bool) -> None:

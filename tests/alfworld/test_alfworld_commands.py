@@ -104,9 +104,14 @@ def test_a_game_that_breaks_ends_the_command(made_root: Path, task: Task, tmp_pa
 def test_make_then_verify(tmp_path: Path) -> None:
     made = sdar("data", "make", "alfworld", "--split", "eval", "--games", "3", "--out", tmp_path / "new", "--json")
     assert made.exit_code == 0, made.output
-    assert json.loads(made.stdout) == {"out": str(tmp_path / "new"), "split": "eval", "games": 3, "replayed": True}
-    again = sdar("data", "make", "alfworld", "--split", "eval", "--games", "3", "--out", tmp_path / "new").exception
-    assert isinstance(again, ConfigError)
+    record = json.loads(made.stdout)
+    assert (record["split"], record["games"], record["seed"], record["replayed"]) == ("eval", 3, 0, True)
+    words = ("data", "make", "alfworld", "--split", "eval", "--games", "3", "--out", tmp_path / "new", "--json")
+    again = sdar(*words)
+    assert json.loads(again.stdout) == record  # found made, not made anew
+    other = sdar(*words, "--seed", "1").exception
+    assert isinstance(other, ConfigError) and "already holds games" in other.what
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["json_2.1.1"]  # nothing half made is left
     good = sdar("data", "verify", "alfworld", "--data", tmp_path / "new", "--replay", "--json")
     assert good.exit_code == 0, good.output
     assert json.loads(good.stdout)["splits"]["eval"]["games"] == 3

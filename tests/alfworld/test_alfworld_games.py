@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from sdar_cli.config import EnvConfig
+from sdar_cli.config import EnvConfig, RunConfig
 from sdar_cli.envs.alfworld import env, games
 from sdar_cli.errors import PrerequisiteError
+from sdar_cli.health import check_alfworld_data
+from sdar_cli.plan import missing
 
 SPLIT = "train"
 Game = dict[str, Any]
@@ -152,3 +154,14 @@ def test_where_games_come_from(made_root: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.delenv("ALFWORLD_DATA")
     with pytest.raises(PrerequisiteError, match="no folder of real ALFWorld games is named"):
         env.data_root(EnvConfig(source="real"))
+
+
+def test_downloaded_games_need_no_word(made_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ``alfworld-download`` puts the games they are found by training, the dry run and the doctor alike."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "alfworld").symlink_to(made_root.parent)
+    assert games.real_root(None).resolve() == made_root.resolve()
+    assert missing(RunConfig(env=EnvConfig(source="real"))) == []
+    assert check_alfworld_data().state == "ok"

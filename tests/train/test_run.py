@@ -26,7 +26,7 @@ from sdar_cli.runs import RunDir
 from sdar_cli.track import read_metrics
 from sdar_cli.train import trainer as trainer_module
 from sdar_cli.train.checkpoint import latest_checkpoint, list_checkpoints, step_of
-from sdar_cli.train.run import _Run, epoch_order, rollout_metrics, tasks_of_step
+from sdar_cli.train.run import _refuse_other_data, _Run, epoch_order, rollout_metrics, tasks_of_step
 
 from .toyruns import TASKS, assert_same_record, config, play
 
@@ -447,3 +447,14 @@ def test_the_global_random_state_has_no_influence(whole, walker_model, tokenizer
     random.seed(99)
     play(tmp_path, SETTINGS["adapter"], walker_model, tokenizer)
     assert_same_record(tmp_path, whole("adapter"), STEPS)
+
+
+def test_a_resumed_run_needs_the_same_data(tmp_path: Path) -> None:
+    """An edited skill bank or another panel must not continue a run as if nothing had happened."""
+    run = RunDir(tmp_path)
+    before = {"panel_sha256": "a", "train_tasks_sha256": "b", "skill_bank_sha256": "c", "model_commit": None}
+    run.provenance_path.write_text(json.dumps(before))
+    _refuse_other_data(run, {**before, "model_commit": "known now"})
+    with pytest.raises(RunConflictError, match="other data") as refused:
+        _refuse_other_data(run, {**before, "skill_bank_sha256": "d"})
+    assert "skill_bank_sha256: c in the run, d now" in refused.value.why and refused.value.exit_code == 4

@@ -11,9 +11,10 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdar_cli.config import EnvConfig
 from sdar_cli.envs.alfworld.engine import alfworld_module
@@ -202,11 +203,8 @@ def make_games(
     A folder that already holds that split is refused: sets are made whole.
     Proof of solvability is the caller's: replay ``walkthrough`` in the engine (``sdar data make`` does).
     """
+    refuse_taken(out, split)
     root = Path(out) / "json_2.1.1" / split
-    if root.exists() and any(root.iterdir()):
-        raise ConfigError(
-            f"{root} already holds games", why="a set is made whole, never added to", fix="choose another --out"
-        )
     domain, grammar = _domain_and_grammar()
     files = []
     for index, game in enumerate(draw_games(split, count, seed, size)):
@@ -234,6 +232,31 @@ def make_games(
         if progress:
             progress()
     return files
+
+
+def refuse_taken(out: Path, split: str) -> None:
+    """Raises ConfigError where a folder already holds games of a split."""
+    root = Path(out) / "json_2.1.1" / split
+    if root.exists() and any(root.iterdir()):
+        raise ConfigError(
+            f"{root} already holds games", why="a set is made whole, never added to", fix="choose another --out"
+        )
+
+
+def manifest(out: Path, split: str) -> Path:
+    """Where a set's parameters are noted."""
+    return Path(out) / "json_2.1.1" / f"{split}.json"
+
+
+@contextmanager
+def new_set(out: Path, split: str, parameters: dict[str, Any]) -> Iterator[Path]:
+    """A folder to make a split's games in; they come to ``out`` when the block ends well, and vanish when not."""
+    final = Path(out) / "json_2.1.1" / split
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=out) as folder:
+        yield Path(folder)
+        (Path(folder) / "json_2.1.1" / split).rename(final)
+    manifest(out, split).write_text(json.dumps(parameters) + "\n", encoding="utf-8")
 
 
 def _domain_and_grammar() -> tuple[str, str]:
