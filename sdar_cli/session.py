@@ -14,7 +14,7 @@ from sdar_cli.atomic import write_json_atomic
 from sdar_cli.config import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
-from sdar_cli.errors import PrerequisiteError, RunFailedError
+from sdar_cli.errors import ConfigError, PrerequisiteError, RunFailedError
 from sdar_cli.evaluate import Setting, dump_episodes, evaluate, settings_for, table
 from sdar_cli.provenance import gpu_name
 from sdar_cli.rollout.collect import Collector
@@ -149,6 +149,7 @@ def open_session(
         counts.append(f"{len(panel.tasks)} held out ({panel.split})")
         reporter.info(f"{config.env.source} {config.env.name} games: {', '.join(counts)}")
         bank = load_bank(config.skills.bank)
+        _check_bank(bank, config, [*panel.tasks, *train_tasks])
         reporter.info(f"loading {checkpoint or config.model.name}")
         model, tokenizer = _load(config, checkpoint)
         size = sum(p.numel() for p in model.parameters())
@@ -156,6 +157,16 @@ def open_session(
         session = Session(config, reporter, environment, panel, train_tasks, bank, model, tokenizer, None)  # type: ignore[arg-type]
         session.adopt(model)
         yield session
+
+
+def _check_bank(bank: Bank, config: RunConfig, tasks: Sequence[Task]) -> None:
+    """The bank is of this environment and has a skill for every type of task that will be played."""
+    if bank.environment != config.env.name:
+        raise ConfigError(
+            f"skill bank {bank.name} is for {bank.environment}, not for {config.env.name}", fix="--set skills.bank=NAME"
+        )
+    for task in {task.type: task for task in tasks}.values():
+        retrieve(bank, task, "", config.skills.retrieval)  # raises for a type it knows nothing of
 
 
 def _require_one_device(config: RunConfig) -> None:

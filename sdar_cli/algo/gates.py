@@ -49,16 +49,6 @@ def resolve_gate(name: str) -> Gate:
     return resolve("gate", GATES, name)
 
 
-def beta_note(name: str, beta: float) -> str | None:
-    """What to tell a user who set ``beta`` to 0 with the sigmoid gate ``name``; None when there is nothing to say."""
-    if beta != 0 or name not in GATES or name == "none":
-        return None
-    return (
-        f"gate_beta=0 turns the {name} gate into the constant 1/2: the distillation term keeps half its weight and "
-        "is not switched off or left ungated; use gate=none for weight 1, coef=0 for no term"
-    )
-
-
 def _entropy(batch: TokenBatch) -> Tensor:
     return batch.visible("entropy").detach()
 

@@ -106,6 +106,7 @@ def evaluate(
     The result is printed and written to the run's eval/ folder (with --out: to that file too).
     """
     from sdar_cli.display import Reporter, json_stdout
+    from sdar_cli.errors import SdarError
     from sdar_cli.evaluate import settings_for
 
     flags = {"env.data": (None if data is None else str(data), "--data"), "eval.split": (split, "--split"),
@@ -117,12 +118,16 @@ def evaluate(
     settings = settings_for(decodings, shown, config.eval.temperature, seeds)
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         reporter.emit("launch", evaluated=str(path or config.model.name), config=config.model_dump(mode="json"))
-        report = _play(config, source, path, settings, reporter)
+        try:
+            report = _play(config, source, path, settings, reporter)
+        except SdarError as error:
+            reporter.emit("done", status="failed", error=error.render())
+            raise
         if out is not None:
             from sdar_cli.atomic import write_json_atomic
 
             write_json_atomic(out, report)
-        reporter.emit("done", **report)
+        reporter.emit("done", status="done", **report)
 
 
 def _source(

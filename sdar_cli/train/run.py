@@ -133,6 +133,7 @@ class _Run:
         if self.stopping:
             self.reporter.info(f"saved the checkpoint of step {self.saved}")
             raise KeyboardInterrupt
+        self.metrics.close()
         after = self._evaluate(config.train.steps)
         return self._summary(before, after)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdar_cli.algo.gates import GATES, beta_note, entropy_gate, resolve_gate
+from sdar_cli.algo.gates import GATES, entropy_gate, resolve_gate
 from sdar_cli.algo.objectives import OBJECTIVES, resolve_objective
 from sdar_cli.errors import ConfigError
 
@@ -50,11 +50,3 @@ def test_a_path_that_cannot_be_loaded_says_why(path: str, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve_gate(path)
     assert path in caught.value.what and why in caught.value.why and "package.module:function" in caught.value.fix
-
-
-def test_beta_zero_is_explained_for_sigmoid_gates_only() -> None:
-    for name in ("gap", "entropy", "soft-or"):
-        assert "constant 1/2" in (beta_note(name, 0.0) or "") and "gate=none" in (beta_note(name, 0.0) or "")
-        assert beta_note(name, 5.0) is None
-    assert beta_note("none", 0.0) is None
-    assert beta_note("my.package:gate", 0.0) is None
