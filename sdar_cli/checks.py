@@ -24,7 +24,7 @@ def cross_field_problems(config: RunConfig) -> list[Problem]:
     """Contradictions between fields that would make a run fail or mean nothing."""
     env, model, train = config.env, config.model, config.train
     found = _teacher_problems(config) if train.steps else []
-    if env.source == "generated" and train.tasks_per_step > env.games_train:
+    if env.name == "alfworld" and env.source == "generated" and train.tasks_per_step > env.games_train:
         found.append(
             Problem(
                 ("train.tasks_per_step", "env.games_train"),
@@ -103,11 +103,20 @@ def config_warnings(config: RunConfig) -> list[str]:
         found.append(
             "with model.lora.dropout the student is scored with dropout and the teacher without: the gap is noisier"
         )
+    if config.env.name == "webshop" and config.env.split_rule == "released":
+        found.append(
+            "env.split_rule = released: train and held-out goals share products, and the paper's code drew other goals "
+            "at each validation; for new work use product-disjoint"
+        )
     if config.eval.with_skill and config.skills.retrieval == "none":
         found.append(
             "skills.retrieval is none, so the evaluation with skill shows no skill: --set eval.with_skill=false"
         )
-    if config.model.name == "tiny-alfworld" and (config.env.source == "real" or config.env.size == "full"):
+    if config.model.name.startswith("tiny-") and config.model.name != f"tiny-{config.env.name}":
+        found.append(
+            f"{config.model.name} was warm-started on another benchmark than {config.env.name}: expect nothing"
+        )
+    elif config.model.name == "tiny-alfworld" and (config.env.source == "real" or config.env.size == "full"):
         found.append("tiny-alfworld was warm-started on small generated houses: expect next to nothing in full ones")
     return found
 
@@ -189,7 +198,7 @@ def _ignored_settings(config: RunConfig) -> list[str]:
         found.append("model.lora settings are ignored with model.lora.rank = 0 (full fine-tuning)")
     if config.eval.decoding == "greedy" and changed(config.eval, "temperature"):
         found.append("eval.temperature is ignored with eval.decoding = greedy")
-    if config.eval.games > env.games_eval and env.source == "generated":
+    if env.name == "alfworld" and config.eval.games > env.games_eval and env.source == "generated":
         found.append(f"eval.games ({config.eval.games}) exceeds env.games_eval ({env.games_eval}): all are used")
     if train.steps and train.warmup_steps >= train.steps * train.updates_per_step:
         found.append("train.warmup_steps covers the whole run: the learning rate is never reached")

@@ -60,13 +60,14 @@ class Section(BaseModel):
 
 
 class EnvConfig(Section):
-    name: Literal["alfworld"] = Field(default="alfworld", description="the benchmark")
+    name: Literal["alfworld", "webshop"] = Field(default="alfworld", description="the benchmark")
     source: Literal["generated", "real"] = Field(
         default="generated", description="generated games (no download) or the released game files"
     )
     data: str | None = Field(
         default=None,
-        description="folder that holds json_2.1.1, or that folder; default $ALFWORLD_DATA; implies source=real",
+        description="alfworld: folder that holds json_2.1.1, or that folder; default $ALFWORLD_DATA; webshop: folder "
+        "of the original's files; implies source=real",
     )
     size: Literal["small", "full"] = Field(default="small", description="size of generated houses")
     games_seed: NonNegative = Field(default=0, description="seed of the generator")
@@ -90,6 +91,17 @@ class EnvConfig(Section):
         default="admissible",
         description="a valid action: format and in the admissible list; format only; the released code's rule",
     )
+    observation: Literal["text", "text_rich"] = Field(default="text", description="webshop: how pages are written")
+    show_attrs: bool = Field(default=False, description="webshop: items have a page of attributes")
+    goals: Literal["human", "synthetic"] = Field(
+        default="human", description="webshop: instructions written for people, or made of every choice of options"
+    )
+    split_rule: Literal["product-disjoint", "original", "released"] = Field(
+        default="product-disjoint",
+        description="webshop: no product in two splits; the original's numbers; the released code's (which leaks)",
+    )
+    price_seed: NonNegative = Field(default=4, description="webshop: seed of prices and price limits")
+    products: Positive = Field(default=1000, description="webshop: products of the generated catalogue")
     win_reward: float = Field(default=1.0, description="reward of a won episode")
 
 

@@ -97,6 +97,7 @@ def summary_of(episode: Episode) -> dict[str, Any]:
         "task": episode.task.id,
         "type": episode.task.type,
         "won": episode.won,
+        "score": episode.score,
         "stop": episode.stop.value if episode.stop else None,
         "failure": episode.failure,
         "turns": [{"response": t.response, "action": t.action, "valid": t.valid} for t in episode.turns],
@@ -134,7 +135,10 @@ def _rate(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     won = sum(e["won"] for e in episodes)
     tasks = len({e["task"] for e in episodes})  # seeds repeat tasks: they are no new draws of the task population
     low, high = wilson(won * tasks / max(1, len(episodes)), tasks)
-    return {"won": won, "of": len(episodes), "success": won / max(1, len(episodes)), "low": low, "high": high}
+    rate = {"won": won, "of": len(episodes), "success": won / max(1, len(episodes)), "low": low, "high": high}
+    if any(e.get("score") is not None for e in episodes):  # an episode without a purchase scores 0
+        rate["score"] = sum(e["score"] or 0.0 for e in episodes) / len(episodes)
+    return rate
 
 
 def table(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -149,7 +153,8 @@ def table(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]
 
 def _cell(rate: dict[str, Any]) -> str:
     low, high = 100 * rate["low"], 100 * rate["high"]
-    return f"{100 * rate['success']:.1f} % [{low:.0f}, {high:.0f}] ({rate['won']}/{rate['of']})"
+    score = f", score {rate['score']:.3f}" if "score" in rate else ""
+    return f"{100 * rate['success']:.1f} % [{low:.0f}, {high:.0f}] ({rate['won']}/{rate['of']}){score}"
 
 
 def _spread(result: dict[str, Any]) -> str:

@@ -37,7 +37,8 @@ def plan(config: RunConfig) -> dict[str, Any]:
         "rows_per_step_max": episodes * per_episode,
         "updates": train.updates_per_step * train.steps,
         "evaluations": evaluations,
-        "panel_games": config.eval.games or (env.games_eval if env.source == "generated" else None),
+        "panel_games": config.eval.games
+        or (env.games_eval if env.source == "generated" and env.name == "alfworld" else None),
         "evaluated_with_skill_too": config.eval.with_skill,
         "teacher": config.algo.coef > 0 and train.steps > 0,
     }
@@ -79,12 +80,24 @@ def missing(config: RunConfig) -> list[Missing]:
 def _missing_games(config: RunConfig) -> list[Missing]:
     if config.env.source != "real":
         return []
+    if config.env.name == "webshop":
+        return _missing_catalogue(str(config.env.data))
     from sdar_cli.envs.alfworld.games import real_root
 
     try:
         real_root(config.env.data)
     except PrerequisiteError as error:
         return [Missing(f"released ALFWorld games: {error.what}", error.fix)]
+    return []
+
+
+def _missing_catalogue(data: str) -> list[Missing]:
+    from sdar_cli.envs.webshop.catalog import find_files
+
+    try:
+        find_files(Path(data).expanduser())
+    except PrerequisiteError as error:
+        return [Missing(f"WebShop catalogue: {error.what}", error.fix)]
     return []
 
 

@@ -126,8 +126,9 @@ class Session:
 
 
 def eval_split(config: RunConfig) -> str:
-    """The held-out split: as configured, else ``eval`` of generated and ``valid_seen`` of real games."""
-    return config.eval.split or ("eval" if config.env.source == "generated" else "valid_seen")
+    """The held-out split: as configured, else ``eval``, of real ALFWorld games ``valid_seen``."""
+    real_games = config.env.name == "alfworld" and config.env.source == "real"
+    return config.eval.split or ("valid_seen" if real_games else "eval")
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def open_session(
 
     checkpoint: load the weights (or the adapter) saved there.  Raises SdarError subclasses.
     """
-    from sdar_cli.envs.alfworld.env import open_environment
+    from sdar_cli.envs.registry import open_environment
 
     _require_one_device(config)
     with ExitStack() as stack:
@@ -149,7 +150,8 @@ def open_session(
             environment.preflight([*panel.tasks, *train_tasks])
         counts = [f"{len(train_tasks)} to train on"] if training else []
         counts.append(f"{len(panel.tasks)} held out ({panel.split})")
-        reporter.info(f"{config.env.source} {config.env.name} games: {', '.join(counts)}")
+        what = "games" if config.env.name == "alfworld" else "goals"
+        reporter.info(f"{config.env.source} {config.env.name} {what}: {', '.join(counts)}")
         bank = load_bank(config.skills.bank)
         _check_bank(bank, config, [*panel.tasks, *train_tasks])
         reporter.info(f"loading {checkpoint or config.model.name}")

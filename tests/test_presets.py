@@ -86,7 +86,8 @@ def test_no_file_lies_outside_the_kinds() -> None:
 @pytest.mark.parametrize("model", [name for name in list_presets("models") if name != "instruct"])
 @pytest.mark.parametrize("method", list_presets("methods"))
 def test_every_model_works_with_every_method(model: str, method: str) -> None:
-    resolved = resolve(model=model, method=method, env="alfworld-real" if "qwen" in model else "alfworld")
+    env = "alfworld-real" if "qwen" in model else "alfworld"
+    resolved = resolve(model=model, method=method, env=env)
     assert resolved.config.method == method
     assert resolved.parameters
     zero_mean = {"grpo-opsd": ["constant 1/2", "expected gradient of zero"]}.get(method, [])
@@ -102,6 +103,13 @@ def test_defaults_are_the_tiny_policy_on_generated_games() -> None:
     assert config.env.max_turns == 15
     assert resolved.sources["model.name"] == "preset models/tiny-alfworld.toml"
     assert resolved.sources["algo.adv_std"] == "default"
+
+
+def test_webshop_has_no_policy_of_its_own_yet() -> None:
+    resolved = resolve(env="webshop")
+    assert (resolved.config.skills.bank, resolved.config.env.max_turns) == ("webshop", 15)
+    assert "another benchmark than webshop" in " ".join(resolved.warnings)
+    assert resolve(env="webshop", model="qwen3-1.7b").warnings == []
 
 
 def test_each_level_wins_over_the_one_before_and_is_remembered(tmp_path: Path) -> None:

@@ -1,40 +1,83 @@
-"""``sdar data``: make game sets and check them."""
+"""``sdar data``: make data sets and check them.  What is done is in ``data_alfworld`` and ``data_webshop``."""
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
-    from sdar_cli.envs.alfworld.env import AlfworldEnvironment
-
 data_app = typer.Typer(no_args_is_help=True, help="Make and check the data sets of the environments.")
 
-EnvArgument = Annotated[Literal["alfworld"], typer.Argument(help="Environment.")]
-MadeSplitOption = Annotated[
-    Literal["train", "eval"], typer.Option("--split", help="Split to make; the two never share a house.")
-]
-GamesOption = Annotated[int, typer.Option("--games", min=1, help="Number of games.")]
+ALFWORLD = "ALFWorld"
+WEBSHOP = "WebShop"
+OWN = {
+    "alfworld": ("split", "games", "size", "check", "replay", "workers"),
+    "webshop": ("products", "bad_rows", "against", "strict"),
+}
+"""Parameters that belong to one environment."""
+
+EnvArgument = Annotated[Literal["alfworld", "webshop"], typer.Argument(help="Environment.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the generator.")]
-SizeOption = Annotated[Literal["small", "full"], typer.Option("--size", help="Size of the houses.")]
-OutOption = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder that will hold json_2.1.1.")]
-CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Win each made game once in the engine.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", file_okay=False, help="Folder to fill; games come to json_2.1.1 in it.")
+]
 DataOption = Annotated[
-    str | None, typer.Option("--data", help="Folder that holds json_2.1.1; default: the cached generated games.")
-]
-SplitOption = Annotated[str | None, typer.Option("--split", help="Split to check; default: every split.")]
-ReplayOption = Annotated[
-    bool, typer.Option("--replay", help="Also replay each game's stored walkthrough in the engine.")
-]
-WorkersOption = Annotated[
-    int, typer.Option("--workers", min=0, help="Engine processes; 0 = one per core, which is also the most.")
+    str | None,
+    typer.Option(
+        "--data",
+        help="Folder that holds json_2.1.1, or the shop's original files; default: the cached generated data.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+MadeSplitOption = Annotated[
+    Literal["train", "eval"],
+    typer.Option("--split", help="Split to make; the two never share a house.", rich_help_panel=ALFWORLD),
+]
+GamesOption = Annotated[int, typer.Option("--games", min=1, help="Number of games.", rich_help_panel=ALFWORLD)]
+SizeOption = Annotated[
+    Literal["small", "full"], typer.Option("--size", help="Size of the houses.", rich_help_panel=ALFWORLD)
+]
+CheckOption = Annotated[
+    bool,
+    typer.Option("--check/--no-check", help="Win each made game once in the engine.", rich_help_panel=ALFWORLD),
+]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="Split to check; default: every split.", rich_help_panel=ALFWORLD)
+]
+ReplayOption = Annotated[
+    bool,
+    typer.Option(
+        "--replay", help="Also replay each game's stored walkthrough in the engine.", rich_help_panel=ALFWORLD
+    ),
+]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Engine processes; 0 = one per core, which is also the most.",
+        rich_help_panel=ALFWORLD,
+    ),
+]
+ProductsOption = Annotated[int, typer.Option("--products", min=1, help="Products.", rich_help_panel=WEBSHOP)]
+BadRowsOption = Annotated[
+    bool,
+    typer.Option("--bad-rows", help="Also a few rows that the original skips or fails on.", rich_help_panel=WEBSHOP),
+]
+AgainstOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--against",
+        file_okay=False,
+        help="Folder of golden files: compare with what the original engine gave for these data.",
+        rich_help_panel=WEBSHOP,
+    ),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse rows that the original fails on.", rich_help_panel=WEBSHOP)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,19 +92,22 @@ def _group() -> None:
 
 @data_app.command("make")
 def make_command(
+    context: typer.Context,
     env: EnvArgument,
     out: OutOption,
+    seed: SeedOption = 0,
     split: MadeSplitOption = "train",
     games: GamesOption = 200,
-    seed: SeedOption = 0,
     size: SizeOption = "small",
     check: CheckOption = True,
     workers: WorkersOption = 0,
+    products: ProductsOption = 1000,
+    bad_rows: BadRowsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate games of all six task types, and win each of them once in the engine as proof.
+    """Generate a data set: games, each won once in the engine as proof, or a shop's catalogue in the original's files.
 
-    The same call again finds them made.
+    Games are of all six task types.  The same call again finds a set made.
 
     Examples:
 
@@ -70,45 +116,39 @@ def make_command(
     sdar data make alfworld --split eval --games 60 --seed 7 --out my-games
 
     sdar data make alfworld --games 1000 --size full --no-check --out big-games
-    """
-    from sdar_cli.display import Reporter
-    from sdar_cli.envs.alfworld.generator import GENERATOR_VERSION, make_games, new_set, refuse_taken
-    from sdar_cli.envs.alfworld.replay import prove
 
-    began = time.perf_counter()
-    wanted = {"generator": GENERATOR_VERSION, "split": split, "games": games, "seed": seed, "size": size}
-    with Reporter(as_json) as reporter:
-        found = _made_before(out, split)
-        if {**found, "replayed": True} != {**wanted, "replayed": True} or (check and not found["replayed"]):
-            refuse_taken(out, split)
-            found = {**wanted, "replayed": check}
-            with new_set(out, split, found) as folder:
-                with reporter.progress(f"making {games} {size} games", games) as work:
-                    make_games(split, games, seed, size, folder, lambda: work.advance())
-                with _open(str(folder), workers, reporter) as environment:
-                    tasks = environment.tasks(split)
-                    environment.preflight(tasks)
-                    if check:
-                        prove(environment, tasks, reporter)
-        seconds = time.perf_counter() - began
-        proof = "each won once in the engine" if found["replayed"] else "not tried in the engine"
-        reporter.info(f"{games} games of split {split} in {out}, {proof}, {seconds:.1f} s")
-        if as_json:
-            reporter.emit_object({"out": str(out), **found})
+    sdar data make webshop --out my-shop
+
+    sdar data make webshop --products 100000 --seed 7 --out big-shop
+    """
+    _refuse_others(context, env)
+    if env == "alfworld":
+        from sdar_cli.commands.data_alfworld import make
+
+        make(out, split, games, seed, size, check, workers, as_json)
+    else:
+        from sdar_cli.commands.data_webshop import make as make_shop
+
+        make_shop(out, products, seed, bad_rows, as_json)
 
 
 @data_app.command("verify")
 def verify_command(
+    context: typer.Context,
     env: EnvArgument,
     data: DataOption = None,
     split: SplitOption = None,
     replay: ReplayOption = False,
     workers: WorkersOption = 0,
+    against: AgainstOption = None,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check game files: readable, complete, solvable, no unknown predicates; with --replay, winnable.
+    """Check data: games are readable, complete and solvable; a shop's files can be used, but for what is listed.
 
-    The check without --replay takes about a second for 2,000 games; --replay takes about half a second for each.
+    Games: with --replay also that they can be won.  2,000 games take about a second, --replay half a second for each.
+
+    A shop: with --against goals, prices, rewards, pages and searches are compared with the original's, one by one.
 
     Examples:
 
@@ -117,38 +157,38 @@ def verify_command(
     sdar data verify alfworld --data $ALFWORLD_DATA
 
     sdar data verify alfworld --data $ALFWORLD_DATA --split valid_seen --replay --json
+
+    sdar data verify webshop --data ~/webshop/data --strict
+
+    sdar data verify webshop --data ~/webshop/data --against golden --json
     """
-    from sdar_cli.display import Reporter
-    from sdar_cli.envs.alfworld.games import list_splits
-    from sdar_cli.envs.alfworld.replay import prove
+    _refuse_others(context, env)
+    if env == "alfworld":
+        from sdar_cli.commands.data_alfworld import verify
 
-    report: dict[str, Any] = {"replayed": replay, "splits": {}}
-    with Reporter(as_json) as reporter, _open(data, workers, reporter) as environment:
-        report["root"] = str(environment.root)
-        for name in [split] if split else list_splits(environment.root):
-            began = time.perf_counter()
-            tasks = environment.tasks(name)
-            environment.preflight(tasks)
-            if replay:
-                prove(environment, tasks, reporter)
-            seconds = time.perf_counter() - began
-            reporter.info(f"{name}: {len(tasks)} games are good ({seconds:.1f} s)")
-            report["splits"][name] = {"games": len(tasks), "seconds": round(seconds, 2)}
-        if as_json:
-            reporter.emit_object(report)
+        verify(data, split, replay, workers, as_json)
+    else:
+        from sdar_cli.commands.data_webshop import verify as verify_shop
+
+        verify_shop(data, against, strict, as_json)
 
 
-def _made_before(out: Path, split: str) -> dict[str, Any]:
-    """The parameters a set was made with; {} where there is none."""
-    from sdar_cli.envs.alfworld.generator import manifest
+def _refuse_others(context: typer.Context, env: str) -> None:
+    """Raises ConfigError for an option that belongs to another environment."""
+    from sdar_cli.errors import ConfigError
 
-    path = manifest(out, split)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for owner, names in OWN.items():
+        given = [name for name in names if _is_given(context, name)]
+        if owner != env and given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ConfigError(
+                f"{options} cannot be used with {env}",
+                why=f"only {owner} has it" if len(given) == 1 else f"only {owner} has them",
+                fix=f"leave it out; see sdar data {context.info_name} --help",
+            )
 
 
-def _open(data: str | None, workers: int, reporter: Reporter) -> AlfworldEnvironment:
-    from sdar_cli.config import EnvConfig
-    from sdar_cli.envs.alfworld.env import open_environment
-
-    config = EnvConfig(data=data, source="real" if data else "generated", workers=workers)
-    return open_environment(config, reporter)
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

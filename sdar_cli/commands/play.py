@@ -15,20 +15,26 @@ if TYPE_CHECKING:
     from sdar_cli.config import EnvConfig
     from sdar_cli.envs.base import Environment, Step, Task
 
-EnvArgument = Annotated[Literal["alfworld"], typer.Argument(help="Environment to play.")]
+EnvArgument = Annotated[Literal["alfworld", "webshop"], typer.Argument(help="Environment to play.")]
 TaskOption = Annotated[
     str | None,
     typer.Option(
-        "--task", help="Task id, or a task type for its first task; default: the first task.", rich_help_panel="Task"
+        "--task",
+        help="Task id, or a task type for its first task; default: the first task.  WebShop: human/N or synthetic/N.",
+        rich_help_panel="Task",
     ),
 ]
 SplitOption = Annotated[
     str | None,
-    typer.Option("--split", help="Split of the task; default: the task id's, else train.", rich_help_panel="Task"),
+    typer.Option("--split", help="Split of the task; default: the task id's, else the first.", rich_help_panel="Task"),
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", help="Folder of the released games; default: generated games.", rich_help_panel="Task"),
+    typer.Option("--data", help="Folder of the original's data; default: generated data.", rich_help_panel="Task"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of env; repeatable.", rich_help_panel="Task"),
 ]
 ListOption = Annotated[
     bool, typer.Option("--list", help="Print the task ids of the split and stop.", rich_help_panel="Task")
@@ -63,6 +69,7 @@ def play_command(
     task: TaskOption = None,
     split: SplitOption = None,
     data: DataOption = None,
+    sets: SetOption = None,
     actions: ActionsOption = None,
     prompt: PromptOption = False,
     style: StyleOption = "full",
@@ -83,26 +90,36 @@ def play_command(
     sdar play alfworld --task pick_heat_then_place_in_recep --prompt --style compact
 
     sdar play alfworld --data $ALFWORLD_DATA --split valid_seen --actions plan.txt --json
+
+    sdar play webshop --task human/12 --data ~/webshop --actions plan.txt --json --set env.observation=text_rich
     """
-    from sdar_cli.envs.alfworld.env import open_environment
+    from sdar_cli.envs.registry import open_environment
     from sdar_cli.skills.inspect import find_task
 
     script = _lines(actions)
-    # A task id starts with its split; a task type holds no slash.
-    chosen_split = split or (task.partition("/")[0] if task and "/" in task else "train")
-    with open_environment(_config(env, data)) as environment:
-        tasks = environment.tasks(chosen_split)
-        if show_list:
-            typer.echo(json.dumps([t.id for t in tasks]) if as_json else "\n".join(t.id for t in tasks))
-            return
-        chosen = find_task(tasks, task) if task else tasks[0]
+    config = _config(env, data, sets or [])
+    with open_environment(config) as environment:
+        if env == "webshop" and task and "/" in task and not show_list:  # ids need no split, and goals are many
+            chosen = environment.task(task)
+        else:
+            # A task id starts with its split; a task type holds no slash.
+            known = "all" if env == "webshop" else "train"
+            tasks = environment.tasks(split or (task.partition("/")[0] if task and "/" in task else known))
+            if show_list:
+                typer.echo(json.dumps([t.id for t in tasks]) if as_json else "\n".join(t.id for t in tasks))
+                return
+            chosen = find_task(tasks, task) if task else tasks[0]
         environment.preflight([chosen])
         show = _print_json if as_json else _print_text
-        _play(environment, chosen, script, style if prompt else None, show, typed=actions is None, as_json=as_json)
+        shown = style if prompt else None
+        _play(environment, env, chosen, script, shown, show, typed=actions is None, as_json=as_json)
+        for notice in environment.notices() if env == "webshop" else []:
+            typer.echo(f"note: {notice}", err=True)
 
 
 def _play(
     environment: Environment,
+    env: str,
     task: Task,
     script: Iterator[str],
     style: str | None,
@@ -111,7 +128,7 @@ def _play(
     as_json: bool,
 ) -> None:
     record: dict[str, Any] = {}
-    for record in episode(environment, task, script, style):
+    for record in episode(environment, env, task, script, style):
         show(record)
         if typed and not record["done"]:
             typer.echo("> ", nl=False, err=as_json)
@@ -119,10 +136,10 @@ def _play(
 
 
 def episode(
-    environment: Environment, task: Task, actions: Iterator[str], style: str | None
+    environment: Environment, env: str, task: Task, actions: Iterator[str], style: str | None
 ) -> Iterator[dict[str, Any]]:
     """One record per step until the episode or the actions end.  Raises RunFailedError when the environment broke."""
-    from sdar_cli.envs.alfworld.prompt import messages
+    from sdar_cli.envs.registry import wording
     from sdar_cli.errors import RunFailedError
     from sdar_cli.rollout.episode import TurnView
 
@@ -135,8 +152,8 @@ def episode(
         seen = step.observation
         record = _record(len(past), action, step)
         if style:
-            view = TurnView(seen.goal, seen.text, seen.admissible, tuple(past[-HISTORY:]), len(past))
-            record["prompt"] = messages(view, style)
+            view = TurnView(seen.goal, seen.text, seen.admissible, tuple(past[-HISTORY:]), len(past), env)
+            record["prompt"] = wording(env).messages(view, style)
         yield record
         action = None if step.done else next(actions, None)
         if action is None:
@@ -154,15 +171,34 @@ def _record(number: int, action: str | None, step: Step) -> dict[str, Any]:
         "reward": step.reward,
         "done": step.done,
         "won": step.won,
+        **step.info,
     }
 
 
-def _config(env: str, data: str | None) -> EnvConfig:
-    from sdar_cli.config import EnvConfig
+def _config(env: str, data: str | None, sets: list[str]) -> EnvConfig:
+    """The env section.  Raises ConfigError for a setting of another section or a bad value."""
+    from pydantic import ValidationError
 
-    return EnvConfig.model_validate(
-        {"name": env, "data": data, "source": "real" if data else "generated", "workers": 1}
-    )
+    from sdar_cli.config import EnvConfig
+    from sdar_cli.merge import Merger, problems_error
+
+    merger = Merger()
+    merger.put("env.workers", 1, "default")
+    for assignment in sets:
+        merger.put_assignment(assignment)
+        if not assignment.startswith("env."):
+            merger.problems.append(f"--set {assignment}: playing has settings of env only")
+    values = {key.removeprefix("env."): value for key, value in merger.values.items() if key.startswith("env.")}
+    values |= {"name": env, "data": data, "source": "real" if data else "generated"}
+    try:
+        config = EnvConfig.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            key = ".".join(map(str, ("env", *item["loc"])))
+            merger.problems.append(f"--set: {key} = {item['input']!r}: {item['msg']}")
+    if merger.problems:
+        raise problems_error(merger.problems)
+    return config
 
 
 def _lines(actions: str | None) -> Iterator[str]:

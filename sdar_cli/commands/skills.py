@@ -148,7 +148,7 @@ def _show_bank(bank: Bank, model: str | None, as_json: bool) -> None:
 
 
 def _show_task(bank: Bank, wanted: str, split: str, shown: Shown, as_json: bool) -> None:
-    from sdar_cli.envs.alfworld.env import open_environment
+    from sdar_cli.envs.registry import open_environment
     from sdar_cli.errors import ConfigError
     from sdar_cli.models.loading import load_tokenizer
     from sdar_cli.skills.inspect import describe_task, find_task, first_observation

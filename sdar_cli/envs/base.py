@@ -7,9 +7,9 @@ sampling of tasks (the trainer's), and anything about models.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class StopReason(StrEnum):
@@ -50,6 +50,10 @@ class Step:
     done: bool
     won: bool
     failure: str | None = None
+    score: float | None = None
+    """At the end: the benchmark's own score in [0, 1], where it has one besides winning."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """What else the environment tells, for people and replays: never shown to a model."""
 
 
 class Environment(Protocol):

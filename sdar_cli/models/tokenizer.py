@@ -6,7 +6,7 @@ training on a CPU quick.  Any text can be encoded (bytes are the fallback).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,17 +30,30 @@ UNITS = (
     r"\s",
 )
 """Pre-token patterns, tried in this order: commands, ``apple 1``, words, headings, digits, signs, space."""
+WEBSHOP_UNITS = (
+    r"\n?bsyn(?=[a-z]{6})",
+    r"(?<=bsyn)[a-z]{2}",
+    r"(?<=bsyn[a-z]{2})[a-z]{2}",
+    r"(?<=bsyn[a-z]{4})[a-z]{2}",
+    r"back to search|buy now| \$",
+    r" ?[A-Za-z]+",
+    r"\n?[A-Z][a-z]+:",
+    r"\d",
+    r"[^\sA-Za-z0-9]",
+    r"\s",
+)
+"""The same for WebShop: a generated product's name is ``bsyn`` and three syllables, each a token to copy."""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of at most ``vocabulary`` entries trained on ``texts`` (prompts and responses)."""
+def train_tokenizer(texts: Iterable[str], vocabulary: int, units: Sequence[str] = UNITS) -> PreTrainedTokenizerFast:
+    """A tokenizer of at most ``vocabulary`` entries trained on ``texts`` (prompts, responses), cut into ``units``."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex("|".join(UNITS)), behavior="isolated"),
+            pre_tokenizers.Split(Regex("|".join(units)), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from sdar_cli.envs.alfworld import prompt as wording
 from sdar_cli.envs.alfworld.layout import TASK_TYPES
+from sdar_cli.envs.alfworld.prompt import shown_actions
 from sdar_cli.envs.base import Environment, Step, Task
+from sdar_cli.envs.registry import wording
 from sdar_cli.errors import ConfigError
 from sdar_cli.models.demonstrations import Habits, Memory, Move, clumsy, expert
 from sdar_cli.rollout.episode import TurnView
@@ -60,16 +61,25 @@ class Recipe:
     prompt_weight: float = 0.1
 
 
+class Answer(Protocol):
+    """A demonstrator's move: a sub-goal of two or three words and the action that serves it."""
+
+    @property
+    def thought(self) -> str: ...
+    @property
+    def action(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Example:
     """A state, the skill text in its prompt (empty for none), and the response to learn."""
 
     view: TurnView
     skill: str
-    move: Move
+    move: Answer
 
 
-def respond(move: Move) -> str:
+def respond(move: Answer) -> str:
     """The response format of the policy."""
     return f"<think>{move.thought}</think><action>{move.action}</action>"
 
@@ -122,7 +132,7 @@ def demonstrate(
 def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples: list[Example]) -> str:
     """Three examples of one state; returns the action of the demonstrator that drives this episode."""
     view = player.view()
-    legal = tuple(wording.shown_actions(view))
+    legal = tuple(shown_actions(view))
 
     def ask(skill: str) -> Move:
         return expert(player.memory, legal, skill)
@@ -144,7 +154,7 @@ def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples
 
 def prompt_text(tokenizer: PreTrainedTokenizerFast, example: Example) -> str:
     """The rendered prompt of an example, as the collector renders it."""
-    chat = wording.messages(example.view, "compact", example.skill)
+    chat = wording(example.view.env).messages(example.view, "compact", example.skill)
     return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
 
 
@@ -272,27 +282,14 @@ def warm_start(
 
 
 def build(
-    recipe: Recipe,
-    environment: Environment,
-    tasks: Sequence[Task],
-    skills: dict[str, str],
-    out: Path,
-    say: Callable[[str], None],
+    recipe: Recipe, examples: Sequence[Example], units: Sequence[str], out: Path, say: Callable[[str], None]
 ) -> None:
-    """Demonstrate, train the tokenizer and the model, and save both under ``out``.
-
-    skills: task type to the brief skill text.
-    """
+    """Train the tokenizer and the model on examples, and save both under ``out``.  units: see ``train_tokenizer``."""
     from sdar_cli.models.tokenizer import train_tokenizer
 
     began = time.perf_counter()
-    rng = random.Random(recipe.seed)
-    examples: list[Example] = []
-    for start in range(0, len(tasks), BATCH):
-        examples += demonstrate(environment, tasks[start : start + BATCH], skills, rng)
-        say(f"demonstrations: {min(start + BATCH, len(tasks))} of {len(tasks)} games, {len(examples)} examples")
-    texts = [m["content"] for e in examples for m in wording.messages(e.view, "compact", e.skill)]
-    tokenizer = train_tokenizer([*texts, *(respond(e.move) for e in examples)], recipe.vocabulary)
+    texts = [m["content"] for e in examples for m in wording(e.view.env).messages(e.view, "compact", e.skill)]
+    tokenizer = train_tokenizer([*texts, *(respond(e.move) for e in examples)], recipe.vocabulary, units)
     data = encode(tokenizer, examples)
     tokens = sum(len(p) + len(r) for p, r in data)
     say(f"{len(data)} examples, {tokens / len(data):.0f} tokens each, vocabulary {len(tokenizer)}")
@@ -307,6 +304,22 @@ def build(
     tokenizer.save_pretrained(out)
 
 
+def briefs(bank_name: str, tasks: Sequence[Task]) -> dict[str, str]:
+    """Task type to the brief text that a bundled bank shows for it."""
+    from sdar_cli.skills.bank import load_bank
+    from sdar_cli.skills.retrieve import retrieve, skill_text
+
+    bank = load_bank(bank_name)
+    chosen = {t.type: retrieve(bank, t, "", "task-type") for t in tasks}
+    return {kind: skill_text(found, "brief") for kind, found in chosen.items()}
+
+
+def refuse_taken(out: Path) -> None:
+    """Raises ConfigError where the folder exists and is not empty."""
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty", fix="give another folder with --out")
+
+
 def build_tiny_alfworld(out: Path, seed: int, games: int | None, workers: int, reporter: Reporter) -> Path:
     """``sdar models build tiny-alfworld``: generated training games, the bundled bank's briefs, the recipe.
 
@@ -314,20 +327,22 @@ def build_tiny_alfworld(out: Path, seed: int, games: int | None, workers: int, r
     """
     from sdar_cli.envs.alfworld.env import AlfworldEnvironment
     from sdar_cli.envs.alfworld.generator import make_games
-    from sdar_cli.skills.bank import load_bank
-    from sdar_cli.skills.retrieve import retrieve, skill_text
+    from sdar_cli.models.tokenizer import UNITS
 
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty", fix="give another folder with --out")
+    refuse_taken(out)
     recipe = Recipe(seed=seed) if games is None else Recipe(seed=seed, games=games)
-    bank = load_bank("alfworld")
+    examples: list[Example] = []
+    rng = random.Random(recipe.seed)
     with tempfile.TemporaryDirectory() as folder:
         make_games("train", recipe.games, GAMES_SEED + seed, "small", Path(folder))
         with AlfworldEnvironment(Path(folder), workers, 120.0) as environment:
             tasks = environment.tasks("train")
             random.Random(recipe.seed).shuffle(tasks)
-            chosen = {t.type: retrieve(bank, t, "", "task-type") for t in tasks}
-            skills = {kind: skill_text(found, "brief") for kind, found in chosen.items()}
-            build(recipe, environment, tasks, skills, out, reporter.info)
+            skills = briefs("alfworld", tasks)
+            for start in range(0, len(tasks), BATCH):
+                examples += demonstrate(environment, tasks[start : start + BATCH], skills, rng)
+                done = min(start + BATCH, len(tasks))
+                reporter.info(f"demonstrations: {done} of {len(tasks)} games, {len(examples)} examples")
+    build(recipe, examples, UNITS, out, reporter.info)
     (out / "sdar.toml").write_text('extends = "models/tiny-alfworld"\n', encoding="utf-8")
     return out

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdar_cli.config import RunConfig
-from sdar_cli.envs.alfworld import prompt as wording
 from sdar_cli.envs.base import Environment, Step, StopReason, Task
+from sdar_cli.envs.registry import wording
 from sdar_cli.rollout.engine import Engine, Sampling
 from sdar_cli.rollout.episode import Episode, Turn, TurnView
 from sdar_cli.rollout.response import parse_action
@@ -130,7 +130,7 @@ class Collector:
         window = self.config.env.history if self.config.env.context == "window" else 0
         seen = item.step.observation
         history = tuple(item.past[-window:]) if window else ()
-        return TurnView(seen.goal, seen.text, seen.admissible, history, len(item.past))
+        return TurnView(seen.goal, seen.text, seen.admissible, history, len(item.past), self.config.env.name)
 
     def _encode(self, item: _Live, view: TurnView) -> tuple[list[int], int]:
         """Prompt ids of a turn and the number of tokens that did not fit."""
@@ -182,7 +182,7 @@ def continuation(
     """
     marker = "\u241estub\u241e"
     chat = [{"role": "user", "content": "stub"}, {"role": "assistant", "content": marker}]
-    chat += wording.follow_up(view, style)
+    chat += wording(view.env).follow_up(view, style)
     rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=thinking)
     text = rendered.rpartition(marker)[2]
     if not last.truncated_response:
@@ -191,10 +191,11 @@ def continuation(
 
 
 def _settle(episode: Episode, step: Step, config: RunConfig) -> None:
-    """Write a step's outcome into its episode."""
+    """Write a step's outcome into its episode.  Where a benchmark has a score, only winning is rewarded (released)."""
     if step.failure is not None:
         episode.stop, episode.failure = StopReason.ENV_FAILED, step.failure
     elif step.done:
-        episode.won = step.won
-        episode.reward = config.env.win_reward if step.won else step.reward
+        episode.won, episode.score = step.won, step.score
+        consolation = step.reward if step.score is None else 0.0
+        episode.reward = config.env.win_reward if step.won else consolation
         episode.stop = StopReason.WON if step.won else StopReason.LOST

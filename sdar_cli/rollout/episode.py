@@ -19,6 +19,8 @@ class TurnView:
     """Past (observation, action) pairs, oldest first, already cut to the window."""
     turn: int = 0
     """Turns taken before this one."""
+    env: str = "alfworld"
+    """Whose wording applies (``envs.registry``)."""
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Episode:
     turns: list[Turn] = field(default_factory=list)
     reward: float = 0.0
     won: bool = False
+    score: float | None = None
+    """The benchmark's own score in [0, 1], where it has one besides winning."""
     stop: StopReason | None = None
     failure: str | None = None
     skill_ids: tuple[str, ...] = ()

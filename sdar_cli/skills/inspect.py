@@ -59,7 +59,7 @@ def describe_task(bank: Bank, task: Task, seen: Observation, shown: Shown, token
     """A JSON-ready record of the skills chosen for a task and of both prompts of its first turn."""
     strategy = shown.skills.retrieval
     chosen = retrieve(bank, task, seen.goal, strategy)
-    view = TurnView(goal=seen.goal, observation=seen.text, admissible=seen.admissible)
+    view = TurnView(seen.goal, seen.text, seen.admissible, env=shown.env.name)
     common: dict[str, Any] = {"style": shown.env.prompt, "thinking": shown.model.thinking}
     student = encode_prompt(tokenizer, view, limit=shown.model.max_prompt_tokens, **common)
     teacher = encode_prompt(

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -114,9 +114,17 @@ def test_an_explained_failure_keeps_its_explanation(command: Command, training: 
     assert "a worker died" in RunDir.open("a").status()["error"]
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_is_130_and_can_be_resumed(
-    number: signal.Signals, command: Command, training: Callable[[Body], None]
+    number: signal.Signals, command: Command, training: Callable[[Body], None], listening: None
 ) -> None:
     def interrupted(*arguments: Any) -> dict[str, Any]:
         os.kill(os.getpid(), number)

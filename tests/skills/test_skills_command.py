@@ -53,7 +53,7 @@ def invoke(monkeypatch):
     """Run the command; what it opens and loads is recorded in ``invoke.asked``."""
     asked = []
     environments, loading = ModuleType("env"), ModuleType("loading")
-    environments.open_environment = lambda config: asked.append(config) or TwoTasks()
+    environments.open_environment = lambda config, reporter: asked.append(config) or TwoTasks()
     loading.load_tokenizer = lambda name, revision=None: asked.append(name) or word_tokenizer()
     monkeypatch.setitem(sys.modules, "sdar_cli.envs.alfworld.env", environments)
     monkeypatch.setitem(sys.modules, "sdar_cli.models.loading", loading)

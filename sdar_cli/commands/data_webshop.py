@@ -1,0 +1,151 @@
+"""WebShop's part of ``sdar data``: a catalogue made, a catalogue checked, and replayed against golden files."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sdar_cli.atomic import write_json_atomic
+from sdar_cli.display import Reporter
+from sdar_cli.envs.webshop.catalog import open_catalog
+from sdar_cli.envs.webshop.env import KINDS, open_index
+from sdar_cli.envs.webshop.goals import load_goals
+from sdar_cli.envs.webshop.nouns import open_nouns
+from sdar_cli.envs.webshop.synth import VERSION, ensure_catalogue, make_catalogue
+from sdar_cli.envs.webshop.verify import FileReport, Report
+from sdar_cli.envs.webshop.verify import verify as compare
+from sdar_cli.errors import ConfigError, RunFailedError
+
+MANIFEST = "catalogue.json"
+"""Written last, beside the files: what they were made with."""
+
+
+def make(out: Path, products: int, seed: int, bad_rows: bool, as_json: bool) -> None:
+    """Write a synthetic catalogue under the original's file names; the same call again finds it made."""
+    began = time.perf_counter()
+    wanted = {"generator": VERSION, "products": products, "seed": seed, "bad_rows": bad_rows}
+    with Reporter(as_json) as reporter:
+        files = _made_before(out, wanted)
+        if not files:
+            make_catalogue(out, products, seed, bad_rows)
+            files = sorted(path.name for path in out.iterdir())
+            write_json_atomic(out / MANIFEST, {**wanted, "files": files})
+        seconds = time.perf_counter() - began
+        reporter.info(f"{products} products in {out}, {seconds:.1f} s: {', '.join(files)}")
+        if as_json:
+            reporter.emit_object({"out": str(out), **wanted, "files": files})
+
+
+def _made_before(out: Path, wanted: dict[str, Any]) -> list[str]:
+    """The catalogue's files when it was made with these parameters; none when the folder is empty or missing.
+
+    Raises ConfigError when the folder holds anything else.
+    """
+    there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if not there:
+        return []
+    fix = "choose another --out"
+    if MANIFEST not in there:
+        shown = ", ".join(there[:5]) + (", …" if len(there) > 5 else "")
+        raise ConfigError(f"{out} already holds files", why=f"a catalogue needs its own folder; found {shown}", fix=fix)
+    found = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    files: list[str] = found.pop("files")
+    if found != wanted:
+        parameters = ", ".join(f"{name} {value}" for name, value in found.items())
+        raise ConfigError(f"{out} already holds another catalogue", why=f"it was made with {parameters}", fix=fix)
+    missing = set(files) - set(there)
+    if missing:
+        raise ConfigError(f"the catalogue in {out} lacks {', '.join(sorted(missing))}", fix=fix)
+    return files
+
+
+def verify(data: str | None, against: Path | None, strict: bool, as_json: bool) -> None:
+    """Load a catalogue and say what is in it and what was left out, or compare it with golden files.
+
+    Raises RunFailedError, after the report, when a record differs from the original's.
+    """
+    folder = Path(data).expanduser() if data else ensure_catalogue()
+    with Reporter(as_json) as reporter:
+        if against is None:
+            report = _load(folder, strict, reporter)
+            if as_json:
+                reporter.emit_object(report)
+            return
+        result = compare(folder, against.expanduser(), lambda file: _tell(file, reporter), strict=strict)
+        if result.tagger:
+            reporter.info(f"nouns of titles: {result.tagger}")
+        if as_json:
+            reporter.emit_object(_as_object(result))
+        if result.differing:
+            raise RunFailedError(
+                f"{result.differing} of {result.records} records differ from {against}",
+                why="the first differences of each file are listed above",
+                fix="compare data and golden files: they must be of the same catalogue, and the golden files of the "
+                "original engine",
+            )
+        reporter.info(f"all {result.records} records agree with the original's in {against}")
+
+
+def _load(folder: Path, strict: bool, reporter: Reporter) -> dict[str, Any]:
+    """Everything an environment needs of a catalogue, loaded once, with counts."""
+    began = time.perf_counter()
+    reporter.info(f"loading {folder}; store and search index are made the first time")
+    catalog = open_catalog(folder, strict=strict)
+    reporter.info(f"{len(catalog)} products of {catalog.source}")
+    _tell_left_out("rows", catalog.skipped, reporter)
+    for row, reason in catalog.bad:
+        reporter.info(f"  row {row} (from 0): {reason}; the original fails on it")
+    report: dict[str, Any] = {"data": str(folder), "products": len(catalog), "rows_left_out": catalog.skipped}
+    report |= {"bad_rows": [{"row": row, "reason": reason} for row, reason in catalog.bad]}
+    report |= {"goals": {}, "goals_left_out": {}}
+    for kind in KINDS:
+        goals = load_goals(catalog, kind, strict=strict)
+        reporter.info(f"{len(goals)} {kind} goals")
+        _tell_left_out("entries", goals.skipped, reporter)
+        report["goals"][kind], report["goals_left_out"][kind] = len(goals), goals.skipped
+    index, nouns = open_index(catalog), open_nouns(folder)
+    reporter.info(f"search index of {index.documents} products; nouns of titles: {nouns.tagger_id}")
+    for notice in nouns.notices():
+        reporter.warn(notice)
+    seconds = time.perf_counter() - began
+    reporter.info(f"the catalogue can be used ({seconds:.1f} s)")
+    return report | {"indexed": index.documents, "tagger": nouns.tagger_id, "seconds": round(seconds, 2)}
+
+
+def _tell_left_out(what: str, counts: Counter[str], reporter: Reporter) -> None:
+    for reason, count in counts.most_common():
+        reporter.info(f"  {what} left out: {count} ({reason})")
+
+
+def _tell(file: FileReport, reporter: Reporter) -> None:
+    """One file's line, and its first differences."""
+    reporter.info(str(file))
+    for difference in file.differences:
+        reporter.info(f"  {difference}")
+    more = file.records - file.agreeing - len(file.differences)
+    if more > 0:
+        reporter.info(f"  and {more} more")
+
+
+def _as_object(report: Report) -> dict[str, Any]:
+    """The report for ``--json``."""
+    files = {
+        file.name: {
+            "records": file.records,
+            "agree": file.agreeing,
+            "documented_deviations": file.deviations,
+            "differences": [difference._asdict() for difference in file.differences],
+        }
+        for file in report.files
+    }
+    return {
+        "data": str(report.data),
+        "against": str(report.against),
+        "tagger": report.tagger,
+        "records": report.records,
+        "differ": report.differing,
+        "files": files,
+    }

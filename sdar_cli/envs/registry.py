@@ -1,0 +1,23 @@
+"""The environments by name.  Each is a package with ``env`` (``open_environment``) and ``prompt`` (the wording)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sdar_cli.config import EnvConfig
+
+if TYPE_CHECKING:
+    from sdar_cli.display import Reporter
+
+ENVIRONMENTS = {"alfworld": "sdar_cli.envs.alfworld", "webshop": "sdar_cli.envs.webshop"}
+
+
+def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Any:
+    """The environment of a configuration, a context manager.  Raises PrerequisiteError where its data is missing."""
+    return import_module(f"{ENVIRONMENTS[config.name]}.env").open_environment(config, reporter)
+
+
+def wording(name: str) -> Any:
+    """The prompt module of an environment: ``messages``, ``follow_up``, ``body_of``."""
+    return import_module(f"{ENVIRONMENTS[name]}.prompt")
