@@ -55,6 +55,7 @@ def all_checks() -> list[Check]:
         check_writable("cache", cache_dir(), "export SDAR_CACHE=FOLDER"),
         check_temporary_space(),
         check_alfworld_data(),
+        check_webshop_tagger(),
     ]
 
 
@@ -138,3 +139,16 @@ def check_alfworld_data() -> Check:
     except PrerequisiteError as error:
         fix = "alfworld-download, for --env alfworld-real; generated games need nothing"
         return Check("optional", "released games", error.what, "optional", fix)
+
+
+def check_webshop_tagger() -> Check:
+    """The tagger of WebShop's rewards: optional, since the generated catalogue has its nouns with it."""
+    from importlib.util import find_spec
+
+    from sdar_cli.envs.webshop.nouns import INSTALL, MODELS
+
+    models = [name for name in MODELS if find_spec(name)] if find_spec("spacy") else []
+    if models:
+        return Check("ok", "WebShop tagger", f"spaCy, {models[0]}", "optional")
+    fix = f"{INSTALL}, for rewards on the original's catalogues; the generated one needs nothing"
+    return Check("optional", "WebShop tagger", "none", "optional", fix)

@@ -26,7 +26,9 @@ METADATA = frozenset({"description", "extends", "parameters", "about", "methods"
 """Top-level keys of a preset file that are not settings."""
 ABOUT = ("formula", "optimises", "reduces_to", "weight", "sink", "source", "paper")
 """What a method's preset says of itself under ``[about]``; docs/methods.md is made of it."""
-DEFAULT_ENV, DEFAULT_MODEL, DEFAULT_METHOD = "alfworld", "tiny-alfworld", "sdar"
+DEFAULT_ENV, DEFAULT_METHOD = "alfworld", "sdar"
+DEFAULT_MODEL = "tiny-{env}"
+"""The bundled policy of an environment."""
 GENERIC_MODEL = "instruct"
 """The model preset of any model that has none of its own."""
 OWN_PRESET = "sdar.toml"
@@ -177,7 +179,8 @@ def resolve(
     if config_file is not None:
         merger.put_tree(_read_config_file(config_file), f"--config {config_file}")
     else:
-        env, model, method = env or DEFAULT_ENV, model or DEFAULT_MODEL, method or DEFAULT_METHOD
+        env, method = env or DEFAULT_ENV, method or DEFAULT_METHOD
+        model = model or _default_model(env)
     chosen = _choose_presets(merger, env, model, method, presets)
     for preset in chosen:
         merger.put_tree(preset.values, preset.label)
@@ -195,6 +198,15 @@ def resolve(
     if merger.sources["model.name"] == "--set":
         warnings.append("--set model.name leaves all other settings as they are: --model also loads the model's own")
     return Resolved(config, merger.sources, warnings, chosen)
+
+
+def _default_model(env: str) -> str:
+    """The bundled policy of an environment preset's benchmark; the default benchmark's where the preset is unknown,
+    which is a mistake that is reported with all others."""
+    known = (env.endswith(".toml") and Path(env).expanduser().is_file()) or env in list_presets("envs")
+    chain = load_preset(env, "envs").chain() if known else []
+    names = [preset.values["env"]["name"] for preset in chain if "name" in preset.values.get("env", {})]
+    return DEFAULT_MODEL.format(env=names[-1] if names else DEFAULT_ENV)
 
 
 def _choose_presets(

@@ -86,7 +86,7 @@ def test_no_file_lies_outside_the_kinds() -> None:
 @pytest.mark.parametrize("model", [name for name in list_presets("models") if name != "instruct"])
 @pytest.mark.parametrize("method", list_presets("methods"))
 def test_every_model_works_with_every_method(model: str, method: str) -> None:
-    env = "alfworld-real" if "qwen" in model else "alfworld"
+    env = "alfworld-real" if "qwen" in model else model.removeprefix("tiny-")
     resolved = resolve(model=model, method=method, env=env)
     assert resolved.config.method == method
     assert resolved.parameters
@@ -105,10 +105,16 @@ def test_defaults_are_the_tiny_policy_on_generated_games() -> None:
     assert resolved.sources["algo.adv_std"] == "default"
 
 
-def test_webshop_has_no_policy_of_its_own_yet() -> None:
+def test_an_environment_brings_its_own_policy(tmp_path: Path) -> None:
     resolved = resolve(env="webshop")
     assert (resolved.config.skills.bank, resolved.config.env.max_turns) == ("webshop", 15)
-    assert "another benchmark than webshop" in " ".join(resolved.warnings)
+    assert (resolved.config.model.name, resolved.config.train.tasks_per_step) == ("tiny-webshop", 7)
+    assert (resolved.config.algo.coef, resolved.warnings) == (0.1, [])
+    mine = tmp_path / "shop.toml"
+    mine.write_text('extends = "envs/webshop"\n[env]\nmax_turns = 9\n')
+    assert resolve(env=str(mine)).config.model.name == "tiny-webshop"
+    assert resolve(env="alfworld-real").config.model.name == "tiny-alfworld"
+    assert "another benchmark than webshop" in " ".join(resolve(env="webshop", model="tiny-alfworld").warnings)
     assert resolve(env="webshop", model="qwen3-1.7b").warnings == []
 
 

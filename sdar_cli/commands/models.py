@@ -53,8 +53,10 @@ def build(
     name: Annotated[str, typer.Argument(help="The bundled model to rebuild.")] = "tiny-alfworld",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the weights; default: a new ./NAME.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of games, demonstrations and weights.")] = 0,
-    games: Annotated[int | None, typer.Option(min=6, help="Games demonstrated; default: the recipe's.")] = None,
-    workers: Annotated[int, typer.Option(help="Engine processes; 0 = one per core.")] = 0,
+    games: Annotated[
+        int | None, typer.Option(min=1, help="Games (webshop: catalogues) demonstrated; default: the recipe's.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Engine processes of ALFWorld; 0 = one per core.")] = 0,
 ) -> None:
     """Rebuild a bundled model from nothing: games, demonstrations, tokenizer, supervised warm start.
 
@@ -62,18 +64,25 @@ def build(
 
       sdar models build tiny-alfworld
 
-      sdar models build tiny-alfworld --out my-policy --seed 1
+      sdar models build tiny-webshop --out my-policy --seed 1
 
       sdar train --model ./my-policy
     """
     from sdar_cli.display import Reporter
     from sdar_cli.models.loading import BUNDLED
-    from sdar_cli.models.warmstart import build_tiny_alfworld
 
     if name not in BUNDLED:
         raise typer.BadParameter(f"{name!r} is not bundled; one of {', '.join(BUNDLED)}", param_hint="NAME")
     reporter = Reporter()
-    folder = build_tiny_alfworld(out or Path(name), seed=seed, games=games, workers=workers, reporter=reporter)
+    folder = out or Path(name)
+    if name == "tiny-webshop":
+        from sdar_cli.models.webshop_demonstrations import build_tiny_webshop
+
+        build_tiny_webshop(folder, seed=seed, catalogues=games, reporter=reporter)
+    else:
+        from sdar_cli.models.warmstart import build_tiny_alfworld
+
+        build_tiny_alfworld(folder, seed=seed, games=games, workers=workers, reporter=reporter)
     shown = folder if folder.is_absolute() else f"./{folder}"
     reporter.info(f"saved to {folder}; use it with: sdar train --model {shown}")
     reporter.close()

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BUNDLED = {"tiny-alfworld": "a 0.7M-parameter policy for generated ALFWorld games"}
+BUNDLED = {
+    "tiny-alfworld": "a 0.7M-parameter policy for generated ALFWorld games",
+    "tiny-webshop": "a 0.9M-parameter policy for WebShop on generated catalogues",
+}
 
 
 def model_location(name: str) -> str:

@@ -31,10 +31,6 @@ UNITS = (
 )
 """Pre-token patterns, tried in this order: commands, ``apple 1``, words, headings, digits, signs, space."""
 WEBSHOP_UNITS = (
-    r"\n?bsyn(?=[a-z]{6})",
-    r"(?<=bsyn)[a-z]{2}",
-    r"(?<=bsyn[a-z]{2})[a-z]{2}",
-    r"(?<=bsyn[a-z]{4})[a-z]{2}",
     r"back to search|buy now| \$",
     r" ?[A-Za-z]+",
     r"\n?[A-Z][a-z]+:",
@@ -42,11 +38,18 @@ WEBSHOP_UNITS = (
     r"[^\sA-Za-z0-9]",
     r"\s",
 )
-"""The same for WebShop: a generated product's name is ``bsyn`` and three syllables, each a token to copy."""
+"""The same for WebShop."""
+WEBSHOP_CODES = tuple(f"bsy{number:07d}" for number in range(1000))
+"""The codes of a generated catalogue's products, each one token to copy."""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, units: Sequence[str] = UNITS) -> PreTrainedTokenizerFast:
-    """A tokenizer of at most ``vocabulary`` entries trained on ``texts`` (prompts, responses), cut into ``units``."""
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int, units: Sequence[str] = UNITS, words: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """A tokenizer of at most ``vocabulary`` entries trained on ``texts`` (prompts, responses), cut into ``units``.
+
+    words: texts that are one token each wherever they stand, beside the vocabulary.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -65,7 +68,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, units: Sequence[str] 
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens(list(TAGS))
+    tokenizer.add_tokens([*TAGS, *words])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,

@@ -282,14 +282,24 @@ def warm_start(
 
 
 def build(
-    recipe: Recipe, examples: Sequence[Example], units: Sequence[str], out: Path, say: Callable[[str], None]
+    recipe: Recipe,
+    examples: Sequence[Example],
+    units: Sequence[str],
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    preset: str,
+    words: Sequence[str] = (),
 ) -> None:
-    """Train the tokenizer and the model on examples, and save both under ``out``.  units: see ``train_tokenizer``."""
+    """Train the tokenizer and the model on examples, and save both under ``out``.
+
+    units, words: see ``train_tokenizer``.  preset: the bundled model whose settings the new one takes.
+    """
     from sdar_cli.models.tokenizer import train_tokenizer
 
     began = time.perf_counter()
     texts = [m["content"] for e in examples for m in wording(e.view.env).messages(e.view, "compact", e.skill)]
-    tokenizer = train_tokenizer([*texts, *(respond(e.move) for e in examples)], recipe.vocabulary, units)
+    tokenizer = train_tokenizer([*texts, *(respond(e.move) for e in examples)], recipe.vocabulary, units, words)
     data = encode(tokenizer, examples)
     tokens = sum(len(p) + len(r) for p, r in data)
     say(f"{len(data)} examples, {tokens / len(data):.0f} tokens each, vocabulary {len(tokenizer)}")
@@ -302,6 +312,7 @@ def build(
     warm_start(model, data, recipe, tokenizer.pad_token_id, report)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    (out / "sdar.toml").write_text(f'extends = "models/{preset}"\n', encoding="utf-8")
 
 
 def briefs(bank_name: str, tasks: Sequence[Task]) -> dict[str, str]:
@@ -343,6 +354,5 @@ def build_tiny_alfworld(out: Path, seed: int, games: int | None, workers: int, r
                 examples += demonstrate(environment, tasks[start : start + BATCH], skills, rng)
                 done = min(start + BATCH, len(tasks))
                 reporter.info(f"demonstrations: {done} of {len(tasks)} games, {len(examples)} examples")
-    build(recipe, examples, UNITS, out, reporter.info)
-    (out / "sdar.toml").write_text('extends = "models/tiny-alfworld"\n', encoding="utf-8")
+    build(recipe, examples, UNITS, out, reporter.info, preset="tiny-alfworld")
     return out

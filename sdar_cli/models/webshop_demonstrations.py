@@ -1,9 +1,5 @@
 """Demonstrations of WebShop for the warm start of a tiny policy.
 
-Nothing ships from it yet: the recipe of the ALFWorld policy on the goals of four catalogues (33,114 examples, 2,070
-updates, loss 0.19) gave one that writes good queries and chooses well in words, and does not copy the numbers of
-products it has not seen: 1.9 % success with the skill, its clicks on results almost all inadmissible.
-
 As for ALFWorld: states visited by an expert, by a clumsy shopper and by an expert of a wrong kind of goods, each
 labelled three ways: with the right skill, with none, with the wrong one.  Catalogues are generated with seeds of their
 own, so that no product is one of the default run's.
@@ -14,7 +10,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +28,10 @@ if TYPE_CHECKING:
 
 CATALOGUES_SEED = 100
 """Far from the seed of the default run's catalogue."""
-CATALOGUES = 4
+CATALOGUES = 8
 SLIPS = 0.05
 """Share of moves replaced by another click, so that going on after a mistake is learned, too."""
-RECIPE = Recipe(vocabulary=1536)
+RECIPE = Recipe(vocabulary=2048, epochs=1.6)
 NO_SLIP = ("click[buy now]", "click[search]")
 
 
@@ -96,14 +92,14 @@ def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples
 
 
 def build_tiny_webshop(out: Path, seed: int, catalogues: int | None, reporter: Reporter) -> Path:
-    """The human goals of generated catalogues, the bank's briefs, the recipe.
+    """``sdar models build tiny-webshop``: the human goals of generated catalogues, the bank's briefs, the recipe.
 
     Returns ``out``.  Raises ConfigError when it exists and is not empty.
     """
-    from sdar_cli.models.tokenizer import WEBSHOP_UNITS
+    from sdar_cli.models.tokenizer import WEBSHOP_CODES, WEBSHOP_UNITS
 
     refuse_taken(out)
-    recipe = Recipe(seed=seed, vocabulary=RECIPE.vocabulary)
+    recipe = replace(RECIPE, seed=seed)
     rng = random.Random(seed)
     examples: list[Example] = []
     for number in range(catalogues or CATALOGUES):
@@ -114,5 +110,5 @@ def build_tiny_webshop(out: Path, seed: int, catalogues: int | None, reporter: R
                 rng.shuffle(tasks)
                 examples += demonstrate(environment, tasks, briefs("webshop", tasks), rng)
         reporter.info(f"demonstrations: catalogue {number + 1} of {catalogues or CATALOGUES}, {len(examples)} examples")
-    build(recipe, examples, WEBSHOP_UNITS, out, reporter.info)
+    build(recipe, examples, WEBSHOP_UNITS, out, reporter.info, words=WEBSHOP_CODES, preset="tiny-webshop")
     return out

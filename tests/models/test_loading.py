@@ -11,7 +11,7 @@ import torch
 
 from sdar_cli.config import ModelConfig
 from sdar_cli.errors import ConfigError, PrerequisiteError
-from sdar_cli.models.loading import choose_dtype, load_model, load_tokenizer, model_location
+from sdar_cli.models.loading import BUNDLED, choose_dtype, load_model, load_tokenizer, model_location
 from sdar_cli.presets import model_preset
 from sdar_cli.skills.bank import load_bank
 
@@ -76,9 +76,10 @@ def bundled():
     return load_model(config), load_tokenizer(config.name)
 
 
-def test_the_bundled_model_is_what_its_preset_says(bundled) -> None:
-    model, tokenizer = bundled
-    assert sum(p.numel() for p in model.parameters()) == model_preset("tiny-alfworld").parameters
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_model_is_what_its_preset_says(name: str) -> None:
+    model, tokenizer = load_model(ModelConfig(name=name, device="cpu")), load_tokenizer(name)
+    assert sum(p.numel() for p in model.parameters()) == model_preset(name).parameters
     assert model.config.vocab_size >= len(tokenizer)
     assert model.config.eos_token_id == tokenizer.eos_token_id
 

@@ -48,7 +48,7 @@ def test_a_catalogue_is_made_once(sdar: Sdar, tmp_path: Path) -> None:
     record = json.loads(made.out)
     assert record == {
         "out": str(tmp_path / "shop"),
-        "generator": 1,
+        "generator": 2,
         "products": 12,
         "seed": 3,
         "bad_rows": False,

@@ -24,10 +24,11 @@ import random
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,9 @@ from sdar_cli.atomic import write_text_atomic
 from sdar_cli.envs.webshop.records import GET_FILES, BadRow, JsonStream, Product, parse_row
 from sdar_cli.errors import PrerequisiteError
 from sdar_cli.resources import cache_dir
+
+if TYPE_CHECKING:
+    from sdar_cli.display import Reporter
 
 Size = Literal["full", "small"]
 FILES: dict[Size, tuple[str, str]] = {
@@ -46,6 +50,9 @@ REMEMBER_HASH_FROM = 1 << 26
 """Bytes from which a file's sha256 is remembered by path, size and time of change."""
 CACHED_PRODUCTS = 4096
 BAD_SHOWN = 20
+MB = 1 << 20
+WORTH_SHOWING = 20
+"""Megabytes to read, or thousands of products to index, from which progress is shown."""
 FIELDS = Product.__slots__[1:]
 
 
@@ -134,10 +141,14 @@ class _Columns:
         np.save(folder / "docids.npy", order)
 
 
-def _build(products: Path, entries: Path, num_products: int | None, out: Path) -> int:
-    """Write the store of two files into an empty folder; return how many products it holds."""
+def _build(products: Path, entries: Path, num_products: int | None, out: Path, advance: Callable[[int], None]) -> int:
+    """Write the store of two files into an empty folder; return how many products it holds.
+
+    ``advance`` hears of every megabyte that was read.
+    """
     columns, skipped, without = _Columns(), Counter[str](), 0
     bad: list[tuple[int, str]] = []
+    told = 0
     stream = JsonStream(products)
     with (
         tempfile.TemporaryFile(dir=out) as scratch,
@@ -148,6 +159,9 @@ def _build(products: Path, entries: Path, num_products: int | None, out: Path) -
         for number, row in enumerate(stream.rows()):
             if number == num_products:
                 break
+            if stream.bytes // MB > told:
+                advance(stream.bytes // MB - told)
+                told = stream.bytes // MB
             entry = known.get(row.get("asin") if isinstance(row, dict) else None)
             try:
                 product = parse_row(row, entry, columns.asins)
@@ -274,12 +288,14 @@ def open_catalog(
     num_products: int | None = None,
     strict: bool = False,
     cache: Path | None = None,
+    reporter: Reporter | None = None,
 ) -> Catalog:
     """The catalogue of a folder; its store is made when it is not there yet.
 
     size: which files to read when both sizes are there (full unless told otherwise).
     num_products: rows read from the start of the file, those left out included.
-    strict: refuse a file with rows the original would fail on.  cache: where stores lie.
+    strict: refuse a file with rows the original would fail on.  cache: where stores lie.  reporter: shown the
+    progress on a large file.
 
     Raises PrerequisiteError for missing or broken files, no usable product, or a bad row under ``strict``.
     """
@@ -289,7 +305,8 @@ def open_catalog(
     key = hashlib.sha256(json.dumps([STORE_VERSION, *hashes, num_products]).encode()).hexdigest()[:32]
     store = root / f"catalog-{key}"
     if not store.is_dir():
-        _make(products, entries, num_products, store)
+        with counting(reporter, f"reading {products.name}, MB", products.stat().st_size // MB) as advance:
+            _make(products, entries, num_products, store, advance)
     catalog = Catalog(store, products)
     if strict and catalog.bad:
         row, reason = catalog.bad[0]
@@ -301,13 +318,23 @@ def open_catalog(
     return catalog
 
 
-def _make(products: Path, entries: Path, num_products: int | None, store: Path) -> None:
+@contextmanager
+def counting(reporter: Reporter | None, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """What to call with every unit done; it shows progress where there is someone to see it and enough to do."""
+    if reporter is None or total < WORTH_SHOWING:
+        yield lambda done: None
+    else:
+        with reporter.progress(what, total) as work:
+            yield work.advance
+
+
+def _make(products: Path, entries: Path, num_products: int | None, store: Path, advance: Callable[[int], None]) -> None:
     """Build a store aside and move it into place; another process may have been faster."""
     store.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{store.name}.", dir=store.parent) as folder:
         partial = Path(folder) / "store"
         partial.mkdir()
-        if not _build(products, entries, num_products, partial):
+        if not _build(products, entries, num_products, partial, advance):
             raise PrerequisiteError(f"{products} holds no usable product", why="every row is left out", fix=GET_FILES)
         try:
             partial.rename(store)

@@ -7,6 +7,7 @@ A task's id is ``human/N`` or ``synthetic/N``, N the goal's number in the origin
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from sdar_cli.config import EnvConfig
 from sdar_cli.envs.base import Observation, Step, Task
 from sdar_cli.envs.webshop.bm25 import Index
-from sdar_cli.envs.webshop.catalog import Catalog, open_catalog
+from sdar_cli.envs.webshop.catalog import Catalog, counting, open_catalog
 from sdar_cli.envs.webshop.goals import Kind, load_goals
 from sdar_cli.envs.webshop.nouns import Nouns, open_nouns
 from sdar_cli.envs.webshop.prompt import admissible_actions
@@ -173,8 +174,8 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Web
     and a tagger that guesses, are said.  Raises PrerequisiteError where the data cannot be used.
     """
     folder = Path(config.data).expanduser() if config.data else ensure_catalogue(config.products, config.games_seed)
-    catalog = open_catalog(folder)
-    index = open_index(catalog)
+    catalog = open_catalog(folder, reporter=reporter)
+    index = open_index(catalog, reporter)
     nouns = open_nouns(folder)
     if reporter:
         for notice in catalog.notices():
@@ -182,9 +183,16 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Web
     return WebShopEnvironment(catalog, index, nouns, config)
 
 
-def open_index(catalog: Catalog) -> Index:
+def open_index(catalog: Catalog, reporter: Reporter | None = None) -> Index:
     """The search index of a catalogue, beside its store; built when it is not there or of another version."""
     folder = catalog.store.with_name(catalog.store.name + "-bm25")
     if folder.is_dir():
         return Index.open(folder, source=catalog.key)
-    return Index.build(catalog.texts(), folder, keys=catalog.asins(), source=catalog.key)
+    with counting(reporter, "indexing products, thousands", len(catalog) // 1000) as advance:
+        numbers = itertools.count(1)
+
+        def indexed() -> None:
+            if next(numbers) % 1000 == 0:
+                advance(1)
+
+        return Index.build(catalog.texts(), folder, indexed, keys=catalog.asins(), source=catalog.key)

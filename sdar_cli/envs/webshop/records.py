@@ -10,6 +10,7 @@ Left out on purpose: images, ratings, reviews and seller fields, which the text 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class JsonStream:
         self.path = path
         self.chunk = chunk
         self.number = 0
+        self.bytes = 0
+        """Read so far."""
         self._text = ""
         self._at = 0
 
@@ -113,6 +116,7 @@ class JsonStream:
         rest = self._text[self._at :]
         new = file.read(max(self.chunk, len(rest)))
         self._text, self._at = rest + new, 0
+        self.bytes = os.lseek(file.fileno(), 0, os.SEEK_CUR)
         return bool(new)
 
     def _peek(self, file: IO[str]) -> str:

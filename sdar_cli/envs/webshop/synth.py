@@ -27,7 +27,7 @@ from sdar_cli.resources import cache_dir
 
 Row: TypeAlias = dict[str, Any]
 Options: TypeAlias = dict[str, list[str]]
-VERSION = 1
+VERSION = 2
 """Raise when the same seed would give other files: it is part of the cache's key."""
 PRODUCTS = 1000
 SEED = 0
@@ -149,11 +149,13 @@ double, sided, vintage, daily, nourishing, gentle, foaming, herbal, based, greas
 classic, golden, organic, picked, slow, grown, small, fair, ripened, locally, sourced""")
 )
 """Words of names that are not nouns; every other word of a name is one (brands are proper nouns)."""
-SYLLABLES = [c + v for c in "BDFGKLMNPRSTVWZ" for v in "AEIOU"]
-MOST = len(SYLLABLES) ** 3
+BLOCK = 1000
+"""Codes are dealt in blocks: a catalogue of that many products has the codes 0 to 999 in the seed's order, whatever
+the seed, so that a tiny policy can know each code as one token."""
+MOST = 9_999 * BLOCK
 """Codes, and so products, that there are."""
-_STRIDE = 159_787
-"""Coprime with the number of codes (3 and 5 are its only primes): no two products share a code."""
+_STRIDE = 387
+"""Coprime with ``BLOCK``: no two products share a code."""
 
 
 def category_of(category: str, product_category: str) -> str:
@@ -266,10 +268,9 @@ def _write(paths: list[Path], products: int, seed: int, bad_rows: bool) -> None:
 
 
 def asin_of(index: int, seed: int) -> str:
-    """The code of a product: ``BSYN`` and three syllables, different for every index."""
-    code = (index * _STRIDE + random.Random(f"webshop/{seed}/asin").randrange(MOST)) % MOST
-    digits = (code // len(SYLLABLES) ** place % len(SYLLABLES) for place in range(3))
-    return "BSYN" + "".join(SYLLABLES[digit] for digit in digits)
+    """The code of a product: ``BSY`` and seven digits, different for every index."""
+    start = random.Random(f"webshop/{seed}/asin").randrange(BLOCK)
+    return f"BSY{index // BLOCK * BLOCK + (index * _STRIDE + start) % BLOCK:07d}"
 
 
 @functools.lru_cache(maxsize=64)
