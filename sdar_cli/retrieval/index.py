@@ -1,0 +1,225 @@
+"""An index folder: passages, engines and a manifest; built aside and moved into place when it is whole.
+
+An interrupted build is gone on with: a large corpus is committed now and then, and the next build of the same corpus
+and settings compares the passages it has with the file's and adds the rest.  Errors are PrerequisiteError and
+RunConflictError.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sdar_cli.atomic import write_json_atomic
+from sdar_cli.errors import PrerequisiteError, RunConflictError
+from sdar_cli.retrieval.bm25 import FOLDER, TITLE_WEIGHT, Bm25, Bm25Writer, parameters
+from sdar_cli.retrieval.corpus import BadRows, read_corpus
+from sdar_cli.retrieval.dense import Dense, DenseParameters, Encoder, build_vectors
+from sdar_cli.retrieval.fusion import Fused
+from sdar_cli.retrieval.store import PassageStore, StoreWriter, encode
+from sdar_cli.retrieval.types import Passage
+
+if TYPE_CHECKING:
+    from sdar_cli.display import Reporter
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "building.json"
+COMMIT_EVERY = 200_000
+"""Passages between two commits of a build."""
+ENGINES = ("bm25", "dense", "fused")
+EngineName = Literal["bm25", "dense", "fused"]
+CANARY = 100
+"""Passages that are looked for by their titles when an index is finished."""
+DISK_FACTOR = 3
+"""Free disk asked for, in sizes of the corpus file."""
+
+
+def build_index(
+    corpus: Path,
+    out: Path,
+    *,
+    engine: EngineName = "bm25",
+    title_weight: float = TITLE_WEIGHT,
+    dense: DenseParameters | None = None,
+    device: str = "auto",
+    skip_bad: bool = False,
+    reporter: Reporter | None = None,
+    commit_every: int = COMMIT_EVERY,
+) -> dict[str, Any]:
+    """Index a corpus file into the new folder ``out``; returns the manifest.
+
+    dense: the encoder, for the engines ``dense`` and ``fused``.
+    Raises RunConflictError when ``out`` holds anything, PrerequisiteError for bad rows (``corpus.BadRows``).
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunConflictError(f"{out} is not empty", fix="choose another --out, or remove it")
+    settings: dict[str, Any] = {"format": FORMAT, "engine": engine, "bm25": parameters(title_weight)}
+    if engine != "bm25":
+        settings["dense"] = (dense or DenseParameters.of("intfloat/e5-base-v2")).as_dict()
+    building = out.with_name(f".{out.name}.building")
+    state = _start(building, corpus, settings)
+    bad = BadRows(skip_bad)
+    sha256 = _add_passages(building, corpus, state, bad, reporter, commit_every)
+    manifest = {**settings, "corpus_sha256": sha256, "passages": state["passages"], "rows_left_out": bad.count}
+    store = PassageStore(building)
+    if engine != "bm25" and not settings["dense"]["index"]:
+        encoder = Encoder(DenseParameters(**settings["dense"]), device)
+        with _progress(reporter, "encoding passages", len(store)) as advance:
+            build_vectors(building, store, encoder, advance)
+    manifest["canary"] = _canary(_engine(building, store, manifest, device), store)
+    store.close()
+    (building / STATE).unlink()
+    write_json_atomic(building / MANIFEST, manifest)
+    if out.is_dir():
+        out.rmdir()
+    building.rename(out)
+    if reporter:
+        for row in bad.first:
+            reporter.warn(f"left out: {row}")
+    return manifest
+
+
+def _start(building: Path, corpus: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The state of an interrupted build with the same settings, or a new one's; other remains are removed."""
+    if not corpus.is_file():
+        raise PrerequisiteError(f"no corpus file {corpus}", fix="give JSON lines, parquet or TSV")
+    new = {"settings": settings, "corpus": str(corpus.resolve()), "passages": 0}
+    if (building / STATE).is_file():
+        old = json.loads((building / STATE).read_text(encoding="utf-8"))
+        if {**old, "passages": 0} == new:
+            return old
+    if building.exists():
+        shutil.rmtree(building)
+    building.mkdir(parents=True)
+    needed, free = DISK_FACTOR * corpus.stat().st_size, shutil.disk_usage(building).free
+    if free < needed:
+        why = f"{free / 1e9:.1f} GB are free, and about {needed / 1e9:.1f} GB are needed"
+        raise PrerequisiteError(
+            f"too little room for an index in {building.parent}", why=why, fix="choose another --out"
+        )
+    write_json_atomic(building / STATE, new)
+    return new
+
+
+def _add_passages(
+    building: Path, corpus: Path, state: dict[str, Any], bad: BadRows, reporter: Reporter | None, commit_every: int
+) -> str:
+    """Store and index every passage that is not there yet; the corpus's sha256."""
+    writer = Bm25Writer(building)
+    kept = min(state["passages"], writer.committed)
+    if kept != writer.committed:  # stopped between the two: what the index has beyond is not known to be right
+        kept = 0
+        del writer
+        shutil.rmtree(building / FOLDER)
+        writer = Bm25Writer(building)
+    before = PassageStore(building) if kept else None
+    store = StoreWriter(building, kept)
+    with _progress(reporter, "indexing passages", 0) as advance:
+        for number, row in enumerate(read_corpus(corpus, bad)):
+            advance(1)
+            if before is not None and number < kept:
+                if before.line(number) != encode(row):
+                    raise RunConflictError(
+                        f"{corpus} has changed since the build that was interrupted (passage {number})",
+                        fix=f"remove {building} and start again",
+                    )
+                continue
+            store.add(row)
+            writer.add(number, row)
+            if store.passages % commit_every == 0:
+                _commit(building, state, store, writer)
+    if store.passages < kept:
+        raise RunConflictError(f"{corpus} is shorter than at the interrupted build", fix=f"remove {building}")
+    _commit(building, state, store, writer)
+    writer.close()
+    return store.close()
+
+
+def _commit(building: Path, state: dict[str, Any], store: StoreWriter, writer: Bm25Writer) -> None:
+    store.sync()
+    writer.commit()
+    state["passages"] = store.passages
+    write_json_atomic(building / STATE, state)
+
+
+@contextmanager
+def _progress(reporter: Reporter | None, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    if reporter is None:
+        yield lambda done: None
+        return
+    with reporter.progress(what, total) as work:
+        yield work.advance
+
+
+Engine = Bm25 | Dense | Fused
+
+
+def _engine(folder: Path, store: PassageStore, manifest: dict[str, Any], device: str) -> Engine:
+    name = manifest["engine"]
+    bm25 = Bm25(folder, store, manifest["bm25"]["title_weight"])
+    if bm25.passages != len(store):
+        raise PrerequisiteError(f"{folder} is damaged", why="index and passages differ in number", fix="build it again")
+    if name == "bm25":
+        return bm25
+    dense = Dense(folder, store, DenseParameters(**manifest["dense"]), device)
+    return dense if name == "dense" else Fused([bm25, dense], store)
+
+
+def _canary(engine: Engine, store: PassageStore) -> float:
+    """Share of sampled titled passages among the first three when their title is asked for."""
+    step = max(1, len(store) // CANARY)
+    asked = [p for p in (store.get(number) for number in range(0, len(store), step)) if p.title][:CANARY]
+    found = engine.search([p.title for p in asked], 3)
+    titles = [p.title in [hit.title for hit in hits] for p, hits in zip(asked, found, strict=True)]
+    return round(sum(titles) / len(titles), 4) if titles else 1.0
+
+
+class IndexRetriever:
+    """The retriever of an index folder."""
+
+    def __init__(self, folder: Path, device: str = "auto") -> None:
+        self._manifest = _read_manifest(folder)
+        self._store = PassageStore(folder)
+        if len(self._store) != self._manifest["passages"]:
+            raise PrerequisiteError(
+                f"{folder} is damaged",
+                why=f"its manifest says {self._manifest['passages']} passages, and it has {len(self._store)}",
+                fix="build it again: sdar retriever index",
+            )
+        self._engine = _engine(folder, self._store, self._manifest, device)
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        """At most ``k`` passages per query, best first."""
+        return self._engine.search(queries, k)
+
+    def info(self) -> dict[str, Any]:
+        """The manifest."""
+        return dict(self._manifest)
+
+    def close(self) -> None:
+        """Unmap the files."""
+        self._store.close()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an index that this version can read.  Raises PrerequisiteError."""
+    fix = "build it again: sdar retriever index CORPUS --out DIR"
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise PrerequisiteError(f"{folder} is no passage index", why=f"it has no {MANIFEST}", fix=fix)
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = {"format": manifest["format"], **{key: manifest["bm25"][key] for key in ("analyzer", "tantivy")}}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise PrerequisiteError(f"{path} is no manifest", why=f"{type(error).__name__}: {error}", fix=fix) from error
+    ours = parameters()
+    wanted = {"format": FORMAT, "analyzer": ours["analyzer"], "tantivy": ours["tantivy"]}
+    other = [f"{key} {found[key]}, here {wanted[key]}" for key in wanted if found[key] != wanted[key]]
+    if other:
+        raise PrerequisiteError(f"{folder} was built by another version", why="; ".join(other), fix=fix)
+    return manifest
