@@ -42,6 +42,14 @@ class Turn:
     """Length of the teacher's prompt of this turn."""
     teacher_cut: tuple[str, ...] = ()
     """What had to be cut from it, in order: ``history``, ``observation``, ``skill``."""
+    token_logp: list[float | None] | None = None
+    """Per response token, before the step's updates: the policy's log-prob, nats (this and the next from training)."""
+    token_entropy: list[float | None] | None = None
+    """Entropy of the policy's distribution there, nats."""
+    token_gap: list[float | None] | None = None
+    """The first teacher view's log-prob minus the policy's, nats; None without a teacher."""
+    token_gate: list[float | None] | None = None
+    """The loss's gate; None without a teacher, and where the teacher shapes advantages."""
 
 
 @dataclass

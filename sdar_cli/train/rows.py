@@ -47,6 +47,13 @@ class Row:
     """Log-probs under the weights that sampled, (T,)."""
     old_entropy: Tensor | None = None
     reference: Tensor | None = None
+    gate: Tensor | None = None
+    """The gate of the first view under ``old``, (T,)."""
+
+    @property
+    def gap(self) -> Tensor | None:
+        """Log-probs of the teacher's first view minus ``old``, (T,), nats; None without a teacher."""
+        return self.teacher[0] - self.old if self.teacher and self.old is not None else None
 
     @property
     def length(self) -> int:

@@ -21,6 +21,7 @@ from sdar_cli.train.checkpoint import latest_checkpoint, remove_unfinished, step
 
 if TYPE_CHECKING:
     from sdar_cli.display import Reporter
+    from sdar_cli.rollout.episode import Episode
     from sdar_cli.runs import RunDir
     from sdar_cli.session import Session
     from sdar_cli.train.trainer import SDARTrainer, StepData
@@ -111,6 +112,8 @@ class _Run:
         self.first_step = step_of(start) if start else 0
         self.metrics = MetricsWriter(run.metrics) if parallel.is_main() else None
         self.teacher = TeacherPrompts(config, session.bank, session.tokenizer)
+        self.episodes: list[Episode] = []
+        """Those of the present step."""
         self.stopping = False
         self.in_rollout = False
         self.saved = self.first_step
@@ -187,9 +190,7 @@ class _Run:
         if trainer.coef > 0:
             data.metrics.update(self.teacher.fill(rows, out.episodes).metrics())
             self._show_teacher(step)
-        if parallel.is_main():
-            lines = "".join(json.dumps(e.to_json(), ensure_ascii=False) + "\n" for e in out.episodes)
-            (self.run.episodes / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
+        self.episodes = out.episodes
         return data
 
     def _refuse_broken(self, out: Collected) -> None:
@@ -213,9 +214,17 @@ class _Run:
                 self.reporter.warn("this teacher prompt holds no skill: the teacher equals the student here")
 
     def _after_step(self, trainer: SDARTrainer, step: int, metrics: dict[str, Any]) -> bool:
+        from sdar_cli.train.tokens import note_tokens, turn_metrics
+
         left = self.config.train.steps - step
         pace = (time.monotonic() - self.began) / (step - self.first_step)
         metrics["eta_s"] = round(pace * left, 1)
+        trainer.share_tokens()
+        metrics |= turn_metrics(trainer.rows)
+        if parallel.is_main():
+            note_tokens(trainer.rows, self.episodes)
+            lines = "".join(json.dumps(e.to_json(), ensure_ascii=False) + "\n" for e in self.episodes)
+            (self.run.episodes / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
         if self.metrics:
             self.metrics.write(metrics)
         self.reporter.step(metrics)

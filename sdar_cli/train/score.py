@@ -95,7 +95,7 @@ class Scoring:
                 scored = self.forward_rows(batch)
                 for i, row in enumerate(part):
                     for twin in twins[id(row)]:
-                        _keep(twin, field_name, scored, i)
+                        keep(twin, field_name, scored, i)
         finally:
             self.model.train(training)
 
@@ -216,10 +216,10 @@ def dense_logps(
     return log_probs.gather(-1, input_ids[:, -keep:, None]).squeeze(-1), entropy, None
 
 
-def _keep(row: Row, field_name: str, scored: Scored, index: int) -> None:
-    """Store one row of a forward pass without gradient, on the CPU."""
+def keep(row: Row, field_name: str, scored: Scored, index: int) -> None:
+    """Store one row of a forward pass, without its gradient, on the CPU."""
     length = len(row.completion_ids)
-    logps = scored.logps[index, :length].float().cpu()
+    logps = scored.logps[index, :length].detach().float().cpu()
     if field_name == "teacher":
         row.teacher.append(logps)
         if scored.hidden is not None:
@@ -227,4 +227,4 @@ def _keep(row: Row, field_name: str, scored: Scored, index: int) -> None:
         return
     setattr(row, field_name, logps)
     if field_name == "old":
-        row.old_entropy = scored.entropy[index, :length].float().cpu()
+        row.old_entropy = scored.entropy[index, :length].detach().float().cpu()

@@ -57,11 +57,12 @@ def shape_advantages(
     }
 
 
-def share_scores(rows: Sequence[Row]) -> None:
-    """Give every process the teacher's and the old log-probs of all rows; each has scored its own."""
+def share_scores(rows: Sequence[Row], mine: Sequence[Row]) -> None:
+    """Give every process the log-probs and entropies of all rows; each has scored ``mine``, some of them."""
     if parallel.world() == 1:
         return
-    mine = {i: (row.teacher, row.old, row.old_entropy) for i, row in enumerate(rows) if row.teacher}
-    for part in parallel.gather(mine):
-        for i, (teacher, old, entropy) in part.items():
-            rows[i].teacher, rows[i].old, rows[i].old_entropy = teacher, old, entropy
+    own = {id(row) for row in mine}
+    scored = {i: (row.teacher, row.old, row.old_entropy, row.reference) for i, row in enumerate(rows) if id(row) in own}
+    for part in parallel.gather(scored):
+        for i, values in part.items():
+            rows[i].teacher, rows[i].old, rows[i].old_entropy, rows[i].reference = values

@@ -39,7 +39,7 @@ from sdar_cli.config import RunConfig
 from sdar_cli.rollout.collect import seed_of
 from sdar_cli.train.checkpoint import checkpoint_path, publish
 from sdar_cli.train.rows import Row, collate, micro_batches
-from sdar_cli.train.score import Scored, Scoring
+from sdar_cli.train.score import Scored, Scoring, keep
 from sdar_cli.train.signal import shape_advantages, share_scores
 from sdar_cli.train.teacher import ShadowWeights
 
@@ -142,6 +142,10 @@ class SDARTrainer(Scoring, GRPOTrainer):
         self.shadow = ShadowWeights(self.model, decay) if decay is not None and self.taught else None
         self.initial = ShadowWeights(self.model, 1.0) if config.algo.kl_coef > 0 else None
         self.step_metrics: dict[str, Any] = {}
+        self.rows: list[Row] = []
+        """All rows of the present step, those of other processes included."""
+        self._sampled: list[Row] = []
+        """Rows of the present forward pass, while the weights are still those that sampled them."""
         self._chunks: list[list[Row]] = []
         self._normaliser = 1.0
         self._parts: list[list[dict[str, Tensor]]] = []
@@ -169,6 +173,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         for rows in micro_batches(self._chunks[update], self.run_config.train.micro_batch):
             batch = collate(rows, self.processing_class.pad_token_id, self.accelerator.device)
             batch["num_items_in_batch"] = torch.tensor(self._normaliser, device=self.accelerator.device)
+            self._sampled = [] if update else rows
             loss += Trainer.training_step(self, model, batch, num_items_in_batch)
         parallel.add_gradients(self.model)
         self._totals["seconds_update"] += time.perf_counter() - began
@@ -178,10 +183,10 @@ class SDARTrainer(Scoring, GRPOTrainer):
         torch.manual_seed(seed_of(self.run_config.seed, "update", step))  # dropout of adapters, nothing else
         self._set_coefficients(step)
         data = self.rollout(self, step)
-        rows = list(data.rows)
+        self.rows = rows = list(data.rows)
         random.Random(seed_of(self.run_config.seed, "shuffle", step)).shuffle(rows)
         self._chunks = [parallel.share(rows[i :: self.updates]) for i in range(self.updates)]
-        mine = [row for chunk in self._chunks for row in chunk]
+        mine = self._mine()
         self._normaliser = data.normaliser
         self._parts = [[] for _ in self.run_config.views]
         names = ("policy_loss", "kl", "entropy", "clipped", "weight", "tokens", "seconds_update")
@@ -203,6 +208,10 @@ class SDARTrainer(Scoring, GRPOTrainer):
             self._shape(rows)
         self._totals["seconds_update"] += time.perf_counter() - began
 
+    def _mine(self) -> list[Row]:
+        """The rows this process scores and trains on."""
+        return [row for chunk in self._chunks for row in chunk]
+
     def _set_coefficients(self, step: int) -> None:
         algo, over = self.run_config.algo, self.run_config.algo.coef_steps or self.run_config.train.steps
         if self.taught:
@@ -212,7 +221,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
 
     def _shape(self, rows: list[Row]) -> None:
         assert self.shaping is not None
-        share_scores(rows)
+        share_scores(rows, self._mine())
         weights = [view.weight for view in self.run_config.views]
         self.step_metrics |= shape_advantages(rows, self.shaping, weights, self.coef, self.run_config.algo.shaping_clip)
         for row in self._chunks[0]:  # its ratio is 1 by definition, not by two forward passes that agree
@@ -223,6 +232,8 @@ class SDARTrainer(Scoring, GRPOTrainer):
         with self.capturing():
             policy = super()._compute_loss(model, inputs)
         scored = self.captured()
+        for i, row in enumerate(self._sampled):
+            keep(row, "old", scored, i)  # for the record: the batch is made
         algo = self.run_config.algo
         weights, mask = inputs["tool_mask"], inputs["response_mask"]
         window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
@@ -270,6 +281,19 @@ class SDARTrainer(Scoring, GRPOTrainer):
         totals["policy_loss"] += policy.item()
         totals["entropy"] += entropy.item()
         totals["weight"] += weights.sum().item()
+
+    @torch.no_grad()
+    def share_tokens(self) -> None:
+        """Give every row of the step, in every process, its scores and the gate under the policy that sampled it."""
+        share_scores(self.rows, self._mine())
+        if self.coef == 0 or self.shaping is not None:
+            return
+        for part in micro_batches(self.rows, self.run_config.train.micro_batch):
+            inputs = collate(part, self.processing_class.pad_token_id, torch.device("cpu"))
+            scored = Scored(inputs["old_per_token_logps"], inputs["old_entropy"], None)
+            gates = self.gate(self.token_batch(inputs, scored, 0), self.run_config.algo.gate_beta)
+            for row, gate in zip(part, gates, strict=True):
+                row.gate = gate[: len(row.completion_ids)]
 
     def finished_metrics(self) -> dict[str, Any]:
         """The metrics of the step whose last update has just been made, over all processes."""

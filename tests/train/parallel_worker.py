@@ -31,7 +31,7 @@ CASES = {
 
 
 def main(out: str) -> None:
-    """Every case's gradients, metrics and last weights, as process R of W sees them, to ``out``-R."""
+    """Every case's gradients, metrics, last weights and token records, as process R of W sees them, to ``out``-R."""
     with parallel.joined("cpu"):
         tokenizer = toy.make_tokenizer()
         model = toy.make_model(tokenizer)
@@ -41,7 +41,15 @@ def main(out: str) -> None:
                 done = train(settings(**sections), model, handmade_rows(masked=True), Path(folder), tokenizer)
             metrics = [{k: v for k, v in step.items() if not k.startswith("seconds")} for step in done.metrics]
             rows = sum(map(len, done.trainer._chunks))
+            done.trainer.share_tokens()
+            tokens = {
+                f"{row.trajectory}/{row.turn} {key}": getattr(row, key)
+                for row in done.trainer.rows
+                for key in ("old", "old_entropy", "gap", "gate")
+                if getattr(row, key) is not None
+            }
             found[name] = {"gradients": done.gradients, "metrics": metrics, "weights": done.weights[-1], "rows": rows}
+            found[name]["tokens"] = tokens
         torch.save(found, f"{out}-{parallel.rank()}")
 
 

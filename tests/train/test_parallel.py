@@ -60,6 +60,8 @@ def test_two_processes_make_the_update_of_one(outcomes: list[dict[str, Any]], ca
             assert_same(found, expected, atol=2e-6)
         for found, expected in zip(each["metrics"], alone["metrics"], strict=True):
             assert found == pytest.approx(expected, abs=1e-5)
+        assert len(each["tokens"]) == 7 * (3 if case in ("rlsd", "belief, two updates") else 4)
+        assert_same(each["tokens"], alone["tokens"], atol=2e-5)
     for name, value in first["weights"].items():
         assert torch.equal(value, second["weights"][name]), name
 
