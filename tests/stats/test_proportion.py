@@ -1,12 +1,10 @@
-"""Intervals and spreads against published or hand-computed numbers."""
+"""Wilson intervals against published or hand-computed numbers."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
-from sdar_cli.stats import mean_sd, wilson
+from sdar_cli.stats import wilson
 
 
 @pytest.mark.parametrize(
@@ -37,11 +35,3 @@ def test_wilson_is_symmetric_and_stays_inside() -> None:
 
 def test_wilson_of_nothing_says_nothing() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
-
-
-def test_mean_and_sample_deviation() -> None:
-    """2, 4, 4, 4, 5, 5, 7, 9: mean 5, squares sum to 32, divided by 7 and not by 8."""
-    assert mean_sd([2, 4, 4, 4, 5, 5, 7, 9]) == pytest.approx((5.0, math.sqrt(32 / 7)))
-    assert mean_sd([0.25]) == (0.25, 0.0)
-    with pytest.raises(ValueError, match="no values"):
-        mean_sd([])
