@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from sdar_cli import __version__
-from sdar_cli.commands import data, doctor, eval, models, play, presets, probe, retriever, runs, skills, train
+from sdar_cli.commands import compare, data, doctor, eval, models, play, presets, probe, retriever, runs, skills, train
 from sdar_cli.errors import SdarError
 
 HELP = """Train multi-turn LLM agents with GRPO and token-gated self-distillation (SDAR), and study what the gate does.
@@ -56,12 +56,12 @@ def _root(
     pass
 
 
-for _command in (train, eval, probe, play, runs, presets, skills, data, retriever, models, doctor):
+for _command in (train, eval, compare, probe, play, runs, presets, skills, data, retriever, models, doctor):
     _command.register(app)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 ok, 1 failed, 2 usage, 3 prerequisite, 4 run conflict, 130 interrupted."""
+    """Run the command line and exit: 0 ok, 1 failed, 2 usage, 3 prerequisite, 4 run conflict, 5 worse (compare), 130 interrupted."""
     # Read when torch is loaded.  Spinning threads make a two-thread run crawl when another process wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words, debug = _take_debug(list(sys.argv[1:] if args is None else args))

@@ -44,3 +44,9 @@ class RunConflictError(SdarError):
 
 class RunFailedError(SdarError):
     """The run started and could not go on (exit 1)."""
+
+
+class WorseError(SdarError):
+    """``compare --fail-if-worse`` found what it looks for (exit 5)."""
+
+    exit_code = 5

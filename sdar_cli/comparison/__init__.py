@@ -1,0 +1,1 @@
+"""Comparing runs, groups of runs, points of sweeps and checkpoints: which test belongs to what is compared."""

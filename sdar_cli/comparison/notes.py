@@ -1,0 +1,82 @@
+"""What a reader must know before believing a comparison, found in the runs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sdar_cli.comparison.arms import Arm
+from sdar_cli.comparison.evaluations import Evaluation, step_of
+from sdar_cli.merge import flatten
+from sdar_cli.runs import RunDir
+
+ONE_SEED = "this compares two checkpoints, not two methods"
+NO_SETTING = ("name", "seed")
+
+
+def setting_differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """Settings in which the arms' runs differ: the key and its value in each arm; several values where runs differ."""
+    if not all(arm.runs for arm in arms):
+        return []
+    tables = [[flatten(run.config()) for run in arm.runs] for arm in arms]
+    rows = []
+    for key in tables[0][0]:
+        values = [list(dict.fromkeys(_said(table[key]) for table in group)) for group in tables]
+        if key not in NO_SETTING and any(each != values[0] for each in values):
+            rows.append({"key": key, "values": [", ".join(each) for each in values]})
+    return rows
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def notes(arms: Sequence[Arm], evaluations: Sequence[Sequence[Evaluation]], kind: str) -> list[str]:
+    """Sentences, the most important first."""
+    found = []
+    if kind == "checkpoints":
+        found.append(f"{ONE_SEED}: each arm is one seed, and another seed may differ by more than what is shown")
+    if kind == "mixed":
+        single = ", ".join(arm.label for arm in arms if len(arm.members) == 1)
+        found.append(f"no test of {single}: one seed says nothing of a method; give it two seeds or more")
+    if kind == "one" and len(arms[0].members) == 1:
+        found.append("one seed: the intervals speak of the sampling of tasks only")
+    for arm in arms:
+        found += _within(arm)
+    return [*found, *_steps(evaluations), *_unfinished(arms), *_banks(arms)]
+
+
+def _within(arm: Arm) -> list[str]:
+    """An arm's runs should differ in their seed and in nothing else."""
+    if len(arm.runs) < 2:
+        return []
+    found, configs = [], [run.config() for run in arm.runs]
+    seeds = [config.seed for config in configs]
+    if len(set(seeds)) < len(seeds):
+        listed = ", ".join(map(str, seeds))
+        found.append(f"arm {arm.label} has runs of one seed ({listed}): they are not independent")
+    tables = [flatten(config) for config in configs]
+    keys = [k for k in tables[0] if k not in NO_SETTING and any(t[k] != tables[0][k] for t in tables)]
+    if keys:
+        found.append(f"the runs of arm {arm.label} differ in more than their seed: {', '.join(keys)}")
+    return found
+
+
+def _steps(evaluations: Sequence[Sequence[Evaluation]]) -> list[str]:
+    flat = [each for group in evaluations for each in group]
+    asked = any(each.member.step is not None for each in flat)
+    steps = sorted({step for each in flat if (step := step_of(each)) is not None})
+    if asked or len(steps) < 2:
+        return []
+    return [f"the last evaluations are after different steps: {', '.join(map(str, steps))} (RUN@STEP chooses one)"]
+
+
+def _unfinished(arms: Sequence[Arm]) -> list[str]:
+    states = {run.name: run.status().get("state", "created") for arm in arms for run in arm.runs}
+    return [f"run {name} is not finished: {state}" for name, state in states.items() if state != "done"]
+
+
+def _banks(arms: Sequence[Arm]) -> list[str]:
+    runs: list[RunDir] = [run for arm in arms for run in arm.runs]
+    banks = {run.provenance().get("skill_bank_sha256") for run in runs} - {None}
+    return ["the runs were shown different skill banks"] if len(banks) > 1 else []

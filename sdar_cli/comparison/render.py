@@ -1,0 +1,107 @@
+"""A comparison as tables for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sdar_cli.display import Reporter
+
+KINDS = {
+    "one": "one arm",
+    "checkpoints": "two checkpoints on one panel",
+    "methods": "methods, over their seeds",
+    "mixed": "methods with too few seeds",
+}
+SIGNIFICANT = 0.05
+
+
+def show(comparison: dict[str, Any], reporter: Reporter) -> None:
+    """Values, types, tests, settings that differ, power, notes."""
+    panel, arms = comparison["panel"], comparison["arms"]
+    reporter.info(f"panel {panel['sha256'][:12]}: {panel['tasks']} tasks of {panel['split']}")
+    columns = ["arm", "runs", "seeds", "after step"]
+    reporter.table("arms", columns, [[arm["label"], _few(arm["members"]), _few(arm["seeds"]), _steps(arm)] for arm in arms])
+    labels = [arm["label"] for arm in arms]
+    rows = [[m["measure"], *map(_interval, m["arms"])] for m in comparison["measures"]]
+    reporter.table(f"measures, %, with 95 % intervals ({_interval_kind(comparison)})", ["", *labels], rows)
+    for label in arms[0]["types"]:
+        kinds = [kind for kind in arms[0]["types"][label] if all(kind in arm["types"].get(label, {}) for arm in arms)]
+        rows = [[kind, *(_interval(arm["types"][label][kind]) for arm in arms)] for kind in kinds]
+        if rows:
+            reporter.table(f"by task type, %: {label}", ["task type", *labels], rows)
+    _show_tests(comparison, reporter)
+    if comparison["differences"]:
+        rows = [[row["key"], *row["values"]] for row in comparison["differences"]]
+        reporter.table("settings that differ", ["key", *labels], rows)
+    for line in power_lines(comparison):
+        reporter.info(line)
+    for note in comparison["notes"]:
+        reporter.warn(note)
+
+
+def _show_tests(comparison: dict[str, Any], reporter: Reporter) -> None:
+    rows, marked = [], []
+    several = len(comparison["measures"][0]["comparisons"]) > 1
+    for measure in comparison["measures"]:
+        for row in measure["comparisons"]:
+            tests = [(name, row[key]) for key, name in TESTS.items() if row.get(key)]
+            for name, result in tests:
+                p = result["p_holm"]
+                corrected = [_p(p)] if several else []
+                pair = f"{row['second']} minus {row['first']}"
+                rows.append([measure["measure"], pair, name, _points(result), _p(result["p"]), *corrected])
+                marked.append(p < SIGNIFICANT)
+    if rows:
+        columns = ["measure", "difference", "test", "points", "p", *(["p, Holm"] if several else [])]
+        reporter.table(f"differences: {KINDS[comparison['kind']]} (marked: p below {SIGNIFICANT:g})", columns, rows, marked)
+
+
+TESTS = {"paired": "exact paired (McNemar)", "welch": "Welch t on seeds", "two_level": "two-level bootstrap"}
+
+
+def power_lines(comparison: dict[str, Any]) -> list[str]:
+    """How much more would be needed to see five points, for the first measure."""
+    measure = comparison["measures"][0]
+    needed, lines = measure.get("seeds_needed"), []
+    if needed:
+        lines.append(
+            f"to see {100 * needed['gain']:g} points at {100 * needed['power']:g} % power: {needed['seeds']} seeds per arm at "
+            f"the observed spread ({100 * needed['sd']:.1f} points between seeds), {needed['cautious_seeds']} at a cautious "
+            f"one ({100 * needed['cautious_sd']:.1f}) ({measure['measure']})"
+        )
+    for row in measure["comparisons"]:
+        if row.get("paired"):
+            tasks = row["paired"]["tasks_needed"]
+            wanted = f"{tasks} tasks" if tasks else "no number of tasks is enough: too few are won by one of them only"
+            lines.append(f"to see 5 points between {row['first']} and {row['second']} at 80 % power: {wanted}")
+    return lines
+
+
+def _interval_kind(comparison: dict[str, Any]) -> str:
+    kinds = dict.fromkeys(arm["interval"] for m in comparison["measures"] for arm in m["arms"] if arm["interval"])
+    return "; ".join(kinds) or "none: one seed"
+
+
+def _interval(found: dict[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{100 * found['estimate']:.1f}"
+    return f"{100 * found['estimate']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+def _points(found: dict[str, Any]) -> str:
+    return f"{100 * found['estimate']:+.1f} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _steps(arm: dict[str, Any]) -> str:
+    return _few(sorted({step for step in arm["steps"] if step is not None})) or "–"
+
+
+def _few(items: Sequence[Any]) -> str:
+    """All of a few, the ends of many."""
+    texts = [str(item) for item in items]
+    return ", ".join(texts) if len(texts) <= 5 else f"{texts[0]}, {texts[1]}, … {texts[-1]} ({len(texts)})"
