@@ -61,7 +61,10 @@ for _command in (train, eval, compare, probe, play, runs, presets, skills, data,
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 ok, 1 failed, 2 usage, 3 prerequisite, 4 run conflict, 5 worse (compare), 130 interrupted."""
+    """Run the command line and exit.
+
+    0 ok, 1 failed, 2 usage, 3 prerequisite, 4 run conflict, 5 ``compare --fail-if-worse``, 130 interrupted.
+    """
     # Read when torch is loaded.  Spinning threads make a two-thread run crawl when another process wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words, debug = _take_debug(list(sys.argv[1:] if args is None else args))

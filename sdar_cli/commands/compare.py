@@ -57,7 +57,9 @@ FailIfWorse = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]  # fmt: skip
-Margin = Annotated[float, typer.Option("--margin", help="Points of success, 0 to 100.", min=0, max=100, rich_help_panel=OUTPUT)]
+Margin = Annotated[
+    float, typer.Option("--margin", help="Points of success, 0 to 100.", min=0, max=100, rich_help_panel=OUTPUT)
+]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs lie.", rich_help_panel=OUTPUT)]
 SweepsDir = Annotated[Path, typer.Option("--sweeps-dir", help="Where sweeps lie.", rich_help_panel=OUTPUT)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=OUTPUT)]
@@ -97,8 +99,11 @@ def compare_command(
     if fail_if_worse and kind_of(arms) != "methods":
         single = [arm.label for arm in arms if len(arm.members) < 2]
         why = f"one seed: {', '.join(single)}; {ONE_SEED}" if len(arms) > 1 else "there is one arm"
-        raise ConfigError("--fail-if-worse needs two arms or more of two seeds or more", why=why,
-                          fix="train each method with more seeds, then name their runs RUN,RUN or by a pattern")  # fmt: skip
+        raise ConfigError(
+            "--fail-if-worse needs two arms or more of two seeds or more",
+            why=why,
+            fix="train each method with more seeds, then name their runs RUN,RUN or by a pattern",
+        )
     comparison = compare(arms, evaluation=evaluation, early=early, against_first=against_first)
     worse = worse_arms(comparison, margin / 100) if fail_if_worse else None
     comparison["worse"] = worse

@@ -121,8 +121,11 @@ def _runs(name: str, runs_dir: Path) -> list[RunDir]:
         folder, _, pattern = name.rpartition("/")
         found = [run for run in list_runs(Path(folder).expanduser()) if fnmatch.fnmatchcase(run.name, pattern)]
     if not found:
-        raise ConfigError(f"no run matches {name!r}{suggest(name, [run.name for run in known], '/')}",
-                          why=f"{len(known)} runs lie under {runs_dir}", fix=f"sdar runs list --runs-dir {runs_dir}")  # fmt: skip
+        raise ConfigError(
+            f"no run matches {name!r}{suggest(name, [run.name for run in known], '/')}",
+            why=f"{len(known)} runs lie under {runs_dir}",
+            fix=f"sdar runs list --runs-dir {runs_dir}",
+        )
     return found
 
 
@@ -135,7 +138,8 @@ def _points_of(reference: str, places: Places) -> list[Arm]:
     wanted = [p for p in sweep.points if pattern in ("", p.label, p.slug) or fnmatch.fnmatchcase(p.label, pattern)]
     if not wanted:
         raise ConfigError(
-            f"sweep {name} has no point {pattern!r}{suggest(pattern, labels)}", why=f"its points are {', '.join(labels)}"
+            f"sweep {name} has no point {pattern!r}{suggest(pattern, labels)}",
+            why=f"its points are {', '.join(labels)}",
         )
     arms = []
     for point in wanted:

@@ -40,7 +40,7 @@ def read_evaluations(arms: Sequence[Arm], name: str | None) -> list[list[Evaluat
             raise ConfigError(
                 f"{flat[0].member.title} and {other.member.title} were evaluated on different panels",
                 why=f"{_panel(flat[0])}; {_panel(other)}",
-                fix="sdar eval --run RUN --name NAME with equal --split and --games, then sdar compare --evaluation NAME",
+                fix="sdar eval --run RUN --name NAME for both, then sdar compare --evaluation NAME",
             )
     return found
 

@@ -42,7 +42,10 @@ def measures_of(arms: Sequence[Arm], evaluations: Sequence[Sequence[Evaluation]]
     if all(each.member.run for each in flat):
         curves: list[tuple[str, Callable[[RunDir], float | None]]] = [
             (f"early speed: training success, steps 1 to {early}", lambda run: early_training(run, early)),
-            (f"early speed: held-out success, no skill, to step {early}", lambda run: early_held_out(run, early, False)),
+            (
+                f"early speed: held-out success, no skill, to step {early}",
+                lambda run: early_held_out(run, early, False),
+            ),
         ]
         for title, value in curves:
             numbers = [[value(run) for run in arm.runs] for arm in arms]

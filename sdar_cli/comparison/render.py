@@ -21,7 +21,9 @@ def show(comparison: dict[str, Any], reporter: Reporter) -> None:
     panel, arms = comparison["panel"], comparison["arms"]
     reporter.info(f"panel {panel['sha256'][:12]}: {panel['tasks']} tasks of {panel['split']}")
     columns = ["arm", "runs", "seeds", "after step"]
-    reporter.table("arms", columns, [[arm["label"], _few(arm["members"]), _few(arm["seeds"]), _steps(arm)] for arm in arms])
+    reporter.table(
+        "arms", columns, [[arm["label"], _few(arm["members"]), _few(arm["seeds"]), _steps(arm)] for arm in arms]
+    )
     labels = [arm["label"] for arm in arms]
     rows = [[m["measure"], *map(_interval, m["arms"])] for m in comparison["measures"]]
     reporter.table(f"measures, %, with 95 % intervals ({_interval_kind(comparison)})", ["", *labels], rows)
@@ -54,7 +56,9 @@ def _show_tests(comparison: dict[str, Any], reporter: Reporter) -> None:
                 marked.append(p < SIGNIFICANT)
     if rows:
         columns = ["measure", "difference", "test", "points", "p", *(["p, Holm"] if several else [])]
-        reporter.table(f"differences: {KINDS[comparison['kind']]} (marked: p below {SIGNIFICANT:g})", columns, rows, marked)
+        reporter.table(
+            f"differences: {KINDS[comparison['kind']]} (marked: p below {SIGNIFICANT:g})", columns, rows, marked
+        )
 
 
 TESTS = {"paired": "exact paired (McNemar)", "welch": "Welch t on seeds", "two_level": "two-level bootstrap"}
@@ -66,9 +70,9 @@ def power_lines(comparison: dict[str, Any]) -> list[str]:
     needed, lines = measure.get("seeds_needed"), []
     if needed:
         lines.append(
-            f"to see {100 * needed['gain']:g} points at {100 * needed['power']:g} % power: {needed['seeds']} seeds per arm at "
-            f"the observed spread ({100 * needed['sd']:.1f} points between seeds), {needed['cautious_seeds']} at a cautious "
-            f"one ({100 * needed['cautious_sd']:.1f}) ({measure['measure']})"
+            f"to see {100 * needed['gain']:g} points at {100 * needed['power']:g} % power ({measure['measure']}): "
+            f"{needed['seeds']} seeds per arm at the observed spread ({100 * needed['sd']:.1f} points between seeds), "
+            f"{needed['cautious_seeds']} at a cautious one ({100 * needed['cautious_sd']:.1f})"
         )
     for row in measure["comparisons"]:
         if row.get("paired"):
