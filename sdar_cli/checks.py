@@ -31,6 +31,8 @@ def cross_field_problems(config: RunConfig) -> list[Problem]:
                 f"train.tasks_per_step ({train.tasks_per_step}) exceeds env.games_train ({env.games_train})",
             )
         )
+    if train.steps == 0 and not config.eval.before:
+        found.append(Problem(("train.steps", "eval.before"), "no training and no evaluation before it: nothing to do"))
     episodes = train.tasks_per_step * train.group_size
     if train.updates_per_step > episodes:
         found.append(

@@ -226,11 +226,14 @@ class TrainConfig(Section):
     save_every: NonNegative = Field(default=2, description="steps between checkpoints; 0 = only the last")
     keep: Positive = Field(default=3, description="checkpoints kept")
     eval_every: NonNegative = Field(
-        default=0, description="steps between evaluations on the panel; 0 = before and after only"
+        default=0, description="steps between evaluations on the panel; 0 = none between before and after"
     )
 
 
 class EvalConfig(Section):
+    before: bool = Field(
+        default=True, description="also evaluate before training; sdar sweep does it once for all runs that share it"
+    )
     split: str | None = Field(default=None, description="held-out split; default eval (generated) or valid_seen (real)")
     games: NonNegative = Field(default=0, description="N tasks spread over the sorted panel; 0 = all")
     decoding: Literal["sampled", "greedy"] = Field(default="sampled", description="how actions are decoded")

@@ -126,6 +126,7 @@ class Reporter:
             console=self.console,
         )
         self._steps: list[Mapping[str, Any]] = []
+        self._board: Table | None = None
         self._live: Live | None = None
         self._log: TextIO | None = None
 
@@ -153,14 +154,8 @@ class Reporter:
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()
     ) -> None:
         """A table; None is shown as a dash, ``marked`` rows stand out."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for number, row in enumerate(rows):
-            style = "bold yellow" if number < len(marked) and marked[number] else None
-            table.add_row(*("–" if cell is None else Text(clean(str(cell))) for cell in row), style=style)
         self.console.print(Text(clean(title), style="bold"), soft_wrap=True)
-        self.console.print(table)
+        self.console.print(_filled(columns, rows, marked))
         self.log("\n".join([title, *("\t".join(str(cell) for cell in row) for row in [columns, *rows])]))
 
     def step(self, metrics: Mapping[str, Any]) -> None:
@@ -173,6 +168,13 @@ class Reporter:
             self.refresh()
         else:
             self.console.print(Text(line), soft_wrap=True)
+
+    def board(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """A table that replaces the one shown before; nothing where there is no live view."""
+        if self.live_view:
+            self._board = _filled(columns, rows)
+            self._board.title, self._board.title_justify = Text(clean(title), style="bold"), "left"
+            self.refresh()
 
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator[Work]:
@@ -216,7 +218,8 @@ class Reporter:
             table.add_column(header, justify="left" if spec == "text" else "right", no_wrap=True, overflow="ellipsis")
         for metrics in self._steps:
             table.add_row(*(Text(format_metric(metrics.get(key), spec)) for _, key, spec in COLUMNS))
-        return [*([table] if self._steps else []), *([self.bars] if self.bars.tasks else [])]
+        board = [self._board] if self._board else []
+        return [*board, *([table] if self._steps else []), *([self.bars] if self.bars.tasks else [])]
 
     def close(self) -> None:
         """End the live view, leaving its last state on the screen, and close the log."""
@@ -232,6 +235,16 @@ class Reporter:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _filled(columns: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for number, row in enumerate(rows):
+        style = "bold yellow" if number < len(marked) and marked[number] else None
+        table.add_row(*("–" if cell is None else Text(clean(str(cell))) for cell in row), style=style)
+    return table
 
 
 @contextmanager

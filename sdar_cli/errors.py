@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SdarError(Exception):
     """A failure with a cause and a fix.  ``exit_code`` is what the process ends with."""
@@ -25,9 +27,13 @@ class SdarError(Exception):
 
 
 class ConfigError(SdarError):
-    """A wrong flag, key or value (exit 2)."""
+    """A wrong flag, key or value (exit 2).  ``problems``: each mistake on its own, where there may be several."""
 
     exit_code = 2
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", problems: Sequence[str] = ()) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.problems = tuple(problems) or (f"{what} ({why})" if why else what,)
 
 
 class PrerequisiteError(SdarError):

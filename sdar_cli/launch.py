@@ -109,7 +109,7 @@ def _execute(train: Train, resolved: Resolved, run: RunDir, reporter: Reporter, 
         reporter.warn(warning)
     reporter.emit("launch", run=run.name, path=str(run.path), resumed=resume, config=config.model_dump(mode="json"))
     try:
-        with _terminate_as_interrupt():
+        with terminate_as_interrupt():
             summary = train(config, run, reporter, resume)
     except KeyboardInterrupt:
         run.finish("interrupted")
@@ -152,7 +152,7 @@ def _shown(key: str, value: Any) -> Any:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM (a scheduler's) takes the same way out as Ctrl-C: save, note the state, end."""
 
     def forward(number: int, frame: FrameType | None) -> None:

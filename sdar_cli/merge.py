@@ -173,4 +173,4 @@ def problems_error(problems: Sequence[str]) -> ConfigError:
     if len(problems) == 1:
         return ConfigError(problems[0], fix=fix)
     listed = "".join(f"\n  - {problem}" for problem in problems)
-    return ConfigError(f"{len(problems)} problems in the configuration", why=listed, fix=fix)
+    return ConfigError(f"{len(problems)} problems in the configuration", why=listed, fix=fix, problems=problems)

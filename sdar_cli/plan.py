@@ -27,7 +27,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
     episodes = train.tasks_per_step * train.group_size
     per_episode = env.max_turns if env.context == "window" else 1
     between = (train.steps - 1) // train.eval_every if train.eval_every and train.steps else 0
-    evaluations = between + (2 if train.steps else 1)
+    evaluations = between + config.eval.before + bool(train.steps)
     return {
         "tasks_per_step": train.tasks_per_step,
         "group_size": train.group_size,

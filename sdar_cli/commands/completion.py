@@ -61,3 +61,16 @@ def run_names(incomplete: str) -> list[str]:
     runs = Path("runs")
     found = sorted(runs.glob(f"{incomplete}*/config.json"), reverse=True) if runs.is_dir() else []
     return [path.parent.name for path in found]
+
+
+def sweeps(incomplete: str) -> list[str]:
+    """Names of the shipped sweeps."""
+    from sdar_cli.sweep.grid import list_sweeps
+
+    return [name for name in list_sweeps() if name.startswith(incomplete)]
+
+
+def sweep_names(incomplete: str) -> list[str]:
+    """Sweeps under the usual directory, the newest first."""
+    found = sorted(Path("sweeps").glob(f"{incomplete}*/sweep.json"), reverse=True)
+    return [path.parent.name for path in found]

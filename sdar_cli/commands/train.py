@@ -156,20 +156,11 @@ def train(
     from sdar_cli.launch import continue_run, start_run
     from sdar_cli.presets import resolve
 
-    _check_flags(lora, resume, name)
-    given = {
-        "env.data": (None if data is None else str(data), "--data"),
-        "model.lora.rank": (lora, "--lora"),
-        "algo.gate": (gate, "--gate"),
-        "algo.gate_beta": (beta, "--beta"),
-        "algo.coef": (coef, "--coef"),
-        "algo.objective": (objective, "--objective"),
-        "skills.retrieval": (retrieval, "--retrieval"),
-        "seed": (seed, "--seed"),
-        "train.steps": (steps, "--steps"),
-        "name": (name, "--name"),
-    }
-    flags = {key: pair for key, pair in given.items() if pair[0] is not None}
+    _check_flags(resume, name)
+    flags = given_flags(
+        data=data, lora=lora, gate=gate, beta=beta, coef=coef, objective=objective, retrieval=retrieval, seed=seed,
+        steps=steps, name=name,
+    )  # fmt: skip
     run = _run_to_resume(resume, runs_dir)
     base = config or (run.config_path if run else None)
     resolved = resolve(
@@ -192,15 +183,40 @@ def train(
             continue_run(run, resolved, argv, reporter)
 
 
-def _check_flags(lora: int | None, resume: str | None, name: str | None) -> None:
+KEY_OF_FLAG = {
+    "data": "env.data",
+    "lora": "model.lora.rank",
+    "gate": "algo.gate",
+    "beta": "algo.gate_beta",
+    "coef": "algo.coef",
+    "objective": "algo.objective",
+    "retrieval": "skills.retrieval",
+    "seed": "seed",
+    "steps": "train.steps",
+    "name": "name",
+}
+
+
+def given_flags(**flags: Any) -> dict[str, tuple[Any, str]]:
+    """Those of the flags that are given, as ``presets.resolve`` takes them.  Raises ConfigError for ``--lora 0``."""
     from sdar_cli.errors import ConfigError
 
-    if lora == 0:
+    if flags.get("lora") == 0:
         raise ConfigError(
             "--lora 0 is not a rank",
             why="an adapter of rank 0 has no weights",
             fix="leave the flag out for full fine-tuning",
         )
+    return {
+        KEY_OF_FLAG[name]: (str(value) if isinstance(value, Path) else value, f"--{name}")
+        for name, value in flags.items()
+        if value is not None
+    }
+
+
+def _check_flags(resume: str | None, name: str | None) -> None:
+    from sdar_cli.errors import ConfigError
+
     if resume is not None and name is not None:
         raise ConfigError("--resume and --name exclude each other", why="a run keeps its name", fix="drop --name")
 

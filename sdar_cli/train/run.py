@@ -139,7 +139,7 @@ class _Run:
         session.adopt(trainer.model, trainer.generating)
         if self.start:
             trainer.resume_from(self.start)
-        before = self._evaluate(0) if not self.start else self._recorded(0)
+        before = self._evaluate(0) if config.eval.before and not self.start else self._recorded(0)
         if config.train.steps == 0:
             return self._summary(before, {})
         if self.start and self._evaluation_due(self.first_step) and not self._recorded(self.first_step):
