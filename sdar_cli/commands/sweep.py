@@ -164,9 +164,10 @@ def _resumed(reference: str, sweeps_dir: Path, request: Request, name: str | Non
             fix=f"sdar sweep --resume {reference}, or a new sweep without --resume",
         )
     state = SweepDir.open(reference, sweeps_dir)
-    if request.seeds is not None and not dry_run:
+    if not dry_run:
         with state.locked():
-            state.extend(request.seeds)
+            state.extend(request.seeds or len(state.seeds))
+            state.note_start(sys.argv[1:])
     return state
 
 
