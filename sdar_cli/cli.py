@@ -13,7 +13,21 @@ from collections.abc import Sequence
 import typer
 
 from sdar_cli import __version__
-from sdar_cli.commands import compare, data, doctor, eval, models, play, presets, probe, retriever, runs, skills, train
+from sdar_cli.commands import (
+    compare,
+    data,
+    doctor,
+    eval,
+    models,
+    play,
+    presets,
+    probe,
+    report,
+    retriever,
+    runs,
+    skills,
+    train,
+)
 from sdar_cli.errors import SdarError
 
 HELP = """Train multi-turn LLM agents with GRPO and token-gated self-distillation (SDAR), and study what the gate does.
@@ -56,7 +70,7 @@ def _root(
     pass
 
 
-for _command in (train, eval, compare, probe, play, runs, presets, skills, data, retriever, models, doctor):
+for _command in (train, eval, compare, report, probe, play, runs, presets, skills, data, retriever, models, doctor):
     _command.register(app)
 
 

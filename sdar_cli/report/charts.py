@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 440, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 14, 40
 """Margins of a line chart's plot area."""
 STYLES = 8
 """Colours of the style sheet, ``s0`` to ``s7``."""
@@ -55,11 +55,16 @@ class _Plot:
     y: Callable[[float], float]
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """At most ``most`` + 1 round numbers (1, 2 or 5 times a power of ten apart) from ``low`` to ``high``."""
+def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[float]:
+    """At most ``most`` + 1 round numbers (1, 2 or 5 times a power of ten apart) from ``low`` to ``high``.
+
+    whole: whole numbers only.
+    """
     if not low < high:
         return [low]
     step = 10.0 ** math.floor(math.log10((high - low) / most))
+    if whole:
+        step = max(1.0, step)
     while (high - low) / step > most:
         step *= 2.5 if f"{step:e}".startswith("2") else 2
     first = math.ceil(low / step - 1e-9)
@@ -68,7 +73,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def line_chart(series: Sequence[Series], *, x_label: str, y_label: str, percent: bool = False, zero: bool = False) -> Markup:
-    """Lines with bands over one another, with a legend where there are several.
+    """Lines with bands over one another, with a legend where there are several.  x is a whole number: a step, a turn.
 
     percent: y is a share, shown in per cent, and the axis is within 0 to 1.  zero: a line at y = 0.
     """
@@ -143,12 +148,12 @@ def _axes(
         y = plot.y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(LEFT - 6, y + 4, _number(tick, percent), "end"))
-    for tick in ticks(*xs, most=6):
+    for tick in ticks(*xs, most=6, whole=True):
         parts.append(_text(plot.x(tick), HEIGHT - BOTTOM + 16, _number(tick, False), "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle", "label"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
-        f'<text class="label" x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">'
+        f'<text class="label" x="13" y="{middle}" text-anchor="middle" transform="rotate(-90 13 {middle})">'
         f"{escape(y_label)}</text>"
     )
     return "".join(parts)
