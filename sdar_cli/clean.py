@@ -27,9 +27,9 @@ class Removal:
 def plan_removals(runs: Sequence[RunDir], *, named: bool, checkpoints: bool) -> list[Removal]:
     """What to remove of these runs.
 
-    checkpoints: of every run all checkpoints but the last one, and nothing else.  Otherwise whole runs: those that ended
-    without a result, or, where the user ``named`` them, all of them.  Runs that are running are never touched; a named one
-    raises RunConflictError.
+    checkpoints: of every run all checkpoints but the last one, and nothing else.  Otherwise whole runs: those that
+    ended without a result or, where the user ``named`` them, all of them.  What is running is never touched; a named
+    run that is raises RunConflictError.
     """
     out = []
     for run in runs:

@@ -221,7 +221,7 @@ class RunDir:
         write_json_atomic(self.config_path, config.model_dump(mode="json"))
 
     def overview(self) -> dict[str, Any]:
-        """One row of ``sdar runs list``: status, method, steps, the success of each step, held-out success before and after."""
+        """One row of ``sdar runs list``: status, method, steps, each step's success, held-out success at both ends."""
         config = _read_json(self.config_path)
         status = self.status()
         rows = read_metrics(self.metrics)

@@ -130,7 +130,9 @@ def clean_command(
             reporter.table("removing" if yes else "would be removed", ["path", "size", "why"], rows)
         freed = remove(plan) if yes else sum(each.size for each in plan)
         if plan:
-            reporter.info(f"removed {freed / 1e6:.1f} MB" if yes else f"{freed / 1e6:.1f} MB; nothing was removed: add --yes")
+            reporter.info(
+                f"removed {freed / 1e6:.1f} MB" if yes else f"{freed / 1e6:.1f} MB; nothing was removed: add --yes"
+            )
 
 
 def _overview(run: RunDir) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sdar_cli.comparison.arms import Arm
+from sdar_cli.comparison.build import compare
 from sdar_cli.display import clean, duration
+from sdar_cli.errors import ConfigError
 from sdar_cli.report import sections
 from sdar_cli.report.content import Report, Section, Table
 from sdar_cli.report.episodes import SHADES, shown_episodes
-from sdar_cli.report.series import Arm, evaluations
+from sdar_cli.report.series import evaluations
 from sdar_cli.runs import RunDir
 from sdar_cli.track import read_metrics
 
@@ -27,23 +30,26 @@ MUCH_LOST = 0.1
 """A fall of success with the skill that is worth a word."""
 
 
-def build_report(
-    arms: Sequence[Arm], title: str, *, more: Sequence[Section] = (), episodes: int = 12, paper: bool = True
-) -> Report:
+def build_report(arms: Sequence[Arm], title: str, *, more: Sequence[Section] = (), episodes: int = 12) -> Report:
     """The report of one arm or of several.
 
-    more: sections that stand behind the held-out success, such as tests between the arms.  episodes: shown of the first run
-    of every arm.  Raises SdarError subclasses for damaged runs.
+    more: sections that stand behind the held-out success.  episodes: shown in all, of the first run of every arm.
+    Raises SdarError subclasses for damaged runs, and ConfigError for arms of different panels.
     """
+    for arm in arms:
+        if len(arm.runs) < len(arm.members):
+            raise ConfigError(f"{arm.label} is an evaluation without a run", fix="report runs, not evaluation files")
+    compared = [sections.tests(compare(arms))] if len(arms) > 1 else []
     runs = [run for arm in arms for run in arm.runs]
     configs = [run.config() for run in runs]
     methods = [config.method for config in configs]
     found: list[Section | None] = [
         sections.held_out(arms),
+        *compared,
         *more,
         sections.training(arms),
         sections.signal(arms),
-        sections.paper(methods) if paper else None,
+        sections.paper(methods),
         sections.settings(arms),
     ]
     per_arm = max(2, episodes // len(arms)) if episodes else 0
@@ -104,10 +110,9 @@ def caveats(arms: Sequence[Arm]) -> list[str]:
             )
     tiny = sorted({run.config().model.name for run in runs if run.config().model.name.startswith("tiny-")})
     if tiny:
-        out.append(f"{', '.join(tiny)} has under a million parameters: what holds for it need not hold for a large model.")
-    panels = {run.provenance().get("panel_sha256") for run in runs}
-    if len(panels) > 1:
-        out.append("The runs were evaluated on different panels: their success rates cannot be compared.")
+        out.append(
+            f"{', '.join(tiny)} has under a million parameters: what holds for it need not hold for a large model."
+        )
     for run in runs:
         out += _run_caveats(run)
     return out
@@ -144,7 +149,8 @@ def _teacher_lost(run: RunDir) -> list[str]:
     if before - after < MUCH_LOST:
         return []
     return [
-        f"{run.name}: success WITH the skill fell from {100 * before:.1f} to {100 * after:.1f} %: the teacher shares the "
+        f"{run.name}: success WITH the skill fell from {100 * before:.1f} to {100 * after:.1f} %: the teacher "
+        f"shares the "
         "weights and was damaged."
     ]
 

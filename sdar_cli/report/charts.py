@@ -1,7 +1,6 @@
 """Charts as inline SVG: no script, no network, colours from the page's style sheet (light, dark, print).
 
-A series is told apart by colour, by its dashes and by its marker, so that no reader has to see colours.  Text that comes
-from a run is escaped.
+A series is told apart by colour, dashes and marker, so that no reader has to see colours.  Text of runs is escaped.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
+
+from sdar_cli.display import clean
 
 WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 66, 12, 14, 40
@@ -72,7 +73,9 @@ def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[f
     return [round(n * step, 12) for n in range(first, last + 1)]
 
 
-def line_chart(series: Sequence[Series], *, x_label: str, y_label: str, percent: bool = False, zero: bool = False) -> Markup:
+def line_chart(
+    series: Sequence[Series], *, x_label: str, y_label: str, percent: bool = False, zero: bool = False
+) -> Markup:
     """Lines with bands over one another, with a legend where there are several.  x is a whole number: a step, a turn.
 
     percent: y is a share, shown in per cent, and the axis is within 0 to 1.  zero: a line at y = 0.
@@ -124,7 +127,9 @@ def interval_chart(
         parts.append(_text(LABEL - 8, y + 4, row.label if len(row.label) <= 24 else row.label[:23] + "…", "end"))
         parts += [f'<circle class="ring {style}" cx="{x(v):.1f}" cy="{y + 6:.1f}" r="3"/>' for v in row.values]
         if math.isfinite(row.low) and math.isfinite(row.high):
-            parts.append(f'<line class="bar {style}" x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(
+                f'<line class="bar {style}" x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            )
         if math.isfinite(row.mean):
             parts.append(_marker(x(row.mean), y, number, 4.5))
     return _svg(WIDTH, height, "".join(parts), x_label)
@@ -154,7 +159,7 @@ def _axes(
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
         f'<text class="label" x="13" y="{middle}" text-anchor="middle" transform="rotate(-90 13 {middle})">'
-        f"{escape(y_label)}</text>"
+        f"{_safe(y_label)}</text>"
     )
     return "".join(parts)
 
@@ -181,7 +186,7 @@ def _line(plot: _Plot, line: Series, number: int) -> str:
         if math.isfinite(y):
             pieces[-1].append(f"{plot.x(x):.1f},{plot.y(y):.1f}")
             if len(line.x) <= 30:
-                title = f"<title>{escape(line.label)}: {_number(x, False)}, {y:.4g}</title>"
+                title = f"<title>{_safe(line.label)}: {_number(x, False)}, {y:.4g}</title>"
                 marks.append(f"<g>{title}{_marker(plot.x(x), plot.y(y), number, 3)}</g>")
         else:
             pieces.append([])
@@ -212,12 +217,12 @@ def _legend(labels: Sequence[str]) -> str:
     for number, label in enumerate(labels):
         dash = f' stroke-dasharray="{DASHES[number % STYLES]}"' if DASHES[number % STYLES] else ""
         drawn = f'<line class="line s{number % STYLES}"{dash} x1="0" x2="28" y1="7" y2="7"/>{_marker(14, 7, number, 3)}'
-        items.append(f'<li><svg class="key" viewBox="0 0 28 14" aria-hidden="true">{drawn}</svg>{escape(label)}</li>')
+        items.append(f'<li><svg class="key" viewBox="0 0 28 14" aria-hidden="true">{drawn}</svg>{_safe(label)}</li>')
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_safe(text)}</text>'
 
 
 def _number(value: float, percent: bool) -> str:
@@ -226,5 +231,9 @@ def _number(value: float, percent: bool) -> str:
 
 def _svg(width: int, height: int, inside: str, title: str) -> Markup:
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">{inside}</svg>'
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_safe(title)}">{inside}</svg>'
     )
+
+
+def _safe(text: str) -> Markup:
+    return escape(clean(text))

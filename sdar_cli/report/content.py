@@ -1,5 +1,7 @@
-"""What a report says, as plain data: sections of charts and tables.  ``build.py`` puts it together; HTML and terminal show
-the same."""
+"""What a report says, as plain data: sections of charts and tables.
+
+``build.py`` puts it together; the HTML page and the terminal show the same.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text or numbers; None is shown as a dash."""
+    """Rows of text or numbers; None is shown as a dash; ``marked`` rows stand out."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     note: str = ""
+    marked: Sequence[bool] = ()
 
 
 @dataclass(frozen=True)
@@ -83,4 +86,4 @@ def share(value: float | None) -> str | None:
 
 def span(mean: float, low: float, high: float) -> str:
     """A share with its interval, in per cent."""
-    return f"{100 * mean:.1f} % [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{100 * mean:.1f} % [{100 * low:.0f},\u00a0{100 * high:.0f}]"

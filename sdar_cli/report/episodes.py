@@ -34,7 +34,8 @@ class Token:
 
 @dataclass(frozen=True)
 class ShownTurn:
-    """One turn.  ``prompt``: the teacher's (the student's, where there is no teacher) in three parts, the second of which is
+    """One turn.  ``prompt``: the teacher's (the student's, where there is no teacher) in three parts, the second of
+    which is
     the inserted skill."""
 
     number: int
@@ -119,9 +120,7 @@ def _tokenizer(run: RunDir, config: RunConfig) -> PreTrainedTokenizerBase:
     return load_tokenizer(config.model.name, config.model.revision)
 
 
-def _shown(
-    record: dict[str, Any], step: int, config: RunConfig, tokenizer: PreTrainedTokenizerBase
-) -> ShownEpisode:
+def _shown(record: dict[str, Any], step: int, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> ShownEpisode:
     turns = tuple(_turn(record, turn, config, tokenizer) for turn in record["turns"])
     score = "" if record.get("score") is None else f", score {record['score']:.2f}"
     return ShownEpisode(
@@ -184,9 +183,7 @@ def _tokens(turn: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Iterato
     count = len(turn["response_ids"])
     names = ("token_gate", "token_gap", "token_entropy", "token_logp")
     gates, gaps, entropies, logps = (turn.get(name) or [None] * count for name in names)
-    for ident, gate, gap, entropy, logp in zip(
-        turn["response_ids"], gates, gaps, entropies, logps, strict=True
-    ):
+    for ident, gate, gap, entropy, logp in zip(turn["response_ids"], gates, gaps, entropies, logps, strict=True):
         parts = [("gate", gate, ".3f"), ("gap", gap, "+.3f"), ("entropy", entropy, ".3f"), ("log-prob", logp, ".3f")]
         tip = ", ".join(f"{name} {value:{form}}" for name, value, form in parts if value is not None)
         yield Token(tokenizer.decode([ident]), tip or "nothing recorded", shade(gate))

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdar_cli.comparison.arms import Arm
+from sdar_cli.comparison.notes import setting_differences
+from sdar_cli.comparison.render import power_lines, test_tables, value_tables
 from sdar_cli.presets import list_presets, load_preset
 from sdar_cli.report.charts import Interval, Series, interval_chart
 from sdar_cli.report.content import Chart, Section, Table, curve, share, span
 from sdar_cli.report.episodes import records_of
-from sdar_cli.report.series import Arm, evaluations, panel_series, result_of, training_series, turn_series
+from sdar_cli.report.series import evaluations, panel_series, result_of, training_series, turn_series
 from sdar_cli.stats import t_interval
 
 SKILLS = ((False, "without skill"), (True, "with skill"))
@@ -51,7 +54,8 @@ def held_out(arms: Sequence[Arm]) -> Section:
             charts.append(_ends(arms, with_skill, label))
     tables = [_by_type(arms, with_skill, label) for with_skill, label in SKILLS]
     intro = (
-        "The policy plays every task of a fixed panel. Success without the skill is what was learned; success with it shows "
+        "The policy plays every task of a fixed panel. Success without the skill is what was learned; success with "
+        "it shows "
         "whether the teacher, which has the same weights, still works."
     )
     return Section("held-out", "Held-out success", intro, _there(charts), _there(tables))
@@ -130,7 +134,8 @@ def signal(arms: Sequence[Arm]) -> Section | None:
     if not charts:
         return None
     intro = (
-        "The gap is the teacher's log-prob of a sampled token minus the student's; below zero the teacher likes the token less "
+        "The gap is the teacher's log-prob of a sampled token minus the student's; below zero the teacher likes the "
+        "token less "
         "than the student does. Minus its mean is the one-sample estimate of KL(student || teacher)."
     )
     return Section("signal", "The teacher's signal", intro, charts)
@@ -139,7 +144,9 @@ def signal(arms: Sequence[Arm]) -> Section | None:
 def _curves(arms: Sequence[Arm], what: Sequence[tuple[str, str, str, bool]]) -> list[Chart]:
     note = SEEDS_BAND if any(len(arm.runs) > 1 for arm in arms) else ""
     found = [
-        curve(title, [training_series(arm, key) for arm in arms], y=y, note=note, percent=percent, zero=key == "gap_mean")
+        curve(
+            title, [training_series(arm, key) for arm in arms], y=y, note=note, percent=percent, zero=key == "gap_mean"
+        )
         for key, title, y, percent in what
     ]
     return _there(found)
@@ -194,8 +201,15 @@ def paper(methods: Sequence[str]) -> Section | None:
     if not rows:
         return None
     columns = ["method", "model", "ALFWorld success", "Search-QA mean", "WebShop score", "WebShop success"]
-    note = "Per cent, as printed in the paper (Table 1); other models, other tasks, one seed: not comparable with this report."
+    note = "Per cent, from the paper's Table 1: other models and tasks, one seed; not comparable with this report."
     return Section("paper", "The paper's own numbers", "", (), [Table("Reported by the paper", columns, rows, note)])
+
+
+def tests(comparison: dict[str, Any]) -> Section:
+    """What ``sdar compare`` says of the arms: measures, tests, power."""
+    tables = [*value_tables(comparison)[1:2], *test_tables(comparison)]
+    shown = [Table(table.title, table.columns, table.rows, "", table.marked) for table in tables]
+    return Section("tests", "Comparison", " ".join(f"{line}." for line in power_lines(comparison)), (), shown)
 
 
 def settings(arms: Sequence[Arm]) -> Section:
@@ -203,15 +217,17 @@ def settings(arms: Sequence[Arm]) -> Section:
     from sdar_cli.commands.dry_run import changed_keys
     from sdar_cli.merge import flatten
 
-    values = [flatten(arm.runs[0].config()) for arm in arms]
     if len(arms) == 1:
-        keys = sorted(changed_keys(arms[0].runs[0].config()) - {"name", "seed"})
+        config = arms[0].runs[0].config()
+        values = flatten(config)
+        rows = [[key, str(values[key])] for key in sorted(changed_keys(config) - {"name", "seed"})]
         title, note = "Settings that differ from the defaults", ""
     else:
-        keys = [key for key in values[0] if key not in ("name", "seed") and any(v[key] != values[0][key] for v in values)]
+        rows = [[row["key"], *row["values"]] for row in setting_differences(arms)]
         title, note = "Settings that differ between the arms", "All other settings are the same."
-    rows = [[key, *(str(each[key]) for each in values)] for key in keys]
-    return Section("settings", "Settings", "", (), [Table(title, ["setting", *(arm.label for arm in arms)], rows, note)])
+    return Section(
+        "settings", "Settings", "", (), [Table(title, ["setting", *(arm.label for arm in arms)], rows, note)]
+    )
 
 
 def facts(arms: Sequence[Arm]) -> list[tuple[str, str]]:

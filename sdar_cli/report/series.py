@@ -1,4 +1,4 @@
-"""Numbers of runs as the charts want them: a mean over the seeds of an arm with its t interval; of one run its own line.
+"""Numbers of runs as the charts want them: the mean over an arm's seeds with its t interval, or one run's own line.
 
 Read from run directories only: ``metrics.jsonl`` for training, ``eval/step-*.json`` for held-out panels.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from sdar_cli.comparison.arms import Arm
 from sdar_cli.errors import RunFailedError
 from sdar_cli.report.charts import Series
 from sdar_cli.runs import RunDir
@@ -18,14 +18,6 @@ from sdar_cli.stats import t_interval
 from sdar_cli.track import read_metrics
 
 Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What is reported under one label: a run, or the runs of one setting that differ in their seed."""
-
-    label: str
-    runs: Sequence[RunDir]
 
 
 def training_series(arm: Arm, key: str) -> Series:

@@ -19,7 +19,7 @@ def print_report(report: Report, reporter: Reporter) -> None:
             rows = [row for chart in section.charts for row in _rows(chart)]
             reporter.table(section.title, ["curve", "of", "", "first", "last", "least", "most"], rows)
         for table in section.tables:
-            reporter.table(f"{table.title}. {table.note}".rstrip(". "), table.columns, table.rows)
+            reporter.table(f"{table.title}. {table.note}".rstrip(". "), table.columns, table.rows, table.marked)
     for label, episodes in report.episodes:
         rows = [_episode(episode) for episode in episodes]
         reporter.table(f"episodes of {label}", ["step", "type", "outcome", "mean gate", "mean gap", "task"], rows)
