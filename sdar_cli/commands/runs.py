@@ -74,6 +74,9 @@ def list_command(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> Non
             reporter.info(f"no runs under {runs_dir}; start one with: sdar train")
         else:
             reporter.table(f"runs under {runs_dir}", COLUMNS, [_row(overview) for overview in overviews])
+            for overview in overviews:
+                if "error" in overview:
+                    reporter.warn(f"{overview['name']} is damaged: {overview['error']}")
 
 
 def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
@@ -149,7 +152,7 @@ def _row(overview: dict[str, Any]) -> list[Any]:
     from sdar_cli.display import duration, sparkline
 
     if "error" in overview:
-        return [overview["name"], f"damaged: {overview['error']}", *[None] * (len(COLUMNS) - 2)]
+        return [overview["name"], overview["status"], *[None] * (len(COLUMNS) - 2)]
     seconds = overview["seconds"]
     return [
         overview["name"],

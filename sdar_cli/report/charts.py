@@ -203,7 +203,7 @@ def _marker(x: float, y: float, number: int, size: float) -> str:
         case "s":
             return f'<rect {style} x="{x - size:.1f}" y="{y - size:.1f}" width="{2 * size}" height="{2 * size}"/>'
         case "d":
-            corners = ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0))
+            corners: tuple[tuple[float, float], ...] = ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0))
         case "^":
             corners = ((0, -1.2), (1.2, 1), (-1.2, 1))
         case _:

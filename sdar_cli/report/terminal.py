@@ -21,8 +21,9 @@ def print_report(report: Report, reporter: Reporter) -> None:
         for table in section.tables:
             reporter.table(f"{table.title}. {table.note}".rstrip(". "), table.columns, table.rows, table.marked)
     for label, episodes in report.episodes:
-        rows = [_episode(episode) for episode in episodes]
-        reporter.table(f"episodes of {label}", ["step", "type", "outcome", "mean gate", "mean gap", "task"], rows)
+        played = [_episode(episode) for episode in episodes]
+        columns = ["step", "type", "outcome", "mean gate", "mean gap", "task"]
+        reporter.table(f"episodes of {label}", columns, played)
     for caveat in report.caveats:
         reporter.warn(caveat)
 
