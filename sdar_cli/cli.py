@@ -22,6 +22,7 @@ from sdar_cli.commands import (
     play,
     presets,
     probe,
+    report,
     retriever,
     runs,
     skills,
@@ -70,7 +71,22 @@ def _root(
     pass
 
 
-for _command in (train, eval, sweep, compare, probe, play, runs, presets, skills, data, retriever, models, doctor):
+for _command in (
+    train,
+    eval,
+    sweep,
+    compare,
+    report,
+    probe,
+    play,
+    runs,
+    presets,
+    skills,
+    data,
+    retriever,
+    models,
+    doctor,
+):
     _command.register(app)
 
 

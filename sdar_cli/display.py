@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -30,6 +31,7 @@ from rich.text import Text
 from sdar_cli.atomic import finite
 
 STEPS_SHOWN = 15
+BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_WIDTH = 160
 PLAIN_INTERVAL = 15.0
 """Seconds between two plain progress lines."""
@@ -62,6 +64,21 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole}s"
     return f"{whole // 60}m{whole % 60:02d}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One block per value, from the least to the greatest; a dot where there is none.
+
+    >>> sparkline([0, 1, 2, float("nan"), 4])
+    '▁▃▅·█'
+    """
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return "·" * len(values)
+    low, spread = min(known), (max(known) - min(known)) or 1.0
+    return "".join(
+        BLOCKS[round((value - low) / spread * (len(BLOCKS) - 1))] if math.isfinite(value) else "·" for value in values
+    )
 
 
 def format_metric(value: Any, spec: str) -> str:

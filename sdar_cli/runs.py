@@ -221,7 +221,7 @@ class RunDir:
         write_json_atomic(self.config_path, config.model_dump(mode="json"))
 
     def overview(self) -> dict[str, Any]:
-        """One row of ``sdar runs list``: status, method, steps, success before and after."""
+        """One row of ``sdar runs list``: status, method, steps, each step's success, held-out success at both ends."""
         config = _read_json(self.config_path)
         status = self.status()
         rows = read_metrics(self.metrics)
@@ -235,6 +235,7 @@ class RunDir:
             "seed": config.get("seed"),
             "steps_done": max((row.get("step", 0) for row in rows), default=0),
             "steps": config.get("train", {}).get("steps"),
+            "curve": [row["success"] for row in rows if isinstance(row.get("success"), int | float)],
             "success_before": summary.get("success_before"),
             "success_after": summary.get("success_after"),
             "started": status.get("started"),

@@ -28,6 +28,16 @@ sdar runs show alfworld-sdar-gap-s0-20261122-221500
 
 sdar runs show runs/grpo-s1 --json"""
 
+CLEAN_EPILOG = """Examples:
+
+sdar runs clean
+
+sdar runs clean --yes
+
+sdar runs clean --checkpoints --yes
+
+sdar runs clean my-run --yes"""
+
 RunsDir = Annotated[Path, typer.Option(help="Where runs lie.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Reference = Annotated[
@@ -36,16 +46,18 @@ Reference = Annotated[
         metavar="[RUN]", help="Name or directory.", show_default="the latest", autocompletion=completion.run_names
     ),
 ]
+COLUMNS = ["name", "status", "method", "seed", "steps", "training success", "held out", "time"]
 PROVENANCE_SHOWN = (
     "created", "commit", "dirty", "sdar", "python", "platform", "cpu_count", "gpu", "panel_sha256", "skill_bank_sha256",
 )  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``runs list`` and ``runs show``."""
+    """Add ``runs list``, ``runs show`` and ``runs clean``."""
     runs = typer.Typer(help="Runs: what ran, and how it went.", no_args_is_help=True)
     runs.command("list", epilog=LIST_EPILOG)(list_command)
     runs.command("show", epilog=SHOW_EPILOG)(show_command)
+    runs.command("clean", epilog=CLEAN_EPILOG)(clean_command)
     app.add_typer(runs, name="runs", rich_help_panel="Look and prepare")
 
 
@@ -61,8 +73,10 @@ def list_command(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> Non
         elif not overviews:
             reporter.info(f"no runs under {runs_dir}; start one with: sdar train")
         else:
-            columns = ["name", "status", "method", "seed", "steps", "success", "time"]
-            reporter.table(f"runs under {runs_dir}", columns, [_row(overview) for overview in overviews])
+            reporter.table(f"runs under {runs_dir}", COLUMNS, [_row(overview) for overview in overviews])
+            for overview in overviews:
+                if "error" in overview:
+                    reporter.warn(f"{overview['name']} is damaged: {overview['error']}")
 
 
 def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
@@ -87,6 +101,43 @@ def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_jso
             _print_run(found, reporter)
 
 
+def clean_command(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs to remove.", show_default="unfinished ones")
+    ] = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Only checkpoints, all but each run's last.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed; without it nothing is.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List what could go, and with --yes remove it: runs that ended without a result, named runs, or old checkpoints.
+
+    A run that is running is never touched.
+    """
+    from sdar_cli.clean import plan_removals, remove
+    from sdar_cli.display import Reporter
+    from sdar_cli.runs import RunDir, list_runs
+
+    chosen = [RunDir.open(name, runs_dir) for name in runs] if runs else list_runs(runs_dir)
+    plan = plan_removals(chosen, named=bool(runs), checkpoints=checkpoints)
+    with Reporter(json_mode=as_json) as reporter:
+        if as_json:
+            listed = [{"path": str(each.path), "bytes": each.size, "why": each.why} for each in plan]
+            reporter.emit_object({"removed": yes, "paths": listed})
+        elif not plan:
+            reporter.info(f"nothing to remove under {runs_dir}")
+        else:
+            rows = [[str(each.path), f"{each.size / 1e6:.1f} MB", each.why] for each in plan]
+            reporter.table("removing" if yes else "would be removed", ["path", "size", "why"], rows)
+        freed = remove(plan) if yes else sum(each.size for each in plan)
+        if plan:
+            reporter.info(
+                f"removed {freed / 1e6:.1f} MB" if yes else f"{freed / 1e6:.1f} MB; nothing was removed: add --yes"
+            )
+
+
 def _overview(run: RunDir) -> dict[str, Any]:
     """One run's row; a damaged run is listed with what is wrong with it."""
     from sdar_cli.errors import SdarError
@@ -98,10 +149,10 @@ def _overview(run: RunDir) -> dict[str, Any]:
 
 
 def _row(overview: dict[str, Any]) -> list[Any]:
-    from sdar_cli.display import duration
+    from sdar_cli.display import duration, sparkline
 
     if "error" in overview:
-        return [overview["name"], f"damaged: {overview['error']}", None, None, None, None, None]
+        return [overview["name"], overview["status"], *[None] * (len(COLUMNS) - 2)]
     seconds = overview["seconds"]
     return [
         overview["name"],
@@ -109,6 +160,7 @@ def _row(overview: dict[str, Any]) -> list[Any]:
         overview["method"],
         overview["seed"],
         f"{overview['steps_done']}/{overview['steps']}",
+        sparkline(overview["curve"]) or None,
         _success(overview),
         duration(seconds) if seconds else None,
     ]
@@ -127,8 +179,7 @@ def _print_run(run: RunDir, reporter: Reporter) -> None:
     from sdar_cli.merge import flatten
     from sdar_cli.track import read_metrics
 
-    columns = ["name", "status", "method", "seed", "steps", "success", "time"]
-    reporter.table(str(run.path), columns, [_row(run.overview())])
+    reporter.table(str(run.path), COLUMNS, [_row(run.overview())])
     error = run.status().get("error")
     if error:
         reporter.info(f"{error}\nlog: {run.log_path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sdar_cli.display import Reporter
 
@@ -16,33 +16,53 @@ KINDS = {
 SIGNIFICANT = 0.05
 
 
+class Table(NamedTuple):
+    """A table for a person; ``marked`` rows stand out."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Any]]
+    marked: list[bool]
+
+
 def show(comparison: dict[str, Any], reporter: Reporter) -> None:
     """Values, types, tests, settings that differ, power, notes."""
-    panel, arms = comparison["panel"], comparison["arms"]
+    panel = comparison["panel"]
     reporter.info(f"panel {panel['sha256'][:12]}: {panel['tasks']} tasks of {panel['split']}")
-    columns = ["arm", "runs", "seeds", "after step"]
-    reporter.table(
-        "arms", columns, [[arm["label"], _few(arm["members"]), _few(arm["seeds"]), _steps(arm)] for arm in arms]
-    )
-    labels = [arm["label"] for arm in arms]
-    rows = [[m["measure"], *map(_interval, m["arms"])] for m in comparison["measures"]]
-    reporter.table(f"measures, %, with 95 % intervals ({_interval_kind(comparison)})", ["", *labels], rows)
-    for label in arms[0]["types"]:
-        kinds = [kind for kind in arms[0]["types"][label] if all(kind in arm["types"].get(label, {}) for arm in arms)]
-        rows = [[kind, *(_interval(arm["types"][label][kind]) for arm in arms)] for kind in kinds]
-        if rows:
-            reporter.table(f"by task type, %: {label}", ["task type", *labels], rows)
-    _show_tests(comparison, reporter)
-    if comparison["differences"]:
-        rows = [[row["key"], *row["values"]] for row in comparison["differences"]]
-        reporter.table("settings that differ", ["key", *labels], rows)
+    for table in [*value_tables(comparison), *test_tables(comparison), *setting_tables(comparison)]:
+        reporter.table(table.title, table.columns, table.rows, table.marked)
     for line in power_lines(comparison):
         reporter.info(line)
     for note in comparison["notes"]:
         reporter.warn(note)
 
 
-def _show_tests(comparison: dict[str, Any], reporter: Reporter) -> None:
+def value_tables(comparison: dict[str, Any]) -> list[Table]:
+    """The arms, every measure, and success by task type."""
+    arms = comparison["arms"]
+    labels = [arm["label"] for arm in arms]
+    rows = [[arm["label"], _few(arm["members"]), _few(arm["seeds"]), _steps(arm)] for arm in arms]
+    found = [Table("arms", ["arm", "runs", "seeds", "after step"], rows, [])]
+    rows = [[m["measure"], *map(_interval, m["arms"])] for m in comparison["measures"]]
+    title = f"measures, %, with 95 % intervals ({_interval_kind(comparison)})"
+    found.append(Table(title, ["measure", *labels], rows, []))
+    for label in arms[0]["types"]:
+        kinds = [kind for kind in arms[0]["types"][label] if all(kind in arm["types"].get(label, {}) for arm in arms)]
+        rows = [[kind, *(_interval(arm["types"][label][kind]) for arm in arms)] for kind in kinds]
+        if rows:
+            found.append(Table(f"by task type, %: {label}", ["task type", *labels], rows, []))
+    return found
+
+
+def setting_tables(comparison: dict[str, Any]) -> list[Table]:
+    """The settings in which the arms differ, in one table or none."""
+    rows = [[row["key"], *row["values"]] for row in comparison["differences"]]
+    labels = [arm["label"] for arm in comparison["arms"]]
+    return [Table("settings that differ", ["key", *labels], rows, [])] if rows else []
+
+
+def test_tables(comparison: dict[str, Any]) -> list[Table]:
+    """Every test of every pair, in one table or none."""
     rows, marked = [], []
     several = len(comparison["measures"][0]["comparisons"]) > 1
     for measure in comparison["measures"]:
@@ -54,11 +74,9 @@ def _show_tests(comparison: dict[str, Any], reporter: Reporter) -> None:
                 pair = f"{row['second']} minus {row['first']}"
                 rows.append([measure["measure"], pair, name, _points(result), _p(result["p"]), *corrected])
                 marked.append(p < SIGNIFICANT)
-    if rows:
-        columns = ["measure", "difference", "test", "points", "p", *(["p, Holm"] if several else [])]
-        reporter.table(
-            f"differences: {KINDS[comparison['kind']]} (marked: p below {SIGNIFICANT:g})", columns, rows, marked
-        )
+    columns = ["measure", "difference", "test", "points", "p", *(["p, Holm"] if several else [])]
+    title = f"differences: {KINDS[comparison['kind']]} (marked: p below {SIGNIFICANT:g})"
+    return [Table(title, columns, rows, marked)] if rows else []
 
 
 TESTS = {"paired": "exact paired (McNemar)", "welch": "Welch t on seeds", "two_level": "two-level bootstrap"}

@@ -94,8 +94,8 @@ def runs(tmp_path: Path) -> Path:
 def test_runs_are_listed_and_a_damaged_one_hides_none(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = sdar(capsys, "runs", "list", "--runs-dir", str(runs)).out
     good = next(line for line in out.splitlines() if line.strip().startswith("good"))
-    assert good.split()[1:] == ["done", "sdar", "0", "2/12", "10.6%", "→", "48.5%", *good.split()[8:]]
-    assert re.search(r"damaged +damaged: .*status\.json cannot be", out)
+    assert good.split()[1:] == ["done", "sdar", "0", "2/12", "▁█", "10.6%", "→", "48.5%", *good.split()[9:]]
+    assert re.search(r"damaged is damaged: .*status\.json cannot be", out)
     rows = json.loads(sdar(capsys, "runs", "list", "--runs-dir", str(runs), "--json").out)["runs"]
     assert [(row["name"], row["status"]) for row in rows] == [("good", "done"), ("damaged", "damaged")]
     assert (rows[0]["success_before"], rows[0]["success_after"], rows[0]["steps_done"]) == (0.106, 0.485, 2)
