@@ -238,11 +238,16 @@ class Reporter:
         board = [self._board] if self._board else []
         return [*board, *([table] if self._steps else []), *([self.bars] if self.bars.tasks else [])]
 
-    def close(self) -> None:
-        """End the live view, leaving its last state on the screen, and close the log."""
+    def end_live(self) -> None:
+        """End the live view, leaving its last state on the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+        self._steps, self._board = [], None
+
+    def close(self) -> None:
+        """End the live view and close the log."""
+        self.end_live()
         if self._log is not None:
             self._log.close()
             self._log = None

@@ -17,6 +17,11 @@ def resource_dir(kind: str) -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / kind
 
 
+def core_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cache_dir() -> Path:
     """``$SDAR_CACHE`` or ``~/.cache/sdar``; not created here."""
     override = os.environ.get("SDAR_CACHE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,9 +28,7 @@ from sdar_cli.commands.train import (
 )
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
-    from sdar_cli.sweep.plan import Plan, Request
-    from sdar_cli.sweep.state import SweepDir
+    from sdar_cli.sweep.plan import Request
 
 EPILOG = """Examples:
 
@@ -43,7 +42,17 @@ sdar sweep gate --env webshop --steps 6 --dry-run
 
 sdar sweep --resume methods --seeds 8
 
+sdar sweep method --env alfworld-real --model Qwen/Qwen2.5-1.5B-Instruct --executor slurm --sbatch=--time=12:00:00
+
 Each run is an ordinary run under sweeps/NAME/runs: sdar runs list --runs-dir sweeps/NAME/runs."""
+
+
+class ExecutorName(StrEnum):
+    """Where runs go."""
+
+    local = "local"
+    slurm = "slurm"
+    ray = "ray"
 
 
 def _option(name: str, text: str, panel: str, *others: str, **more: Any) -> Any:
@@ -84,6 +93,21 @@ SlotsOption = Annotated[
     int | None, _option("--slots", "Runs at a time.", WHERE, min=1, show_default="one per GPU, else one per core")
 ]
 Tries = Annotated[int, _option("--tries", "Starts of a run that fails.", WHERE, min=1)]
+Where = Annotated[ExecutorName, _option("--executor", "This machine, a Slurm array, or a Ray cluster.", WHERE)]
+Sbatch = Annotated[
+    list[str] | None,
+    _option("--sbatch", "An option for sbatch, as --sbatch=--time=4:00:00; repeatable.", WHERE, metavar="OPTION"),
+]
+Task = Annotated[
+    int | None,
+    _option("--task", "With --resume: only the Nth run, as a task of a Slurm array does.", WHERE, min=0, metavar="N",
+            show_default=False),
+]  # fmt: skip
+ShowOnly = Annotated[
+    str | None,
+    _option("--show", "Sum up what is done of a sweep and run nothing.", OUTPUT, metavar="SWEEP",
+            autocompletion=completion.sweep_names),
+]  # fmt: skip
 DryRun = Annotated[bool, _option("--dry-run", "Validate every point; show the runs and what is missing.", OUTPUT)]
 Json = Annotated[bool, _option("--json", "JSON lines on stdout, all else on stderr.", OUTPUT)]
 
@@ -117,6 +141,10 @@ def sweep(
     steps: Steps = None,
     slots: SlotsOption = None,
     tries: Tries = 2,
+    executor: Where = ExecutorName.local,
+    sbatch: Sbatch = None,
+    task: Task = None,
+    show: ShowOnly = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -126,7 +154,10 @@ def sweep(
     """
     from sdar_cli.commands.train import given_flags
     from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.sweep.plan import Request
+    from sdar_cli.sweep import preview, start
+    from sdar_cli.sweep.plan import Request, make_plan
+    from sdar_cli.sweep.start import Places
+    from sdar_cli.sweep.state import SweepDir, default_path
 
     flags = given_flags(
         data=data, lora=lora, gate=gate, beta=beta, coef=coef, objective=objective, retrieval=retrieval, seed=seed,
@@ -135,137 +166,35 @@ def sweep(
     request = Request(
         which, tuple(grid or ()), values, seeds, env, model, method, tuple(preset or ()), tuple(sets or ()), flags
     )
+    places = Places(executor.value, slots, tries, tuple(sbatch or ()))
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
-        if resume is not None:
-            state = _resumed(resume, sweeps_dir, request, name, dry_run)
-            if dry_run:
-                _show_jobs(state, reporter)
-                return
+        if show is not None:
+            start.show_results(SweepDir.open(show, sweeps_dir), reporter)
+        elif resume is not None:
+            _refuse_changes(resume, request, name)
+            state = SweepDir.open(resume, sweeps_dir)
+            if task is not None:
+                start.run_task(state, task, tries, reporter)
+            elif dry_run:
+                preview.show_jobs(state, places, reporter)
+            else:
+                start.resume(state, seeds, sys.argv[1:], places, reporter)
         else:
-            from sdar_cli.sweep.plan import make_plan
-            from sdar_cli.sweep.state import default_path
-
             plan = make_plan(request)
             path = sweeps_dir / name if name else default_path(sweeps_dir, which or "grid")
             if dry_run:
-                raise typer.Exit(_show_plan(plan, path, reporter))
-            state = _created(path, plan, request, reporter)
-        _run(state, slots, tries, reporter)
+                raise typer.Exit(preview.show_plan(plan, path, places, reporter))
+            about = {"sweep": which, "grids": grid or [], "argv": sys.argv[1:]}
+            start.begin(path, plan, about, places, reporter)
 
 
-def _resumed(reference: str, sweeps_dir: Path, request: Request, name: str | None, dry_run: bool) -> SweepDir:
+def _refuse_changes(reference: str, request: Request, name: str | None) -> None:
     from sdar_cli.errors import ConfigError
     from sdar_cli.sweep.plan import Request as Empty
-    from sdar_cli.sweep.state import SweepDir
 
     if name is not None or request != Empty(seeds=request.seeds, flags={}):
         raise ConfigError(
-            "--resume goes on with the sweep as it is; only --seeds, --slots and --tries may be given",
+            "--resume goes on with the sweep as it is",
+            why="beside --seeds only --slots, --tries and --executor may be given",
             fix=f"sdar sweep --resume {reference}, or a new sweep without --resume",
         )
-    state = SweepDir.open(reference, sweeps_dir)
-    if not dry_run:
-        with state.locked():
-            state.extend(request.seeds or len(state.seeds))
-            state.note_start(sys.argv[1:])
-    return state
-
-
-def _created(path: Path, plan: Plan, request: Request, reporter: Reporter) -> SweepDir:
-    """The new sweep's directory.  Raises PrerequisiteError where a run would lack something."""
-    from sdar_cli.errors import PrerequisiteError
-    from sdar_cli.sweep.plan import lacking
-    from sdar_cli.sweep.state import SweepDir
-
-    absent = lacking(plan.configs)
-    if absent:
-        what = "; ".join(item.what for item in absent)
-        raise PrerequisiteError(f"missing: {what}", fix="; ".join(item.fix for item in absent))
-    for warning in plan.warnings:
-        reporter.warn(warning)
-    return SweepDir.create(path, plan, {"sweep": request.sweep, "grids": request.grids, "argv": sys.argv[1:]})
-
-
-def _run(state: SweepDir, slots: int | None, tries: int, reporter: Reporter) -> None:
-    """Run what is not done, show the results, and raise RunFailedError where a run is not done in the end."""
-    from sdar_cli.sweep.board import Board
-    from sdar_cli.sweep.local import LocalExecutor, make_slots
-
-    with state.locked():
-        reporter.attach(state.logs / "sweep.log")
-        todo = [job for job in state.jobs if state.state(job) != "done"]
-        shares = make_slots([state.config(job) for job in state.jobs], slots)
-        reporter.emit("launch", sweep=state.name, path=str(state.path), jobs=len(state.jobs), todo=len(todo))
-        reporter.info(
-            f"sweep {state.path}: {len(state.points)} points x {len(state.seeds)} seeds, {len(todo)} of "
-            f"{len(state.jobs)} runs to do, {shares.count} at a time, threads of each: {shares.threads}"
-        )
-        board = Board(state, reporter, shares.count)
-        try:
-            LocalExecutor(state, shares, tries, board).run(todo)
-        except KeyboardInterrupt:
-            reporter.emit("done", sweep=state.name, path=str(state.path), status="interrupted")
-            reporter.info(f"interrupted; go on with: sdar sweep --resume {state.path}")
-            raise
-        _finish(state, reporter)
-
-
-def _finish(state: SweepDir, reporter: Reporter) -> None:
-    from sdar_cli.errors import RunFailedError
-    from sdar_cli.sweep.results import collect, show
-
-    results = collect(state)
-    show(results, reporter)
-    unfinished = results["unfinished"]
-    status = "failed" if unfinished else "done"
-    reporter.emit("done", sweep=state.name, path=str(state.path), status=status, results=results)
-    if unfinished:
-        raise RunFailedError(
-            f"{len(unfinished)} of {len(state.jobs)} runs of sweep {state.name} are not done",
-            why="".join(f"\n  - {run}: {how}, log {state.logs / f'{run}.log'}" for run, how in unfinished.items()),
-            fix=f"mend the cause, then: sdar sweep --resume {state.path}",
-        )
-
-
-def _show_plan(plan: Plan, path: Path, reporter: Reporter) -> int:
-    """Print the points, the runs and what is missing; the exit code: 0, or 2 where the sweep would fail."""
-    from sdar_cli.errors import RunConflictError
-    from sdar_cli.plan import Missing
-    from sdar_cli.sweep.plan import lacking
-    from sdar_cli.sweep.state import check_free
-
-    absent = lacking(plan.configs)
-    try:
-        check_free(path)
-    except RunConflictError as error:
-        absent.append(Missing(f"a free directory: {error.what}", error.fix))
-    if reporter.json_mode:
-        configs = {run: config.model_dump(mode="json") for run, config in plan.configs.items()}
-        lacks = [item._asdict() for item in absent]
-        reporter.emit_object({**plan.record(), "path": str(path), "configs": configs, "warnings": plan.warnings,
-                              "missing": lacks, "ok": not absent})  # fmt: skip
-        return 2 if absent else 0
-    rows = [
-        [point.label, ", ".join(f"{key} = {value}" for key, value in point.settings.items()),
-         plan.baselines[point.label], (plan.paper.get("values") or {}).get(point.figure)]
-        for point in plan.points
-    ]  # fmt: skip
-    reporter.table("points", ["point", "settings", "evaluated before by", "the paper's figure, %"], rows)
-    jobs = [[n, job.run, job.seed, job.steps or "evaluation only"] for n, job in enumerate(plan.jobs, start=1)]
-    reporter.table(f"runs under {path}/runs, in this order", ["", "run", "seed", "steps"], jobs)
-    for warning in plan.warnings:
-        reporter.warn(warning)
-    for item in absent:
-        reporter.info(f"missing: {item.what}\n  fix: {item.fix}")
-    reporter.info(f"this sweep {'would fail' if absent else 'starts with the same command without --dry-run'}")
-    return 2 if absent else 0
-
-
-def _show_jobs(state: SweepDir, reporter: Reporter) -> None:
-    """The runs of a sweep and how far they are."""
-    states = {job.run: state.state(job) for job in state.jobs}
-    if reporter.json_mode:
-        reporter.emit_object({**state.record, "path": str(state.path), "states": states})
-        return
-    reporter.table(f"sweep {state.path}", ["run", "seed", "steps", "state"],
-                   [[job.run, job.seed, job.steps, states[job.run]] for job in state.jobs])  # fmt: skip

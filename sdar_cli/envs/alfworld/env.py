@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from sdar_cli.config import EnvConfig
 from sdar_cli.envs.alfworld import games
-from sdar_cli.envs.alfworld.pool import WorkerPool, core_count
+from sdar_cli.envs.alfworld.pool import WorkerPool
 from sdar_cli.envs.alfworld.prompt import goal_of
 from sdar_cli.envs.alfworld.worker import Outcome
 from sdar_cli.envs.base import Observation, Step, Task
+from sdar_cli.resources import core_count
 
 if TYPE_CHECKING:
     from sdar_cli.display import Reporter

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import time
 from collections import Counter
@@ -23,11 +22,6 @@ START_SECONDS = 120.0
 """Time a new process has to import the engine."""
 QUIT_SECONDS = 2.0
 INSTALL = "pip install alfworld==0.4.2 textworld==1.7.0"
-
-
-def core_count() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Worker:

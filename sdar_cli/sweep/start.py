@@ -1,0 +1,146 @@
+"""Beginning and resuming a sweep: its directory, its lock, where its runs go, and its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sdar_cli.config import RunConfig
+from sdar_cli.display import Reporter
+from sdar_cli.errors import ConfigError, PrerequisiteError, RunFailedError
+from sdar_cli.resources import core_count
+from sdar_cli.sweep import on_slurm
+from sdar_cli.sweep.board import Board
+from sdar_cli.sweep.drive import Driver, Executor
+from sdar_cli.sweep.local import LocalExecutor, Slots, make_slots, wants_gpu
+from sdar_cli.sweep.plan import Plan, lacking
+from sdar_cli.sweep.results import collect, show
+from sdar_cli.sweep.state import SweepDir, check_free
+
+
+class Places(NamedTuple):
+    """Where runs go: local, slurm or ray; how many at a time; starts of each; options for sbatch."""
+
+    executor: str
+    slots: int | None
+    tries: int
+    sbatch: tuple[str, ...]
+
+    def open(self, configs: Sequence[RunConfig]) -> Executor:
+        """This machine or the Ray cluster."""
+        if self.executor == "ray":
+            from sdar_cli.sweep.on_ray import connect
+
+            return connect(configs, self.slots)
+        return LocalExecutor(make_slots(configs, self.slots))
+
+    def script(self, path: Path, tasks: Sequence[int], configs: Sequence[RunConfig]) -> str:
+        """The script of the Slurm array of these runs."""
+        return on_slurm.script(path, tasks, wants_gpu(configs), self.slots, self.tries, self.sbatch)
+
+
+def begin(path: Path, plan: Plan, about: Mapping[str, Any], places: Places, reporter: Reporter) -> None:
+    """A new sweep in a new directory.  Raises PrerequisiteError where a run would lack something."""
+    check_free(path)
+    absent = lacking(plan.configs)
+    if absent:
+        what = "; ".join(item.what for item in absent)
+        raise PrerequisiteError(f"missing: {what}", fix="; ".join(item.fix for item in absent))
+    if places.executor == "slurm":
+        on_slurm.require_sbatch()
+    executor = None if places.executor == "slurm" else places.open(list(plan.configs.values()))
+    for warning in plan.warnings:
+        reporter.warn(warning)
+    _run(SweepDir.create(path, plan, about), executor, places, reporter)
+
+
+def resume(state: SweepDir, seeds: int | None, argv: Sequence[str], places: Places, reporter: Reporter) -> None:
+    """Go on with a sweep, with more seeds where asked."""
+    executor = None if places.executor == "slurm" else places.open([state.config(job) for job in state.jobs])
+    with state.locked():
+        state.extend(seeds or len(state.seeds))
+        state.note_start(argv)
+    _run(state, executor, places, reporter)
+
+
+def _run(state: SweepDir, executor: Executor | None, places: Places, reporter: Reporter) -> None:
+    """Run or submit what is not done; show the results.  Raises RunFailedError where a run is not done in the end."""
+    with state.locked():
+        reporter.attach(state.logs / "sweep.log")
+        todo = [job for job in state.jobs if state.state(job) != "done"]
+        reporter.emit("launch", sweep=state.name, path=str(state.path), runs=len(state.jobs), todo=len(todo))
+        reporter.info(
+            f"sweep {state.path}: {len(state.points)} points x {len(state.seeds)} seeds, "
+            f"{len(todo)} of {len(state.jobs)} runs to do"
+        )
+        if executor is None:
+            _submit(state, places, reporter)
+            return
+        reporter.info(executor.describe())
+        try:
+            Driver(state, executor, places.tries, Board(state, reporter, executor.count)).run(todo)
+        except KeyboardInterrupt:
+            reporter.emit("done", sweep=state.name, path=str(state.path), status="interrupted")
+            reporter.info(f"interrupted; go on with: sdar sweep --resume {state.path}")
+            raise
+        finally:
+            reporter.end_live()
+        _finish(state, reporter)
+
+
+def _submit(state: SweepDir, places: Places, reporter: Reporter) -> None:
+    tasks = open_tasks(state)
+    if not tasks:
+        _finish(state, reporter)
+        return
+    answer = on_slurm.submit(state.path, places.script(state.path, tasks, [state.config(job) for job in state.jobs]))
+    reporter.info(f"{answer}; when it has ended: sdar sweep --show {state.path}")
+    reporter.emit("done", sweep=state.name, path=str(state.path), status="submitted", sbatch=answer)
+
+
+def open_tasks(state: SweepDir) -> list[int]:
+    """Positions of the runs that are neither done nor running."""
+    return [index for index, job in enumerate(state.jobs) if state.state(job) not in ("done", "running")]
+
+
+def run_task(state: SweepDir, task: int, tries: int, reporter: Reporter) -> None:
+    """One run, as a task of a Slurm array.  The run's own lock keeps two tasks apart."""
+    if task >= len(state.jobs):
+        raise ConfigError(f"sweep {state.name} has no run {task}", why=f"its runs are 0 to {len(state.jobs) - 1}")
+    job = state.jobs[task]
+    if state.state(job) == "done":
+        reporter.info(f"{job.title}: done already")
+        return
+    executor = LocalExecutor(Slots(1, core_count()))
+    Driver(state, executor, tries, Board(state, reporter, 1)).run([job])
+    how = state.state(job)
+    if how != "done":
+        raise RunFailedError(f"run {job.run} of sweep {state.name} is not done: {how}",
+                             why=f"log {state.logs / f'{job.run}.log'}")  # fmt: skip
+
+
+def show_results(state: SweepDir, reporter: Reporter) -> None:
+    """What is done so far."""
+    results = collect(state)
+    if reporter.json_mode:
+        reporter.emit_object(results)
+        return
+    show(results, reporter)
+    if results["unfinished"]:
+        reporter.info(f"{len(results['unfinished'])} of {len(state.jobs)} runs are not done")
+
+
+def _finish(state: SweepDir, reporter: Reporter) -> None:
+    results = collect(state)
+    show(results, reporter)
+    reporter.info(f"all tests: sdar compare '{state.path}:'; a page: sdar report '{state.path}:'")
+    unfinished = results["unfinished"]
+    status = "failed" if unfinished else "done"
+    reporter.emit("done", sweep=state.name, path=str(state.path), status=status, results=results)
+    if unfinished:
+        raise RunFailedError(
+            f"{len(unfinished)} of {len(state.jobs)} runs of sweep {state.name} are not done",
+            why="".join(f"\n  - {run}: {how}, log {state.logs / f'{run}.log'}" for run, how in unfinished.items()),
+            fix=f"mend the cause, then: sdar sweep --resume {state.path}",
+        )
