@@ -150,7 +150,7 @@ def show(results: dict[str, Any], reporter: Reporter) -> None:
         how = " and ".join(TESTS[test] for test in ("welch", "two_level"))
         reporter.info(f"told apart: {how}, both below 5 % after Holm's correction over all pairs of points")
         for line in power_lines(results["comparison"])[:1]:
-            reporter.info(line)
+            reporter.info(f"{line}; {len(results['seeds'])} were run (--resume {results['sweep']} --seeds N adds more)")
     if results.get("not_compared"):
         reporter.warn(f"the points were not tested against each other: {results['not_compared']}")
     if results["paper_note"]:
