@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sdar_cli import parallel
-from sdar_cli.envs.base import group_by_type
+from sdar_cli.envs.base import Task, group_by_type
 from sdar_cli.envs.panels import Panel
+from sdar_cli.errors import RunFailedError
+from sdar_cli.ledger import Ledger
 from sdar_cli.rollout.collect import Collector, SkillFor, no_skill, seed_of
 from sdar_cli.rollout.engine import Sampling
 from sdar_cli.rollout.episode import Episode
-from sdar_cli.stats import mean_sd, wilson
+from sdar_cli.stats import mean_sd, paired, wilson
 
 CHUNK = 256
 """Episodes played side by side."""
@@ -50,40 +52,74 @@ def evaluate(
     setting: Setting,
     skill_for: SkillFor,
     progress: Callable[[int], None] | None = None,
+    ledger: Ledger | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(result, episodes): each task of the panel once per seed.
 
     The sampling seed depends on the evaluation's seed only, never on the training run's, so that runs are compared on
     the same draws (those of as many processes).  ``progress`` is told of every finished episode (by number).
+    ledger: chunks that it holds are not played again, others are added.
     """
     episodes: list[dict[str, Any]] = []
     cut = 0
+    tell = progress or (lambda number: None)
     for seed in setting.seeds:
         for start, tasks in _chunks(panel.tasks):
-            sampling = Sampling(
-                collector.config.model.max_response_tokens, setting.temperature, setting.decoding == "greedy"
-            )
-            done = 0
-
-            def tell(finished: int) -> None:
-                nonlocal done
-                if progress:
-                    progress(finished - done)
-                done = finished
-
-            mine = parallel.share(tasks)
-            out = collector.collect(
-                [(task, i) for i, task in enumerate(mine)],
-                sampling,
-                seed_of("evaluate", seed, start, *parallel.salt()),
-                skill_for if setting.with_skill else no_skill,
-                tell,
-            )
-            played = parallel.gather(([summary_of(e) for e in out.episodes], out.cut_prompts))
-            tell(len(tasks))
-            cut += sum(part[1] for part in played)
-            episodes += [{"seed": seed, **summary} for summary in parallel.interleave([part[0] for part in played])]
+            chunk = (setting.label, seed, start)
+            played = ledger.played(chunk) if ledger else None
+            if played is None:
+                played = _play(collector, setting, seed, start, tasks, skill_for, tell)
+                if ledger:
+                    refuse_broken(played[0], collector.config.env.max_failed)
+                    ledger.add(chunk, *played)
+            else:
+                tell(len(tasks))
+            episodes += played[0]
+            cut += played[1]
     return summarise(panel, setting, episodes, cut), episodes
+
+
+def _play(
+    collector: Collector,
+    setting: Setting,
+    seed: int,
+    start: int,
+    tasks: Sequence[Task],
+    skill_for: SkillFor,
+    progress: Callable[[int], None],
+) -> tuple[list[dict[str, Any]], int]:
+    """The episodes of one chunk and the number of their cut prompts."""
+    sampling = Sampling(collector.config.model.max_response_tokens, setting.temperature, setting.decoding == "greedy")
+    done = 0
+
+    def tell(finished: int) -> None:
+        nonlocal done
+        progress(finished - done)
+        done = finished
+
+    out = collector.collect(
+        [(task, i) for i, task in enumerate(parallel.share(tasks))],
+        sampling,
+        seed_of("evaluate", seed, start, *parallel.salt()),
+        skill_for if setting.with_skill else no_skill,
+        tell,
+    )
+    played = parallel.gather(([summary_of(e) for e in out.episodes], out.cut_prompts))
+    tell(len(tasks))
+    episodes = [{"seed": seed, **summary} for summary in parallel.interleave([part[0] for part in played])]
+    return episodes, sum(part[1] for part in played)
+
+
+def refuse_broken(episodes: Sequence[dict[str, Any]], max_failed: float) -> int:
+    """The number of failed episodes.  A broken environment must not look like a policy that fails: raises
+    RunFailedError where all failed or more than ``max_failed`` of them."""
+    failures = [e["failure"] for e in episodes if e["failure"] is not None]
+    broken, total = len(failures), len(episodes)
+    if broken and (broken == total or broken > max_failed * total):
+        raise RunFailedError(
+            f"{broken} of {total} episodes of an evaluation failed", why=failures[0], fix="sdar doctor"
+        )
+    return broken
 
 
 def _chunks(tasks: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -163,6 +199,59 @@ def _spread(result: dict[str, Any]) -> str:
     return f"{100 * result['mean']:.1f} ± {100 * result['sd_over_sampling_seeds']:.1f}"
 
 
-def dump_episodes(episodes: Sequence[dict[str, Any]]) -> str:
-    """JSON lines."""
-    return "".join(json.dumps(episode, ensure_ascii=False) + "\n" for episode in episodes)
+def benchmark_table(reports: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str | None]]]:
+    """(columns, rows) of several benchmarks in one table; a setting that one was not played in is None there."""
+    labels = list(dict.fromkeys(result["label"] for report in reports for result in report["results"]))
+    rows: list[list[str | None]] = []
+    for report in reports:
+        columns, own = table(report["results"])
+        place = [columns.index(label) if label in columns else None for label in labels]
+        rows += [[report["benchmark"], row[0], *(None if i is None else row[i] for i in place)] for row in own]
+    return ["benchmark", "task type", *labels], rows
+
+
+def internalisation(
+    results: Sequence[dict[str, Any]], episodes: Sequence[Sequence[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """How much of the success with skills is there without them, per way of decoding played in both ways.
+
+    episodes: those of each result.  ``gain``: what showing the skill adds, paired by task.
+    """
+    found = []
+    for without, played in zip(results, episodes, strict=True):
+        for shown, played_shown in zip(results, episodes, strict=True):
+            alike = all(without[key] == shown[key] for key in ("decoding", "temperature", "seeds"))
+            if alike and shown["with_skill"] and not without["with_skill"]:
+                gain = paired(_wins(played), _wins(played_shown), len(without["seeds"]))
+                rates = (without["overall"]["success"], shown["overall"]["success"])
+                share = rates[0] / rates[1] if rates[1] else None
+                found.append(
+                    {"decoding": without["label"].partition(", ")[2], "without": rates[0], "with": rates[1]}
+                    | {"share": share, "gain": asdict(gain)}
+                )
+    return found
+
+
+def _wins(episodes: Sequence[dict[str, Any]]) -> list[int]:
+    """Wins of each task, tasks sorted."""
+    wins: dict[str, int] = {}
+    for episode in episodes:
+        wins[episode["task"]] = wins.get(episode["task"], 0) + episode["won"]
+    return [count for _, count in sorted(wins.items())]
+
+
+def internalisation_line(found: dict[str, Any]) -> str:
+    """For example ``without skills 47.0 %, with them 48.5 % (97 % internalised); the skill adds +1.5 points …``."""
+    gain = found["gain"]
+    share = "" if found["share"] is None else f" ({100 * found['share']:.0f} % is there without)"
+    return (
+        f"internalised ({found['decoding']}): without skills {100 * found['without']:.1f} %, with them "
+        f"{100 * found['with']:.1f} %{share}; showing the skill adds {100 * gain['estimate']:+.1f} points "
+        f"[{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}], exact p {gain['p']:.3f}"
+    )
+
+
+def dump_episodes(results: Sequence[dict[str, Any]], episodes: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """JSON lines: the episodes of each result with its label."""
+    rows = [{"label": r["label"], **episode} for r, played in zip(results, episodes, strict=True) for episode in played]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

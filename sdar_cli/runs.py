@@ -134,6 +134,11 @@ class RunDir:
 
         return resolve(config_file=self.config_path).config
 
+    def benchmark(self) -> tuple[str | None, str | None]:
+        """Name and source of the environment it was trained on, read without the rest of the configuration."""
+        env = _read_json(self.config_path).get("env", {})
+        return env.get("name"), env.get("source")
+
     def provenance(self) -> dict[str, Any]:
         """What is known about the run's origin."""
         return _read_json(self.provenance_path)

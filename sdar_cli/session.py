@@ -14,8 +14,16 @@ from sdar_cli.atomic import write_json_atomic
 from sdar_cli.config import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
-from sdar_cli.errors import ConfigError, PrerequisiteError, RunFailedError
-from sdar_cli.evaluate import Setting, dump_episodes, evaluate, settings_for, table
+from sdar_cli.errors import ConfigError, PrerequisiteError
+from sdar_cli.evaluate import (
+    Setting,
+    dump_episodes,
+    evaluate,
+    refuse_broken,
+    settings_for,
+    table,
+)
+from sdar_cli.ledger import Ledger
 from sdar_cli.provenance import gpu_name
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.skills.bank import Bank, load_bank
@@ -90,39 +98,38 @@ class Session:
             "train_tasks_sha256": make_panel(self.train_tasks).sha256 if self.train_tasks else None,
         }
 
-    def evaluate_panel(
-        self, run: RunDir | None, name: str, title: str, settings: Sequence[Setting] | None = None
-    ) -> dict[str, Any]:
-        """Evaluate on the panel, show the table, and write ``eval/<name>.json`` and its episodes."""
-        if settings is None:
-            shown = [False, True] if self.config.eval.with_skill else [False]
-            cfg = self.config.eval
-            settings = settings_for([cfg.decoding], shown, cfg.temperature, cfg.seeds)
+    def evaluate_panel(self, run: RunDir | None, name: str, title: str) -> dict[str, Any]:
+        """Evaluate as configured and show the table; with a run, write ``eval/<name>.json`` and its episodes."""
+        shown = [False, True] if self.config.eval.with_skill else [False]
+        cfg = self.config.eval
+        settings = settings_for([cfg.decoding], shown, cfg.temperature, cfg.seeds)
+        report, episodes = self.play_panel(title, settings)
+        if run is not None:
+            run.eval.mkdir(exist_ok=True)
+            (run.eval / f"{name}.jsonl").write_text(dump_episodes(report["results"], episodes), encoding="utf-8")
+            write_json_atomic(run.eval / f"{name}.json", report)
+        return report
+
+    def play_panel(
+        self, title: str, settings: Sequence[Setting], ledger: Ledger | None = None
+    ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
+        """Play the panel in every setting and show the table: (report, episodes of each of its results)."""
         results, episodes = [], []
         for setting in settings:
             total = len(self.panel.tasks) * len(setting.seeds)
             with self.reporter.progress(f"{title}: {setting.label}", total) as bar:
-                result, played = evaluate(self.collector, self.panel, setting, self.skill_for, bar.advance)
-            self._refuse_broken(result, played)
+                result, played = evaluate(self.collector, self.panel, setting, self.skill_for, bar.advance, ledger)
+            self._tell_broken(played)
             results.append(result)
-            episodes += [{"label": setting.label, **episode} for episode in played]
+            episodes.append(played)
         self.reporter.table(f"{title} ({len(self.panel.tasks)} tasks, panel {self.panel.sha256[:12]})", *table(results))
         report = {"title": title, "panel": results[0]["panel"], "results": results}
-        if run is not None:
-            run.eval.mkdir(exist_ok=True)
-            (run.eval / f"{name}.jsonl").write_text(dump_episodes(episodes), encoding="utf-8")
-            write_json_atomic(run.eval / f"{name}.json", report)
-        return report
+        return report, episodes
 
-    def _refuse_broken(self, result: dict[str, Any], played: list[dict[str, Any]]) -> None:
-        """A broken environment must not look like a policy that fails."""
-        broken, total = result["failed"], result["overall"]["of"]
-        if not broken:
-            return
-        first = next(e["failure"] for e in played if e["failure"])
-        if broken == total or broken > self.config.env.max_failed * total:
-            raise RunFailedError(f"{broken} of {total} episodes of an evaluation failed", why=first, fix="sdar doctor")
-        self.reporter.warn(f"{broken} of {total} episodes failed and count as lost, the first: {first}")
+    def _tell_broken(self, played: list[dict[str, Any]]) -> None:
+        if broken := refuse_broken(played, self.config.env.max_failed):
+            first = next(e["failure"] for e in played if e["failure"])
+            self.reporter.warn(f"{broken} of {len(played)} episodes failed and count as lost, the first: {first}")
 
 
 def eval_split(config: RunConfig) -> str:

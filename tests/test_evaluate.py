@@ -142,8 +142,8 @@ def test_the_table_and_the_record(tokenizer) -> None:
     assert rows[-2] == ["all", "66.7 % [35, 88] (12/18)"]
     assert rows[-1] == ["mean ± sd over seeds", "66.7 ± 0.0"]
     assert len(rows) == 6 + 2
-    lines = dump_episodes(episodes).splitlines()
-    assert [json.loads(line) for line in lines] == episodes
+    lines = dump_episodes([result], [episodes]).splitlines()
+    assert [json.loads(line) for line in lines] == [{"label": result["label"], **episode} for episode in episodes]
     assert episodes[0]["turns"][0].keys() == {"response", "action", "valid"}
 
 

@@ -31,7 +31,6 @@ References = Annotated[
         help="RUN, RUN@STEP, a pattern, RUN,RUN (one arm), SWEEP:POINT (patterns too), or an evaluation's JSON file.",
         show_default=False,
         autocompletion=completion.run_names,
-        rich_help_panel=WHAT,
     ),
 ]
 Named = Annotated[

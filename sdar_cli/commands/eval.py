@@ -1,8 +1,8 @@
-"""``sdar eval``: a run, one of its checkpoints, or a model, on a fixed panel."""
+"""``sdar eval``: a run, one of its checkpoints, or a model, on the fixed panels of one benchmark or several."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.errors import SdarError
 
 if TYPE_CHECKING:
-    from sdar_cli.config import RunConfig
     from sdar_cli.display import Reporter
-    from sdar_cli.evaluate import Setting
-    from sdar_cli.runs import RunDir
+    from sdar_cli.targets import Target
 
 EPILOG = """Examples:
 
@@ -23,9 +22,13 @@ sdar eval
 
 sdar eval --run my-run --checkpoint 6 --decoding both --seeds 3
 
-sdar eval --model tiny-alfworld --skills without
+sdar eval --env all
 
-sdar eval --run my-run --data ~/alfworld --split valid_unseen --json"""
+sdar eval --env webshop --model tiny-webshop --skills without
+
+sdar eval --run my-run --games 250 --name wide   # then: sdar compare my-run other-run --evaluation wide
+
+sdar eval --run my-run --env alfworld-real --data ~/alfworld --split valid_unseen --json"""
 WHAT, HOW, OUTPUT = "What is evaluated", "How", "Output"
 
 
@@ -62,7 +65,11 @@ Model = Annotated[
     _option("--model", "A model preset, Hugging Face id or folder, in place of a run.", WHAT,
             autocompletion=completion.preset_names("models")),
 ]  # fmt: skip
-Env = Annotated[str | None, _option("--env", "Environment preset, with --model.", WHAT)]
+Envs = Annotated[
+    list[str] | None,
+    _option("--env", "Environment preset; repeatable, or all. Alone: its latest run, else its bundled policy.", WHAT,
+            autocompletion=completion.preset_names("envs")),
+]  # fmt: skip
 Data = Annotated[Path | None, _option("--data", "Folder of the released games.", WHAT)]
 Split = Annotated[str | None, _option("--split", "Split to play; default: the held-out one.", WHAT)]
 Games = Annotated[int | None, _option("--games", "N tasks spread over the sorted panel; default: all.", WHAT, min=1)]
@@ -75,7 +82,12 @@ Sets = Annotated[
     _option("--set", "Any setting; repeatable.", HOW, metavar="KEY=VALUE", autocompletion=completion.keys),
 ]
 RunsDir = Annotated[Path, _option("--runs-dir", "Where runs lie.", OUTPUT)]
-Out = Annotated[Path | None, _option("--out", "Also write the result to this JSON file.", OUTPUT)]
+Name = Annotated[
+    str | None, _option("--name", "Name of the evaluation; default: made of what is evaluated and how.", OUTPUT)
+]
+Out = Annotated[
+    Path | None, _option("--out", "Folder of the result; default: the run's eval/, of a model evals/NAME/.", OUTPUT)
+]
 Json = Annotated[bool, _option("--json", "JSON lines on stdout, all else on stderr.", OUTPUT)]
 
 
@@ -88,7 +100,7 @@ def evaluate(
     run: Run = None,
     checkpoint: Checkpoint = None,
     model: Model = None,
-    env: Env = None,
+    envs: Envs = None,
     data: Data = None,
     split: Split = None,
     games: Games = None,
@@ -98,76 +110,70 @@ def evaluate(
     temperature: Temperature = None,
     sets: Sets = None,
     runs_dir: RunsDir = Path("runs"),
+    name: Name = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Success on a fixed panel, per task type, with intervals; each task once per seed.
+    """Success on fixed panels, per task type, with intervals, without and with skills; each task once per seed.
 
-    The result is printed and written to the run's eval/ folder (with --out: to that file too).
+    The latest run, a run's checkpoint, or a model; one benchmark or several in one table. Results and episodes are
+    saved. An evaluation that was interrupted goes on when the same command is given again.
     """
+    from sdar_cli.config import RUN_NAME
     from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.errors import SdarError
+    from sdar_cli.errors import ConfigError
     from sdar_cli.evaluate import settings_for
+    from sdar_cli.targets import Asked, Saving, choose_targets, play
 
     flags = {"env.data": (None if data is None else str(data), "--data"), "eval.split": (split, "--split"),
              "eval.games": (games, "--games"), "eval.temperature": (temperature, "--temperature")}  # fmt: skip
     flags = {key: pair for key, pair in flags.items() if pair[0] is not None}
-    source, config, path = _source(run, checkpoint, model, env, sets or (), flags, runs_dir)
+    if name is not None and (not RUN_NAME.fullmatch(name) or name.startswith("step-")):
+        raise ConfigError(
+            f"--name {name!r} is no name for an evaluation",
+            why="letters, digits, '.', '_' and '-'; step-… are the evaluations of the training itself",
+        )
+    asked = Asked(run, checkpoint, model, tuple(envs or ()), tuple(sets or ()), flags, runs_dir)
+    targets = choose_targets(asked)
     decodings = ["sampled", "greedy"] if decoding is Decoding.both else [decoding.value]
     shown = [False, True] if skills is Skills.both else [skills is Skills.shown]
-    settings = settings_for(decodings, shown, config.eval.temperature, seeds)
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
-        reporter.emit("launch", evaluated=str(path or config.model.name), config=config.model_dump(mode="json"))
+        _launch(targets, reporter)
         try:
-            report = _play(config, source, path, settings, reporter)
+            saving = Saving(out, name, len(targets) > 1)
+            reports = [
+                play(target, settings_for(decodings, shown, target.config.eval.temperature, seeds), saving, reporter)
+                for target in targets
+            ]
+            _show_together(reports, reporter)
         except SdarError as error:
             reporter.emit("done", status="failed", error=error.render())
             raise
-        if out is not None:
-            from sdar_cli.atomic import write_json_atomic
-
-            write_json_atomic(out, report)
-        reporter.emit("done", status="done", **report)
-
-
-def _source(
-    run: str | None, checkpoint: int | None, model: str | None, env: str | None, sets: Any, flags: Any, runs_dir: Path
-) -> tuple[RunDir | None, RunConfig, Path | None]:
-    """The run, its configuration with the overrides, and the checkpoint; or a model's configuration alone."""
-    from sdar_cli.errors import ConfigError, PrerequisiteError
-    from sdar_cli.presets import resolve
-    from sdar_cli.runs import RunDir
-    from sdar_cli.train.checkpoint import checkpoint_path, latest_checkpoint, list_checkpoints, step_of
-
-    if model is not None:
-        if run is not None or checkpoint is not None:
-            raise ConfigError("--model excludes --run and --checkpoint", fix="give a model or a run")
-        return None, resolve(env=env, model=model, sets=sets, flags=flags).config, None
-    source = RunDir.open(run, runs_dir) if run else RunDir.latest(runs_dir)
-    config = resolve(config_file=source.config_path, env=env, sets=sets, flags=flags).config
-    path = latest_checkpoint(source.checkpoints)
-    if checkpoint is not None:
-        path = checkpoint_path(source.checkpoints, checkpoint)
-    if path is None and checkpoint is None and config.train.steps == 0:
-        return source, config, None  # a run without training is its model
-    if path is None or not path.is_dir():
-        steps = ", ".join(str(step_of(p)) for p in list_checkpoints(source.checkpoints)) or "none"
-        raise PrerequisiteError(
-            f"run {source.name} has no such checkpoint", why=f"checkpoints: {steps}", fix="sdar runs list"
-        )
-    return source, config, path
+        except KeyboardInterrupt:
+            reporter.emit("done", status="interrupted")
+            reporter.info("interrupted; the same command goes on from here")
+            raise
+        reporter.emit("done", status="done", evaluations=reports)
 
 
-def _play(
-    config: RunConfig, source: RunDir | None, path: Path | None, settings: list[Setting], reporter: Reporter
-) -> dict[str, Any]:
-    from sdar_cli.session import open_session
+def _launch(targets: Sequence[Target], reporter: Reporter) -> None:
+    """Say what will be evaluated, and why where nobody named it."""
+    for target in targets:
+        reporter.info(f"evaluating {target.title}{f' ({target.why})' if target.why else ''}")
+    described = [
+        {"benchmark": t.benchmark, "evaluated": t.title, "why": t.why, "config": t.config.model_dump(mode="json")}
+        for t in targets
+    ]
+    reporter.emit("launch", evaluations=described)
 
-    with open_session(config, reporter, checkpoint=path, training=False) as session:
-        what = f"{source.name}/{path.name}" if source and path else config.model.name
-        name = f"panel-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        report = session.evaluate_panel(source, name, what, settings)
-        report["evaluated"] = what
-        if source is not None:
-            reporter.info(f"saved to {source.eval / name}.json")
-        return report
+
+def _show_together(reports: Sequence[dict[str, Any]], reporter: Reporter) -> None:
+    """Several benchmarks in one table, and how much of the skills each has internalised."""
+    from sdar_cli.evaluate import benchmark_table, internalisation_line
+
+    if len(reports) < 2:
+        return
+    reporter.table("all benchmarks", *benchmark_table(reports))
+    for report in reports:
+        for found in report["internalisation"]:
+            reporter.info(f"{report['benchmark']}: {internalisation_line(found)}")

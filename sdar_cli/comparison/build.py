@@ -34,13 +34,14 @@ def compare(
     measures = measures_of(arms, evaluations, early)
     pairs = [(0, j) for j in range(1, len(arms))] if against_first else list(combinations(range(len(arms)), 2))
     kind = kind_of(arms)
+    said = [*notes.notes(arms, evaluations, kind), *notes.spreads(arms, measures)]
     return {
         "kind": kind,
         "panel": evaluations[0][0].panel,
         "arms": [_arm(arm, group) for arm, group in zip(arms, evaluations, strict=True)],
         "measures": [_measure(measure, arms, pairs, kind) for measure in measures],
         "differences": notes.setting_differences(arms),
-        "notes": notes.notes(arms, evaluations, kind),
+        "notes": said,
     }
 
 
@@ -71,7 +72,7 @@ def _type(group: Sequence[Evaluation], label: str, kind: str) -> dict[str, Any]:
     rates = [each.results[label]["types"][kind] for each in group]
     if len(rates) == 1:
         return {"estimate": rates[0]["success"], "low": rates[0]["low"], "high": rates[0]["high"], "interval": "Wilson"}
-    return {**asdict(t_interval([rate["success"] for rate in rates])), "interval": "t over seeds"}
+    return _over_seeds([rate["success"] for rate in rates])
 
 
 def _measure(measure: Measure, arms: Sequence[Arm], pairs: Sequence[tuple[int, int]], kind: str) -> dict[str, Any]:
@@ -93,12 +94,19 @@ def _measure(measure: Measure, arms: Sequence[Arm], pairs: Sequence[tuple[int, i
 def _interval(measure: Measure, index: int) -> dict[str, Any]:
     values = measure.values[index]
     if len(values) > 1:
-        return {**asdict(t_interval(values)), "interval": "t over seeds"}
+        return _over_seeds(values)
     if measure.wins is None:
         return {"estimate": values[0], "low": None, "high": None, "interval": None}
     tasks = len(measure.wins[index][0])
     low, high = wilson(values[0] * tasks, tasks)
     return {"estimate": values[0], "low": low, "high": high, "interval": "Wilson, sampling error of tasks only"}
+
+
+def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """The t interval, cut to what a share can be."""
+    found = t_interval(values)
+    return {"estimate": found.estimate, "low": max(0.0, found.low), "high": min(1.0, found.high),
+            "interval": "t over seeds"}  # fmt: skip
 
 
 def _tests(measure: Measure, i: int, j: int, kind: str) -> dict[str, Any]:

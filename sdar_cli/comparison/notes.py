@@ -7,6 +7,7 @@ from typing import Any
 
 from sdar_cli.comparison.arms import Arm
 from sdar_cli.comparison.evaluations import Evaluation, step_of
+from sdar_cli.comparison.measures import Measure
 from sdar_cli.merge import flatten
 from sdar_cli.runs import RunDir
 
@@ -80,3 +81,13 @@ def _banks(arms: Sequence[Arm]) -> list[str]:
     runs: list[RunDir] = [run for arm in arms for run in arm.runs]
     banks = {run.provenance().get("skill_bank_sha256") for run in runs} - {None}
     return ["the runs were shown different skill banks"] if len(banks) > 1 else []
+
+
+def spreads(arms: Sequence[Arm], measures: Sequence[Measure]) -> list[str]:
+    """Seeds that all have the same value leave nothing to judge a difference by."""
+    found = []
+    for measure in measures:
+        flat = [arm.label for arm, v in zip(arms, measure.values, strict=True) if len(v) > 1 and len(set(v)) == 1]
+        if flat:
+            found.append(f"{measure.title}: the seeds of {', '.join(flat)} do not differ; intervals and p are too sure")
+    return found

@@ -25,7 +25,7 @@ def runs(tmp_path: Path) -> Path:
         for seed, count in enumerate(counts):
             make_run(
                 tmp_path, f"{method}-s{seed}", {0: wins(4, TASKS), 6: wins(count, TASKS)}, seed=seed,
-                with_skill=wins(30 - 4 * coef, TASKS), training=[0.1 * coef + 0.1 * s for s in range(6)],
+                with_skill=wins(30 - 4 * coef + seed, TASKS), training=[0.1 * (coef + s) + 0.01 * seed for s in range(6)],
                 method=method,
             )  # fmt: skip
     return tmp_path
@@ -78,8 +78,8 @@ def test_success_with_the_skill_and_early_speed_stand_beside(runs, capsys) -> No
     skilled = by_name["success, with skill, sampled T=0.4"]
     assert [arm["values"][0] for arm in skilled["arms"]] == [30 / TASKS, 26 / TASKS]
     training = by_name["early speed: training success, steps 1 to 6"]
-    # 0, 0.1, … 0.5: mean 0.25; a tenth more each for sdar
-    assert [arm["estimate"] for arm in training["arms"]] == pytest.approx([0.25, 0.35])
+    # 0, 0.1, … 0.5: mean 0.25; a tenth more each for sdar; 0, 1 and 2 hundredths for the seeds
+    assert [arm["estimate"] for arm in training["arms"]] == pytest.approx([0.26, 0.36])
     held_out = by_name["early speed: held-out success, no skill, to step 6"]
     # a line from 4 to 16 of 40: (0.1 + 0.4) / 2
     assert held_out["arms"][0]["values"][0] == pytest.approx(0.25)
@@ -258,3 +258,17 @@ def test_a_damaged_evaluation(runs, capsys) -> None:
     (runs / "grpo-s0" / "eval" / "step-000006.json").write_text("{")
     done = text(capsys, runs, "grpo-s0")
     assert done.code == 1 and "cannot be read" in done.err
+
+
+def test_seeds_that_do_not_differ(tmp_path, capsys) -> None:
+    for name, count in (("a", 10), ("b", 20)):
+        for seed in range(2):
+            make_run(tmp_path, f"{name}{seed}", {6: wins(count, TASKS)}, seed=seed)
+    found = compare(capsys, tmp_path, "a*", "b*")
+    assert "the seeds of a*, b* do not differ" in found["notes"][0]
+
+
+def test_intervals_of_shares_end_at_one(tmp_path, capsys) -> None:
+    for seed, count in enumerate((38, 40)):
+        make_run(tmp_path, f"a{seed}", {6: wins(count, TASKS)}, seed=seed)
+    assert compare(capsys, tmp_path, "a*")["measures"][0]["arms"][0]["high"] == 1.0
