@@ -85,14 +85,18 @@ class Retriever:
     def apply(self, kind: str, change: Change) -> str:
         """Make a change that a hook asked for on a group of this task type; ``dropped``, ``rewritten`` or ``kept``.
 
-        The last skill of a category is kept.  Raises ConfigError for a change that makes no sense.
+        A type keeps its last general skill and the last of its own category; skills of other categories (``ucb`` and
+        ``random`` give those too) may all go, as they stay with their own types.  Raises ConfigError for a change that
+        makes no sense.
         """
-        known = {skill.id: skill for skill in self.bank_for(kind).skills}
+        bank = self.bank_for(kind)
+        known = {skill.id: skill for skill in bank.skills}
         if change.skill not in known:
             raise ConfigError(f"skills.evolve changes {change.skill!r}, which the type {kind} is not given")
         skill, new = known[change.skill], change.rewritten
         if new is None:
-            if len(self.bank_for(kind).of(skill.category)) == 1:
+            last = skill.category in (GENERAL, kind) and len(bank.of(skill.category)) == 1
+            if last or len(bank.skills) == 1:
                 return "kept"
             self.dropped[kind] = sorted([*self.dropped.get(kind, []), skill.id])
             return "dropped"
