@@ -10,6 +10,7 @@ checkpoint.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -114,7 +115,7 @@ class Retriever:
             "ucb": self.bandit.state(),
             "dropped": {kind: list(ids) for kind, ids in sorted(self.dropped.items())},
             "rewritten": {name: asdict(skill) for name, skill in sorted(self.rewritten.items())},
-            "memory": self.memory,
+            "memory": copy.deepcopy(self.memory),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:

@@ -133,7 +133,9 @@ class SkillLearning:
         """Ask the hook, make its changes, tell and return them."""
         assert self.hook is not None
         made = []
-        for change in self.hook(task, choice.skills, group):
+        given = {skill.id for skill in self.retriever.bank_for(task.type).skills}
+        skills = [skill for skill in choice.skills if skill.id in given]  # less what an earlier group had dropped
+        for change in self.hook(task, skills, group):
             effect = self.retriever.apply(task.type, change)
             made.append({"skill": change.skill, "effect": effect, "why": change.why})
             said = f"step {group.step}: skill {change.skill} of {task.type}"

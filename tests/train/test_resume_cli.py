@@ -181,6 +181,17 @@ def test_an_interrupted_run_is_continued_to_the_same_end(
     assert_same_record(run, whole, STEPS)
 
 
+def test_an_evaluation_knows_what_the_run_has_learnt(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With the checkpoint's statistics no type is without rewards; without a run all are, and it is said."""
+    capfd.readouterr()
+    assert sdar("eval", "--run", str(whole), "--skills", "with") == 0
+    assert "ucb has no rewards" not in capfd.readouterr().out
+    model = ["--model", "tiny-alfworld", "--games", "1", "--skills", "with", "--set", "skills.retrieval=ucb"]
+    more = ["--set", "env.games_train=6", "--set", "env.games_eval=6", "--set", "env.max_turns=3"]
+    assert sdar("eval", *model, *more) == 0
+    assert "ucb has no rewards of look_at_obj_in_light: general is shown" in capfd.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_to_a_process(place: Path, whole: Path, number: signal.Signals) -> None:

@@ -16,7 +16,7 @@ from sdar_cli.rollout.episode import Episode
 from sdar_cli.session import SKILLS_FILE
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.evolve import Change, Group
-from sdar_cli.skills.retriever import Retriever
+from sdar_cli.skills.retriever import Choice, Retriever
 from sdar_cli.track import read_metrics
 from sdar_cli.train.checkpoint import checkpoint_path
 from sdar_cli.train.rows import build_rows
@@ -138,6 +138,16 @@ def test_the_last_of_a_category_is_kept_and_the_user_told_once(tmp_path: Path) -
     ]  # fmt: skip
     effects = [[change["effect"] for change in line["changes"]] for line in read_metrics(tmp_path / "skills.jsonl")]
     assert effects == [[], ["kept", "kept"]] * 3
+
+
+def test_two_groups_of_a_step_drop_a_skill_once(tmp_path: Path) -> None:
+    drop = {"retrieval": "random", "evolve": "drop", "evolve_min_uses": 1, "evolve_threshold": -0.1}
+    learner, retriever, _ = learning(tmp_path, skills=drop)
+    other = next(skill for skill in BANK.skills if skill.category not in ("general", HEAT))
+    episodes = [episode(HEAT, group, group, 1.0, [-0.5]) for group in range(2)]
+    chosen = {group: {"random": Choice((other,))} for group in range(2)}
+    assert learner.after_step(1, episodes, chosen, taught=True) == {"skills/dropped": 1.0}
+    assert [len(line["changes"]) for line in read_metrics(tmp_path / "skills.jsonl")] == [1, 0]
 
 
 UCB = config(
