@@ -142,7 +142,7 @@ def test_the_last_of_a_category_is_kept_and_the_user_told_once(tmp_path: Path) -
 
 def test_two_groups_of_a_step_drop_a_skill_once(tmp_path: Path) -> None:
     drop = {"retrieval": "random", "evolve": "drop", "evolve_min_uses": 1, "evolve_threshold": -0.1}
-    learner, retriever, _ = learning(tmp_path, skills=drop)
+    learner, _, _ = learning(tmp_path, skills=drop)
     other = next(skill for skill in BANK.skills if skill.category not in ("general", HEAT))
     episodes = [episode(HEAT, group, group, 1.0, [-0.5]) for group in range(2)]
     chosen = {group: {"random": Choice((other,))} for group in range(2)}
