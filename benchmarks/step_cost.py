@@ -58,7 +58,7 @@ def update_seconds(config: RunConfig, session: Any, episodes: list[Any], rows: l
         normaliser = assign_weights(fresh, config.algo.agg)
         data = StepData(fresh, normaliser)
         if trainer.distils:
-            TeacherPrompts(config, session.bank, session.tokenizer).fill(fresh, episodes)
+            TeacherPrompts(config, session.retriever, session.tokenizer).fill(fresh, episodes)
         return data
 
     def after_step(trainer: SDARTrainer, step: int, metrics: dict[str, Any]) -> bool:

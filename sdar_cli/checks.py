@@ -24,6 +24,14 @@ def cross_field_problems(config: RunConfig) -> list[Problem]:
     """Contradictions between fields that would make a run fail or mean nothing."""
     env, model, train = config.env, config.model, config.train
     found = _teacher_problems(config) if train.steps else []
+    if "embedding" in config.retrievals and config.skills.embedding_model is None:
+        found.append(
+            Problem(
+                ("skills.retrieval", "skills.embedding_model"),
+                "skills.retrieval = embedding needs an encoder: set skills.embedding_model to a folder, or to the id "
+                "of a sentence-transformers model in the Hugging Face cache",
+            )
+        )
     if env.name == "alfworld" and env.source == "generated" and train.tasks_per_step > env.games_train:
         found.append(
             Problem(
@@ -80,6 +88,13 @@ def _teacher_problems(config: RunConfig) -> list[Problem]:
                 "train.with_skill needs a skill and skills.retrieval is none: choose a retrieval",
             )
         )
+    if skills.evolve == "drop" and algo.coef == 0:
+        found.append(
+            Problem(
+                ("skills.evolve", "algo.coef"),
+                "skills.evolve = drop reads the teacher's gap and algo.coef is 0, so there is no teacher",
+            )
+        )
     no_policy = algo.policy_coef == 0 and not algo.policy_coef_end
     if no_policy and algo.coef == 0:
         found.append(Problem(("algo.coef", "algo.policy_coef"), "algo.coef and algo.policy_coef are both 0: no loss"))
@@ -109,6 +124,11 @@ def config_warnings(config: RunConfig) -> list[str]:
         found.append(
             "env.split_rule = released: train and held-out goals share products, and the paper's code drew other goals "
             "at each validation; for new work use product-disjoint"
+        )
+    if "ucb" in config.retrievals and config.env.win_reward > 1 and config.skills.ucb_c <= 1:
+        found.append(
+            f"skills.ucb_c is in units of the reward and env.win_reward is {config.env.win_reward:g}: a skill that did "
+            f"badly is hardly tried again; skills.ucb_c={config.env.win_reward:g} explores as with rewards up to 1"
         )
     if config.eval.with_skill and config.skills.retrieval == "none":
         found.append(
@@ -196,6 +216,18 @@ def _ignored_settings(config: RunConfig) -> list[str]:
         found.append(f"algo.gate_entropy is ignored: the gate {algo.gate} reads no entropy")
     if teacher.weights != "ema" and changed(teacher, "ema_decay"):
         found.append(f"teacher.ema_decay is ignored with teacher.weights = {teacher.weights}")
+    unused = [
+        name
+        for name, used in (
+            ("ucb_c", "ucb" in config.retrievals),
+            ("embedding_model", "embedding" in config.retrievals),
+            ("evolve_min_uses", config.skills.evolve != "none"),
+            ("evolve_threshold", config.skills.evolve != "none"),
+        )
+        if not used and changed(config.skills, name)
+    ]
+    if unused:
+        found.append(f"skills.{' and skills.'.join(unused)} ignored: skills.retrieval and skills.evolve do not read it")
     if model.lora.rank == 0 and any(changed(model.lora, field) for field in ("alpha", "dropout", "targets")):
         found.append("model.lora settings are ignored with model.lora.rank = 0 (full fine-tuning)")
     if config.eval.decoding == "greedy" and changed(config.eval, "temperature"):

@@ -27,7 +27,9 @@ SHAPINGS = ("none", "rlsd", "belief", "grsd", "t-dur")
 """Names of ``algo.shaping``, and ``none``; import paths as for gates."""
 SCHEDULES = ("constant", "linear", "warm-down", "atod")
 """Names of ``algo.schedule``; import paths as for gates."""
-RETRIEVALS = Literal["task-type", "keyword", "full", "none"]
+EVOLUTIONS = ("none", "drop")
+"""``none``, and names of ``skills.evolve``; import paths as for gates."""
+RETRIEVALS = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none"]
 PLACEMENTS = Literal["user", "system", "prefix"]
 FORMS = Literal["full", "brief"]
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -49,6 +51,7 @@ def _check_run_name(value: str) -> str:
 GateName = Annotated[str, AfterValidator(lambda value: _one_of(value, GATES))]
 ObjectiveName = Annotated[str, AfterValidator(lambda value: _one_of(value, OBJECTIVES))]
 ShapingName = Annotated[str, AfterValidator(lambda value: _one_of(value, SHAPINGS))]
+EvolutionName = Annotated[str, AfterValidator(lambda value: _one_of(value, EVOLUTIONS))]
 ScheduleName = Annotated[str, AfterValidator(lambda value: _one_of(value, SCHEDULES))]
 RunName = Annotated[str, AfterValidator(_check_run_name)]
 
@@ -134,6 +137,20 @@ class SkillsConfig(Section):
     bank: str = Field(default="alfworld", description="bundled bank or folder")
     retrieval: RETRIEVALS = Field(default="task-type", description="how skills are chosen")
     form: FORMS = Field(default="brief", description="whole skill texts, or each skill's one-line brief")
+    ucb_c: float = Field(
+        default=1.0,
+        ge=0,
+        description="retrieval=ucb: exploration, in units of the reward (the paper gives no value)",
+    )
+    embedding_model: str | None = Field(
+        default=None, description="retrieval=embedding: folder or cached id of a sentence-transformers model"
+    )
+    evolve: EvolutionName = Field(
+        default="none",
+        description=f"what becomes of skills in training: {', '.join(EVOLUTIONS)}, or package.module:function",
+    )
+    evolve_min_uses: Positive = Field(default=5, description="evolve=drop: groups in a row with a low gap")
+    evolve_threshold: float = Field(default=-0.2, description="evolve=drop: a mean gap below this is low, nats")
 
 
 class ViewConfig(Section):
@@ -277,6 +294,11 @@ class RunConfig(Section):
             )
             for view in self.teacher.views or (ViewConfig(),)
         )
+
+    @property
+    def retrievals(self) -> set[str]:
+        """Every strategy that may choose a skill: the evaluation's and those of the views."""
+        return {self.skills.retrieval, *(view.retrieval for view in self.views)}
 
     @model_validator(mode="after")
     def _fields_agree(self) -> RunConfig:

@@ -146,7 +146,7 @@ def _show_summary(run: RunDir, summary: dict[str, Any], reporter: Reporter) -> N
 
 def _shown(key: str, value: Any) -> Any:
     if isinstance(value, float):
-        is_share = key.startswith(("success", "with_skill"))
+        is_share = key.startswith(("success", "with_skill", "skill_present"))
         return f"{100 * value:.1f}%" if is_share else duration(value) if key == "seconds" else f"{value:.4g}"
     return value
 

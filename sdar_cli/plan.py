@@ -103,8 +103,7 @@ def _missing_catalogue(data: str) -> list[Missing]:
 
 def _missing_bank(config: RunConfig) -> list[Missing]:
     bank = config.skills.bank
-    used = {config.skills.retrieval, *(view.retrieval for view in config.views)}
-    if used == {"none"} or (resource_dir("skillbanks") / bank).is_dir():
+    if config.retrievals == {"none"} or (resource_dir("skillbanks") / bank).is_dir():
         return []
     if Path(bank).expanduser().is_dir():
         return []
@@ -114,11 +113,11 @@ def _missing_bank(config: RunConfig) -> list[Missing]:
 
 def _missing_modules(config: RunConfig) -> list[Missing]:
     found = []
-    for key in ("gate", "objective", "shaping", "coef_schedule"):
-        value = getattr(config.algo, key)
+    values = {f"algo.{key}": getattr(config.algo, key) for key in ("gate", "objective", "shaping", "coef_schedule")}
+    for key, value in {**values, "skills.evolve": config.skills.evolve}.items():
         module = value.partition(":")[0].partition(".")[0]
         if ":" in value and find_spec(module) is None:
-            found.append(Missing(f"module {module!r} of algo.{key} = {value}", "install it or put it on PYTHONPATH"))
+            found.append(Missing(f"module {module!r} of {key} = {value}", "install it or put it on PYTHONPATH"))
     return found
 
 

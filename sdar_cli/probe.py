@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from sdar_cli.errors import ConfigError, RunFailedError
 from sdar_cli.rollout.collect import no_skill, seed_of
 from sdar_cli.rollout.engine import Sampling
 from sdar_cli.rollout.episode import Episode
-from sdar_cli.session import Session, open_session
+from sdar_cli.session import Session, load_skills, open_session
 from sdar_cli.train.gradients import (
     ESTIMATORS,
     EXACT,
@@ -219,6 +220,7 @@ def _trainer(config: RunConfig, session: Session, folder: Path, checkpoint: Path
     if checkpoint is not None:
         trainer.load_weights(checkpoint)
         trainer.resume_from(checkpoint)
+        load_skills(session.retriever, checkpoint)
     return trainer
 
 
@@ -244,14 +246,14 @@ def _play(config: RunConfig, session: Session, reporter: Reporter) -> _Batch:
             [(task, g) for g, task in enumerate(tasks) for _ in range(size)],
             Sampling(config.model.max_response_tokens, config.model.temperature),
             seed_of(config.seed, "rollout", 1),
-            session.skill_for if config.train.with_skill else no_skill,
+            partial(session.skill_for, step=1) if config.train.with_skill else no_skill,
             tell,
         )
     _refuse_broken(config, out.episodes, reporter)
     rows = build_rows(out.episodes, config.env.context)
     assign_advantages(rows, out.episodes, config.algo)
     assign_weights(rows, config.algo.agg)
-    teacher = TeacherPrompts(config, session.bank, session.tokenizer).fill(rows, out.episodes)
+    teacher = TeacherPrompts(config, session.retriever, session.tokenizer).fill(rows, out.episodes)
     rewards: dict[int, set[float]] = {}
     for episode in out.episodes:
         if not episode.failed:
@@ -365,7 +367,7 @@ def _warnings(
         found.append(f"no group had both a success and a failure: raise --tasks or --group ({rest})")
     if every["gap_abs_mean"] is not None and every["gap_abs_mean"] < SAME:
         found.append(f"the teacher says the same as the student: the mean |gap| is {every['gap_abs_mean']:.1e} nats")
-    if teacher["skill_present"] < 1:
+    if teacher.get("skill_present", 1.0) < 1:
         found.append(f"{1 - teacher['skill_present']:.1%} of the teacher's prompts hold no skill")
     noise = [each["name"] for each in named if each["noise"]]
     if noise:

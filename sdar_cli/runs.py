@@ -1,7 +1,7 @@
 """Run directories: where everything about a run lies, and what may be in the way of a new one.
 
 ``config.json`` (accepted back by ``--config``), ``provenance.json``, ``code.diff``, ``status.json``,
-``metrics.jsonl``, ``episodes/``, ``eval/``, ``checkpoints/``, ``logs/``.
+``metrics.jsonl``, ``skills.jsonl``, ``episodes/``, ``eval/``, ``checkpoints/``, ``logs/``.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ class RunDir:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def skills(self) -> Path:
+        return self.path / "skills.jsonl"
 
     @property
     def episodes(self) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ from sdar_cli.ledger import Ledger
 from sdar_cli.provenance import gpu_name
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.skills.bank import Bank, load_bank
-from sdar_cli.skills.retrieve import retrieve, skill_text
+from sdar_cli.skills.retrieve import skill_text
+from sdar_cli.skills.retriever import Retriever
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
     from sdar_cli.display import Reporter
     from sdar_cli.runs import RunDir
+
+SKILLS_FILE = "skills.json"
+"""Of a checkpoint: what the run has learnt about its skills."""
 
 
 @dataclass
@@ -51,6 +56,10 @@ class Session:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     collector: Collector
+    retriever: Retriever = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.retriever = Retriever(self.bank, self.config.skills, self.config.seed)
 
     def adopt(self, model: PreTrainedModel, around: Callable[[], AbstractContextManager] | None = None) -> None:
         """Generate with this model from now on (the trainer's, with its adapters)."""
@@ -62,9 +71,10 @@ class Session:
         engine = HuggingFaceEngine(model, self.tokenizer, self.config.train.generate_batch, around)
         self.collector = Collector(self.config, self.environment, engine, self.tokenizer)
 
-    def skill_for(self, task: Task, goal: str) -> str:
-        """The skill text shown in evaluation with skills."""
-        return skill_text(retrieve(self.bank, task, goal, self.config.skills.retrieval), self.config.skills.form)
+    def skill_for(self, task: Task, goal: str, step: int | None = None) -> str:
+        """The skill text shown to the policy at a step of training; without a step, in evaluation with skills."""
+        chosen = self.retriever.choose(self.config.skills.retrieval, task, goal, step)
+        return skill_text(chosen.skills, self.config.skills.form)
 
     def peft_config(self) -> LoraConfig | None:
         """The adapter of ``model.lora``, or None for full fine-tuning."""
@@ -114,6 +124,8 @@ class Session:
         self, title: str, settings: Sequence[Setting], ledger: Ledger | None = None
     ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
         """Play the panel in every setting and show the table: (report, episodes of each of its results)."""
+        if any(setting.with_skill for setting in settings):
+            self._tell_untried()
         results, episodes = [], []
         for setting in settings:
             total = len(self.panel.tasks) * len(setting.seeds)
@@ -125,6 +137,13 @@ class Session:
         self.reporter.table(f"{title} ({len(self.panel.tasks)} tasks, panel {self.panel.sha256[:12]})", *table(results))
         report = {"title": title, "panel": results[0]["panel"], "results": results}
         return report, episodes
+
+    def _tell_untried(self) -> None:
+        """Evaluation under ucb shows the best skill so far; without rewards there is none."""
+        untried = {task.type for task in self.panel.tasks} - set(self.retriever.bandit.arms)
+        if self.config.skills.retrieval == "ucb" and untried:
+            shown = min(skill.id for skill in self.bank.skills)
+            self.reporter.info(f"ucb has no rewards of {', '.join(sorted(untried))}: {shown} is shown (first by id)")
 
     def _tell_broken(self, played: list[dict[str, Any]]) -> None:
         if broken := refuse_broken(played, self.config.env.max_failed):
@@ -160,25 +179,38 @@ def open_session(
         what = "games" if config.env.name == "alfworld" else "goals"
         reporter.info(f"{config.env.source} {config.env.name} {what}: {', '.join(counts)}")
         bank = load_bank(config.skills.bank)
-        _check_bank(bank, config, [*panel.tasks, *train_tasks])
+        retriever = Retriever(bank, config.skills, config.seed)
+        _check_bank(retriever, config, [*panel.tasks, *train_tasks])
         reporter.info(f"loading {checkpoint or config.model.name}")
         model, tokenizer = _load(config, checkpoint)
         size = sum(p.numel() for p in model.parameters())
         reporter.info(f"{size:,} parameters, {str(model.dtype).removeprefix('torch.')} on {model.device}")
         session = Session(config, reporter, environment, panel, train_tasks, bank, model, tokenizer, None)  # type: ignore[arg-type]
+        session.retriever = retriever
+        if checkpoint is not None:
+            load_skills(retriever, checkpoint)
         session.adopt(model)
         yield session
 
 
-def _check_bank(bank: Bank, config: RunConfig, tasks: Sequence[Task]) -> None:
+def load_skills(retriever: Retriever, checkpoint: Path) -> bool:
+    """Take over what a checkpoint knows of its run's skills; False where it says nothing (trained without any)."""
+    path = checkpoint / SKILLS_FILE
+    if path.is_file():
+        retriever.load(json.loads(path.read_text(encoding="utf-8")))
+    return path.is_file()
+
+
+def _check_bank(retriever: Retriever, config: RunConfig, tasks: Sequence[Task]) -> None:
     """The bank is of this environment and has a skill for every type of task that will be played."""
+    bank = retriever.bank
     if bank.environment != config.env.name:
         raise ConfigError(
             f"skill bank {bank.name} is for {bank.environment}, not for {config.env.name}", fix="--set skills.bank=NAME"
         )
     for task in {task.type: task for task in tasks}.values():
-        for strategy in {config.skills.retrieval, *(view.retrieval for view in config.views)}:
-            retrieve(bank, task, "", strategy)  # raises for a type it knows nothing of
+        for strategy in config.retrievals:
+            retriever.choose(strategy, task, "")  # raises for a type it knows nothing of
 
 
 def _require_one_device(config: RunConfig) -> None:

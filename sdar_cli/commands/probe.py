@@ -208,10 +208,11 @@ def _default_path(run: RunDir | None, config: RunConfig, runs_dir: Path) -> Path
 def _show(report: dict[str, Any], reporter: Reporter) -> None:
     """The tables, the warnings and the sentence about the coefficient."""
     batch, teacher = report["batch"], report["teacher"]
+    shown = f"skill in {teacher['skill_present']:.1%}, " if "skill_present" in teacher else ""
     reporter.info(
         f"{batch['episodes']} episodes, success {batch['success']:.1%}, {batch['turns']:.1f} turns; groups with both "
-        f"outcomes {batch['groups_with_both']} of {report['settings']['tasks']}; teacher prompts: skill in "
-        f"{teacher['skill_present']:.1%}, cut in {teacher['truncated_prompts']:.1%}"
+        f"outcomes {batch['groups_with_both']} of {report['settings']['tasks']}; teacher prompts: "
+        f"{shown}cut in {teacher['truncated_prompts']:.1%}"
     )
     estimators = report["estimators"]
     how = f", from sketches of {report['sketch']:,} sums" if report["sketch"] else ""

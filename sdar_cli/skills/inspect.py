@@ -12,7 +12,8 @@ from sdar_cli.envs.base import Environment, Observation, Task
 from sdar_cli.errors import ConfigError, RunFailedError
 from sdar_cli.rollout.episode import TurnView
 from sdar_cli.skills.bank import Bank, Skill
-from sdar_cli.skills.retrieve import reason, retrieve, skill_text
+from sdar_cli.skills.retrieve import reason, skill_text
+from sdar_cli.skills.retriever import Retriever
 from sdar_cli.skills.teacher import PREFIX, EncodedPrompt, Tokenizer, encode_prompt
 
 Count = Callable[[str], int]
@@ -58,7 +59,7 @@ def _describe_skill(bank: Bank, skill: Skill, count: Count | None) -> dict[str, 
 def describe_task(bank: Bank, task: Task, seen: Observation, shown: Shown, tokenizer: Tokenizer) -> dict[str, Any]:
     """A JSON-ready record of the skills chosen for a task and of both prompts of its first turn."""
     strategy = shown.skills.retrieval
-    chosen = retrieve(bank, task, seen.goal, strategy)
+    chosen = Retriever(bank, shown.skills).choose(strategy, task, seen.goal).skills
     view = TurnView(seen.goal, seen.text, seen.admissible, env=shown.env.name)
     common: dict[str, Any] = {"style": shown.env.prompt, "thinking": shown.model.thinking}
     student = encode_prompt(tokenizer, view, limit=shown.model.max_prompt_tokens, **common)

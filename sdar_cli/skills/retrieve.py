@@ -1,7 +1,8 @@
 """Which skills a teacher sees for a task (method.md 2.9).
 
 ``task-type`` uses the benchmark's own type: an oracle, as in the released code.  ``keyword`` reads the goal text
-only, by whole words, and takes exactly one category.  Left out: the bandit, and random choice.
+only, by whole words, and takes exactly one category.  These are functions of bank, task and goal; the strategies
+that need more (a state, a step, an encoder) are in ``retriever.py``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
+from typing import get_args
 
+from sdar_cli.config import RETRIEVALS
 from sdar_cli.envs.base import Task
 from sdar_cli.errors import ConfigError
 from sdar_cli.skills.bank import GENERAL, Bank, Skill
@@ -22,7 +25,7 @@ def retrieve(bank: Bank, task: Task, goal: str, strategy: str) -> tuple[Skill, .
     if strategy not in RETRIEVAL:
         raise ConfigError(
             f"unknown retrieval {strategy!r}",
-            why=f"skills.retrieval is one of {', '.join(RETRIEVAL)}",
+            why=f"skills.retrieval is one of {', '.join(get_args(RETRIEVALS))}",
             fix="--set skills.retrieval=task-type",
         )
     return RETRIEVAL[strategy](bank, task, goal)
@@ -67,12 +70,14 @@ def match_keyword(bank: Bank, goal: str) -> tuple[str, str] | None:
 
 def reason(bank: Bank, skill: Skill, task: Task, goal: str, strategy: str) -> str:
     """Why ``retrieve`` chose a skill, in words."""
-    if strategy == "full":
-        return "the whole bank is shown"
+    if strategy in REASONS:
+        return REASONS[strategy]
     if skill.category == GENERAL:
         return "shown with every task"
     if strategy == "task-type":
         return f"the task's type is {task.type}"
+    if strategy == "embedding":
+        return "most like the goal"
     match = match_keyword(bank, goal)
     return f'the goal contains "{match[1]}"' if match else "no keyword matches"
 
@@ -95,6 +100,11 @@ def _pattern(keyword: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-]){words}(?![\w-])", re.IGNORECASE)
 
 
+REASONS = {
+    "full": "the whole bank is shown",
+    "ucb": "the best mean reward so far; before any, the first id",
+    "random": "drawn at random",
+}
 RETRIEVAL: dict[str, Strategy] = {
     "task-type": by_task_type,
     "keyword": by_keyword,

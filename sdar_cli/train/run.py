@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,7 @@ def train(config: RunConfig, run: RunDir, reporter: Reporter, resume: bool) -> d
         try:
             summary = running.execute()
         finally:
-            if running.metrics:
-                running.metrics.close()
+            running.close()
     return {**summary, "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -79,7 +79,9 @@ def _starting_point(run: RunDir, config: RunConfig, resume: bool) -> Path | None
 
 def _forget_after(run: RunDir, step: int) -> None:
     """Remove what was recorded after a step."""
-    MetricsWriter(run.metrics).truncate_after(step)
+    for path in (run.metrics, run.skills):
+        if path.exists():
+            MetricsWriter(path).truncate_after(step)
     for path in [*run.episodes.glob("step-*.jsonl"), *run.eval.glob("step-*")]:
         if int(path.name.split("-")[1].split(".")[0]) > step:
             path.unlink()
@@ -102,6 +104,7 @@ class _Run:
     def __init__(
         self, config: RunConfig, run: RunDir, reporter: Reporter, session: Session, start: Path | None
     ) -> None:
+        from sdar_cli.train.skills import SkillLearning
         from sdar_cli.train.teacher import TeacherPrompts
 
         self.config = config
@@ -111,13 +114,20 @@ class _Run:
         self.start = start
         self.first_step = step_of(start) if start else 0
         self.metrics = MetricsWriter(run.metrics) if parallel.is_main() else None
-        self.teacher = TeacherPrompts(config, session.bank, session.tokenizer)
+        self.teacher = TeacherPrompts(config, session.retriever, session.tokenizer)
+        self.learning = SkillLearning(config, session.retriever, run.skills, reporter)
         self.episodes: list[Episode] = []
         """Those of the present step."""
         self.stopping = False
         self.in_rollout = False
         self.saved = self.first_step
         self.began = 0.0
+
+    def close(self) -> None:
+        """Close the files written to."""
+        if self.metrics:
+            self.metrics.close()
+        self.learning.close()
 
     def execute(self) -> dict[str, Any]:
         """Evaluate, train, evaluate."""
@@ -139,6 +149,7 @@ class _Run:
         session.adopt(trainer.model, trainer.generating)
         if self.start:
             trainer.resume_from(self.start)
+            self.learning.load(self.start)
         before = self._evaluate(0) if config.eval.before and not self.start else self._recorded(0)
         if config.train.steps == 0:
             return self._summary(before, {})
@@ -177,7 +188,7 @@ class _Run:
             assignment,
             sampling,
             seed_of(config.seed, "rollout", step, *parallel.salt()),
-            self.session.skill_for if config.train.with_skill else no_skill,
+            partial(self.session.skill_for, step=step) if config.train.with_skill else no_skill,
             self._check_interrupt,
         )
         out = merge_collected(parallel.gather(mine))
@@ -188,8 +199,12 @@ class _Run:
         normaliser = assign_weights(rows, config.algo.agg)
         data = StepData(rows, normaliser, {"step": step, **rollout_metrics(out)})
         if trainer.coef > 0:
-            data.metrics.update(self.teacher.fill(rows, out.episodes).metrics())
+            stats = self.teacher.fill(rows, out.episodes, step)
+            data.metrics.update(stats.metrics())
             self._show_teacher(step)
+            self.learning.audit(stats)
+        else:
+            self.teacher.choose(out.episodes, step, taught=False)
         self.episodes = out.episodes
         return data
 
@@ -221,8 +236,9 @@ class _Run:
         metrics["eta_s"] = round(pace * left, 1)
         trainer.share_tokens()
         metrics |= turn_metrics(trainer.rows)
+        note_tokens(trainer.rows, self.episodes)
+        metrics |= self.learning.after_step(step, self.episodes, self.teacher.choices, trainer.coef > 0)
         if parallel.is_main():
-            note_tokens(trainer.rows, self.episodes)
             lines = "".join(json.dumps(e.to_json(), ensure_ascii=False) + "\n" for e in self.episodes)
             (self.run.episodes / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
         if self.metrics:
@@ -234,7 +250,7 @@ class _Run:
         if self._evaluation_due(step) and not self.stopping:
             self._evaluate(step)
         if self.stopping or left == 0 or (every and step % every == 0):
-            trainer.save_step(step)
+            trainer.save_step(step, self.learning.files())
             self.saved = step
         return self.stopping
 
@@ -251,7 +267,7 @@ class _Run:
         """Between steps the weights are those of the last finished step: save it if it is not saved yet."""
         step = trainer.state.global_step // trainer.updates
         if self.in_rollout and step > self.saved:
-            trainer.save_step(step)
+            trainer.save_step(step, self.learning.files())
             self.saved = step
         self.reporter.info(f"the last checkpoint is that of step {self.saved}")
 
@@ -267,6 +283,8 @@ class _Run:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def _summary(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+        from sdar_cli.train.skills import audit_summary
+
         def success(result: dict[str, Any], with_skill: bool) -> float | None:
             found = [r for r in result.get("results", []) if r["with_skill"] is with_skill]
             return found[0]["overall"]["success"] if found else None
@@ -279,6 +297,7 @@ class _Run:
             "success_after": success(after, False),
             "with_skill_before": success(before, True),
             "with_skill_after": success(after, True),
+            **audit_summary(self.run.metrics),
             "checkpoint": str(latest_checkpoint(self.run.checkpoints) or "none"),
         }
 

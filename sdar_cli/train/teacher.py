@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from sdar_cli.config import RunConfig
 from sdar_cli.rollout.episode import Episode
-from sdar_cli.skills.bank import Bank
-from sdar_cli.skills.retrieve import retrieve, skill_text
+from sdar_cli.skills.bank import GENERAL
+from sdar_cli.skills.retrieve import skill_text
+from sdar_cli.skills.retriever import SINGLE, Choices, Retriever
 from sdar_cli.skills.teacher import EncodedPrompt, encode_prompt
 from sdar_cli.train.rows import Row
 
@@ -29,7 +30,13 @@ class TeacherStats:
     """Counts over the prompts of one step: what the audit metrics are made of."""
 
     prompts: int = 0
+    owed: int = 0
+    """Prompts that are to show a skill of the task's category."""
     with_skill: int = 0
+    """Those of them that do."""
+    lacking: str = ""
+    """The first task without, in words."""
+    skill_cut: int = 0
     cut: int = 0
     cut_tokens: int = 0
     tokens: int = 0
@@ -37,17 +44,33 @@ class TeacherStats:
 
     def add(self, prompt: EncodedPrompt) -> None:
         self.prompts += 1
-        self.with_skill += prompt.skill_present
+        self.skill_cut += "skill" in prompt.cut
         self.cut += bool(prompt.cut)
         self.cut_tokens += prompt.cut_tokens
         self.tokens += len(prompt.ids)
         self.skill_tokens += prompt.skill_tokens
 
+    def problem(self) -> str:
+        """What is wrong with the teacher's skills, in words; empty when nothing is."""
+        if self.with_skill < self.owed:
+            lack = self.owed - self.with_skill
+            return f"{lack} of {self.owed} teacher prompts show no skill of their task's category, first {self.lacking}"
+        if self.skill_cut:
+            cut = f"the skill is cut in {self.skill_cut} of {self.prompts} teacher prompts"
+            return f"{cut}: raise teacher.max_prompt_tokens, or take skills.form=brief"
+        return ""
+
     def metrics(self) -> dict[str, float]:
-        """Shares and means per teacher prompt, over all views."""
+        """Shares and means per teacher prompt, over all views.
+
+        ``teacher/skill_present``: the share with a skill among prompts of tasks whose type is a category of the bank,
+        views that retrieve none left out; absent where there is no such prompt.
+        """
         n = max(1, self.prompts)
+        audit = {"teacher/skill_present": self.with_skill / self.owed} if self.owed else {}
         return {
-            "teacher/skill_present": self.with_skill / n,
+            **audit,
+            "teacher/skill_cut": self.skill_cut / n,
             "teacher/truncated_prompts": self.cut / n,
             "teacher/truncated_tokens": self.cut_tokens / n,
             "teacher/prompt_tokens": self.tokens / n,
@@ -60,13 +83,23 @@ class TeacherPrompts:
     """Retrieves skills and writes the teacher's prompt of every row."""
 
     config: RunConfig
-    bank: Bank
+    retriever: Retriever
     tokenizer: PreTrainedTokenizerBase
+    choices: Choices = field(default_factory=dict, init=False)
+    """Those of the last step."""
     example: EncodedPrompt | None = field(default=None, init=False)
     """The first prompt made, shown to the user."""
 
-    def fill(self, rows: Sequence[Row], episodes: Sequence[Episode]) -> TeacherStats:
+    def choose(self, episodes: Sequence[Episode], step: int, taught: bool) -> None:
+        """Choose the skills of every group of a step: for the views if it is taught, for the policy if it is shown."""
+        strategies = {view.retrieval for view in self.config.views} if taught else set()
+        if self.config.train.with_skill:
+            strategies.add(self.config.skills.retrieval)
+        self.choices = self.retriever.choose_for_groups(episodes, strategies, step)
+
+    def fill(self, rows: Sequence[Row], episodes: Sequence[Episode], step: int = 1) -> TeacherStats:
         """Set ``teacher_prompts`` of every row; note in the episodes what the first view was shown and what was cut."""
+        self.choose(episodes, step, taught=True)
         stats = TeacherStats()
         by_index = {episode.index: episode for episode in episodes}
         texts = {episode.index: self._skill_texts(episode) for episode in episodes if episode.turns}
@@ -87,16 +120,28 @@ class TeacherPrompts:
             row.teacher_prompts = [prompt.ids for prompt in prompts]
             turn.teacher_tokens, turn.teacher_cut = len(prompts[0].ids), prompts[0].cut
             self.example = self.example or prompts[0]
-            for prompt in prompts:
+            for view, prompt in zip(self.config.views, prompts, strict=True):
                 stats.add(prompt)
+                self._audit(stats, by_index[row.trajectory], view.retrieval, prompt)
         return stats
+
+    def _audit(self, stats: TeacherStats, episode: Episode, strategy: str, prompt: EncodedPrompt) -> None:
+        """Count whether the prompt shows what it should: advice for every task alone is not enough."""
+        if strategy == "none" or episode.task.type not in self.retriever.bank.categories:
+            return
+        chosen = self.choices[episode.group][strategy].skills
+        fits = strategy in SINGLE or any(skill.category != GENERAL for skill in chosen)
+        stats.owed += 1
+        stats.with_skill += fits and prompt.skill_present
+        if not (fits and prompt.skill_present):
+            ids = ", ".join(skill.id for skill in chosen) or "nothing"
+            stats.lacking = stats.lacking or f"{episode.task.id} ({episode.task.type}): {strategy} chose {ids}"
 
     def _skill_texts(self, episode: Episode) -> list[str]:
         """The skill text of every view; the first one's is noted in the episode."""
-        goal = episode.turns[0].view.goal
         texts = []
         for view in self.config.views:
-            found = retrieve(self.bank, episode.task, goal, view.retrieval)
+            found = self.choices[episode.group][view.retrieval].skills
             texts.append(skill_text(found, view.form))
             if len(texts) == 1:
                 episode.skill_ids = tuple(skill.id for skill in found)

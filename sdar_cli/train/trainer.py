@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ from sdar_cli.algo.objectives import needs_heads, resolve_objective, signed
 from sdar_cli.algo.policy import kl_k3
 from sdar_cli.algo.schedule import coefficient, linear
 from sdar_cli.algo.shaping import resolve_shaping
+from sdar_cli.atomic import write_json_atomic
 from sdar_cli.config import RunConfig
 from sdar_cli.rollout.collect import seed_of
 from sdar_cli.train.checkpoint import checkpoint_path, publish
@@ -332,8 +333,11 @@ class SDARTrainer(Scoring, GRPOTrainer):
         stack.enter_context(self.accelerator.autocast())
         return stack
 
-    def save_step(self, step: int) -> Path:
-        """Write the checkpoint of ``step`` finished steps (the first process does); returns its folder."""
+    def save_step(self, step: int, more: Mapping[str, Any] | None = None) -> Path:
+        """Write the checkpoint of ``step`` finished steps (the first process does); returns its folder.
+
+        more: JSON files to be part of it, by name.
+        """
         if not parallel.is_main():
             return checkpoint_path(Path(self.args.output_dir), step)
         from safetensors.torch import save_file
@@ -342,6 +346,8 @@ class SDARTrainer(Scoring, GRPOTrainer):
         written = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.shadow is not None:
             save_file(self.shadow.values, written / SHADOW_FILE)
+        for name, value in (more or {}).items():
+            write_json_atomic(written / name, value)
         return publish(written, step, self.run_config.train.keep)
 
     def load_weights(self, checkpoint: Path) -> None:

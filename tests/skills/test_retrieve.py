@@ -9,6 +9,7 @@ from sdar_cli.envs.base import Task
 from sdar_cli.errors import ConfigError
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.retrieve import RETRIEVAL, match_keyword, reason, retrieve, skill_text
+from sdar_cli.skills.retriever import RANKED
 
 BANK = load_bank("alfworld")
 TEMPLATES = {
@@ -117,14 +118,14 @@ def test_full_and_none():
 def test_unknown_strategy_and_form_name_the_choices():
     with pytest.raises(ConfigError) as caught:
         retrieve(BANK, task("x"), "", "tasktype")
-    assert "task-type, keyword, full, none" in caught.value.why
+    assert "task-type, keyword, ucb, embedding, random, full, none" in caught.value.why
     with pytest.raises(ConfigError, match="unknown form"):
         skill_text(BANK.skills, "short")
 
 
 def test_configuration_offers_exactly_the_registry():
     field = SkillsConfig.model_fields["retrieval"].annotation
-    assert set(field.__args__) == set(RETRIEVAL)
+    assert set(field.__args__) == {*RETRIEVAL, *RANKED} and len(field.__args__) == len(RETRIEVAL) + len(RANKED)
 
 
 def test_skill_text_puts_general_first_whatever_the_order():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +16,11 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 import toy  # noqa: E402
 
 from sdar_cli import parallel  # noqa: E402
+from sdar_cli.display import Reporter  # noqa: E402
+from sdar_cli.rollout.episode import Episode  # noqa: E402
+from sdar_cli.skills.bank import load_bank  # noqa: E402
+from sdar_cli.skills.retriever import Retriever  # noqa: E402
+from sdar_cli.train.skills import SkillLearning  # noqa: E402
 from train.material import handmade_rows, settings, train  # noqa: E402
 
 ALL_TERMS = {"coef": 0.5, "kl_coef": 0.2, "entropy_coef": 0.1, "agg": "trajectory"}
@@ -28,6 +35,23 @@ CASES = {
         "train": {"steps": 2, "updates_per_step": 3, "lr": 1e-3},
     },
 }
+
+
+def learn(out: Path) -> list[dict[str, Any]]:
+    """The state of a retriever before and after two steps whose episodes every process has; one of them writes."""
+    made = toy.config(skills={"retrieval": "ucb", "evolve": "drop", "evolve_min_uses": 1, "evolve_threshold": 9.0})
+    retriever = Retriever(load_bank("alfworld"), made.skills, made.seed)
+    episodes = [Episode(toy.task(n), n, n, [toy.make_turn([5])], reward=n / 4) for n in range(4)]
+    for episode in episodes:
+        episode.turns[0].token_gap = [0.5]
+    states = [retriever.state()]
+    with Reporter(plain=True, silent=True) as reporter:
+        learner = SkillLearning(made, retriever, out.with_suffix(".jsonl"), reporter)
+        for step in (1, 2):
+            learner.after_step(step, episodes, retriever.choose_for_groups(episodes, {"ucb"}, step), taught=True)
+            states.append(json.loads(json.dumps(retriever.state())))
+        learner.close()
+    return states
 
 
 def main(out: str) -> None:
@@ -50,6 +74,7 @@ def main(out: str) -> None:
             }
             found[name] = {"gradients": done.gradients, "metrics": metrics, "weights": done.weights[-1], "rows": rows}
             found[name]["tokens"] = tokens
+        found["bandit"] = learn(Path(out))
         torch.save(found, f"{out}-{parallel.rank()}")
 
 

@@ -18,6 +18,7 @@ from sdar_cli import parallel
 from .material import assert_same
 from .parallel_worker import CASES
 
+UCB = ("--retrieval", "ucb")
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
@@ -66,6 +67,16 @@ def test_two_processes_make_the_update_of_one(outcomes: list[dict[str, Any]], ca
         assert torch.equal(value, second["weights"][name]), name
 
 
+def test_two_processes_learn_of_skills_what_one_does(outcomes: list[dict[str, Any]]) -> None:
+    """The same statistics and the same dropped skills in each, though the first alone asks the hook."""
+    alone, first, second = (outcome["bandit"] for outcome in outcomes)
+    assert alone == first == second
+    assert alone[0] != alone[1] != alone[2]
+    (arms,) = alone[2]["ucb"].values()
+    assert arms["general"] == [4, 1.5] and sum(n for n, _ in arms.values()) == 8  # 0 + 1/4 + 2/4 + 3/4
+    assert sum(map(len, alone[2]["dropped"].values())) > 0
+
+
 def test_shares_are_put_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 2, 3):
         parts = []
@@ -100,7 +111,7 @@ def test_a_run_of_two_processes_through_the_cli(tmp_path: Path) -> None:
     }  # fmt: skip
     sets = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
     train = ["-m", "sdar_cli.cli", "train", "--runs-dir", str(tmp_path / "runs")]
-    done = torchrun(*train, *sets, "--steps", "1", "--name", "two", "--method", "rlsd", "--json")
+    done = torchrun(*train, *sets, "--steps", "1", "--name", "two", "--method", "rlsd", *UCB, "--json")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [event["event"] for event in events] == ["launch", "done"]
@@ -112,5 +123,11 @@ def test_a_run_of_two_processes_through_the_cli(tmp_path: Path) -> None:
     assert json.loads((run / "provenance.json").read_text())["processes"] == 2
     episodes = [json.loads(line) for line in (run / "episodes" / "step-000002.jsonl").read_text().splitlines()]
     assert [(e["index"], e["group"]) for e in episodes] == [(i, i // 3) for i in range(12)]
+    lines = [json.loads(line) for line in (run / "skills.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["group"]) for line in lines] == [(step, group) for step in (1, 2) for group in range(4)]
+    by_group = {(e["group"], tuple(e["skill_ids"])) for e in episodes}
+    assert by_group == {(line["group"], tuple(line["skills"])) for line in lines[4:]}
+    state = json.loads((run / "checkpoints" / "step-000002" / "skills.json").read_text())["ucb"]
+    assert sum(n for arms in state.values() for n, _ in arms.values()) == 8, "once per group, not once per process"
     few = torchrun(*train, *sets, "--set", "train.tasks_per_step=1", "--steps", "1", "--name", "few")
     assert few.returncode != 0 and "2 processes share 1 groups" in few.stderr

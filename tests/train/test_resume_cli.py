@@ -42,6 +42,11 @@ SETTINGS = {
     "eval.games": 3,
     "eval.with_skill": "false",
     "teacher.weights": "ema",
+    # The bandit's statistics and what was dropped decide the choices of the next step.
+    "skills.retrieval": "ucb",
+    "skills.evolve": "drop",
+    "skills.evolve_min_uses": 1,
+    "skills.evolve_threshold": -0.0005,
 }
 DEADLINE = 240.0
 """Seconds that a process may take to get where a test wants it."""
@@ -120,7 +125,12 @@ def assert_json_lines(text: str) -> list[dict[str, Any]]:
 def whole(place: Path) -> Path:
     """A run that was never stopped."""
     assert sdar(*words("whole")) == 0
-    return place / "runs" / "whole"
+    run = place / "runs" / "whole"
+    lines = [json.loads(line) for line in (run / "skills.jsonl").read_text().splitlines()]
+    assert len(lines) == 4 * STEPS
+    changed = [line["step"] for line in lines for change in line["changes"] if change["effect"] == "dropped"]
+    assert changed and min(changed) < STEPS and len({line["skills"][0] for line in lines}) > 1
+    return run
 
 
 def test_a_killed_run_is_continued_to_the_same_end(place: Path, whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +167,7 @@ def test_an_interrupted_run_is_continued_to_the_same_end(
 
     def pressing(self: MetricsWriter, metrics: Any) -> None:
         write(self, metrics)
-        if metrics["step"] == 2:
+        if metrics["step"] == 2 and self.path.name == "metrics.jsonl":
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
@@ -169,6 +179,17 @@ def test_an_interrupted_run_is_continued_to_the_same_end(
     assert "sdar train --resume runs/interrupted" in capfd.readouterr().out
     assert sdar("train", "--resume", "interrupted") == 0
     assert_same_record(run, whole, STEPS)
+
+
+def test_an_evaluation_knows_what_the_run_has_learnt(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With the checkpoint's statistics no type is without rewards; without a run all are, and it is said."""
+    capfd.readouterr()
+    assert sdar("eval", "--run", str(whole), "--skills", "with") == 0
+    assert "ucb has no rewards" not in capfd.readouterr().out
+    model = ["--model", "tiny-alfworld", "--games", "1", "--skills", "with", "--set", "skills.retrieval=ucb"]
+    more = ["--set", "env.games_train=6", "--set", "env.games_eval=6", "--set", "env.max_turns=3"]
+    assert sdar("eval", *model, *more) == 0
+    assert "ucb has no rewards of look_at_obj_in_light: general is shown" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from toy import task
 
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.retrieve import retrieve, skill_text
+from sdar_cli.skills.retriever import Retriever
 from sdar_cli.skills.teacher import encode_prompt
 from sdar_cli.train.rows import build_rows
 from sdar_cli.train.teacher import ShadowWeights, TeacherPrompts
@@ -204,7 +205,7 @@ def test_prompts_of_turn_rows_show_the_skill_of_their_task(tokenizer, bank) -> N
     clean = "pick_clean_then_place_in_recep"
     episodes, _, _ = toy.collect(config, tokenizer, [(task(2), 0), (task(1, 0, clean), 1)])
     rows = build_rows(episodes, "window")
-    maker = TeacherPrompts(config, bank, tokenizer)
+    maker = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer)
     metrics = maker.fill(rows, episodes).metrics()
     assert len(rows) == 5
     for row in rows:
@@ -230,7 +231,7 @@ def test_a_transcripts_skill_stands_in_front_once(tokenizer, bank) -> None:
     config = toy.config(env={"context": "transcript"})
     episodes, _, _ = toy.collect(config, tokenizer, [(task(2), 0)])
     (row,) = build_rows(episodes, "transcript")
-    TeacherPrompts(config, bank, tokenizer).fill([row], episodes)
+    TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).fill([row], episodes)
     skill = skill_text(retrieve(bank, task(2), toy.GOAL, "task-type"), "brief")
     assert tokenizer.decode([*row.teacher_prompts[0], *row.completion_ids]).count(skill) == 1
     assert tokenizer.decode(row.teacher_prompts[0]).replace(f"Skill: {skill}\n", "") == tokenizer.decode(row.prompt_ids)
@@ -241,10 +242,10 @@ def test_a_cut_prompt_is_counted(tokenizer, bank) -> None:
     config = toy.config()
     episodes, _, _ = toy.collect(config, tokenizer, [(task(9), 0)])
     rows = build_rows(episodes, "window")
-    TeacherPrompts(config, bank, tokenizer).fill(rows, episodes)
+    TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).fill(rows, episodes)
     needed = [len(row.teacher_prompts[0]) for row in rows]
     tight = toy.config(teacher={"max_prompt_tokens": needed[0]})
-    metrics = TeacherPrompts(tight, bank, tokenizer).fill(rows, episodes).metrics()
+    metrics = TeacherPrompts(tight, Retriever(bank, tight.skills), tokenizer).fill(rows, episodes).metrics()
     assert needed[0] < needed[1]
     assert metrics["teacher/truncated_prompts"] == 3 / 4
     assert metrics["teacher/truncated_tokens"] > 0 and metrics["teacher/skill_present"] == 1.0

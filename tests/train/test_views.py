@@ -17,6 +17,7 @@ from sdar_cli.errors import ConfigError
 from sdar_cli.presets import resolve
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.retrieve import retrieve, skill_text
+from sdar_cli.skills.retriever import Retriever
 from sdar_cli.skills.teacher import encode_prompt
 from sdar_cli.train.rows import Row, assign_weights, build_rows
 from sdar_cli.train.teacher import TeacherPrompts
@@ -170,7 +171,7 @@ def test_every_row_gets_one_prompt_per_view(tokenizer, bank) -> None:
     clean = "pick_clean_then_place_in_recep"
     episodes, _, _ = toy.collect(made, tokenizer, [(task(2), 0), (task(1, 0, clean), 1)])
     rows = build_rows(episodes, "window")
-    maker = TeacherPrompts(made, bank, tokenizer)
+    maker = TeacherPrompts(made, Retriever(bank, made.skills), tokenizer)
     stats = maker.fill(rows, episodes)
     tokens = skilled = 0
     for row in rows:
@@ -189,7 +190,8 @@ def test_every_row_gets_one_prompt_per_view(tokenizer, bank) -> None:
         assert (episode.skill_text, episode.skill_ids) == ("", ())
     assert (stats.prompts, stats.with_skill, stats.tokens, stats.cut) == (15, 10, tokens, 0)
     assert skilled == 10
-    assert stats.metrics()["teacher/skill_present"] == pytest.approx(2 / 3)
+    assert stats.owed == 10, "a view without retrieval owes nothing"
+    assert stats.metrics()["teacher/skill_present"] == 1.0
     assert stats.metrics()["teacher/prompt_tokens"] == pytest.approx(tokens / 15)
     assert maker.example is not None and maker.example.ids == rows[0].prompt_ids
 
@@ -199,7 +201,7 @@ def test_with_and_without_a_skill_side_by_side(model, tokenizer, bank, tmp_path)
     made = config({}, train={}, teacher={"views": [{"retrieval": "none"}, {}]})
     episodes, _, _ = toy.collect(made, tokenizer, [(task(2), 0), (task(1), 1)])
     rows = build_rows(episodes, "window")
-    TeacherPrompts(made, bank, tokenizer).fill(rows, episodes)
+    TeacherPrompts(made, Retriever(bank, made.skills), tokenizer).fill(rows, episodes)
     for row in rows:
         row.advantage = [1.0] * len(row.completion_ids)
     assign_weights(rows, "token")

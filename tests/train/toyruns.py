@@ -15,7 +15,7 @@ from sdar_cli.config import RunConfig
 from sdar_cli.display import Reporter
 from sdar_cli.envs.panels import make_panel
 from sdar_cli.runs import FOLDERS, RunDir
-from sdar_cli.session import Session
+from sdar_cli.session import SKILLS_FILE, Session
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.track import read_metrics
 from sdar_cli.train.checkpoint import checkpoint_path
@@ -73,6 +73,8 @@ def record(folder: Path, step: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Everything a run leaves that must not depend on how often it was stopped: (texts, final weights)."""
     run = RunDir(folder)
     texts: dict[str, Any] = {"metrics": [comparable(row) for row in read_metrics(run.metrics)]}
+    texts["skills"] = read_metrics(run.skills)
+    texts["learnt"] = (checkpoint_path(run.checkpoints, step) / SKILLS_FILE).read_text(encoding="utf-8")
     for path in [*sorted(run.episodes.iterdir()), *sorted(run.eval.iterdir())]:
         texts[f"{path.parent.name}/{path.name}"] = path.read_text(encoding="utf-8")
     last = checkpoint_path(run.checkpoints, step)
