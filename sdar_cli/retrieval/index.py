@@ -167,7 +167,7 @@ def _engine(folder: Path, store: PassageStore, manifest: dict[str, Any], device:
     if name == "bm25":
         return bm25
     dense = Dense(folder, store, DenseParameters(**manifest["dense"]), device)
-    return dense if name == "dense" else Fused([bm25, dense], store)
+    return dense if name == "dense" else Fused(bm25, dense, store)
 
 
 def _canary(engine: Engine, store: PassageStore) -> float:

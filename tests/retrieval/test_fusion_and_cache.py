@@ -27,6 +27,8 @@ def test_one_ranking_keeps_its_order_and_equal_sums_the_first_rankings() -> None
     lists = [["a", "b"], ["c", "b"]]
     assert [item for item, _ in reciprocal_rank_fusion(lists, k=0)][:1] == ["a"]
     assert [item for item, _ in reciprocal_rank_fusion(lists, k=60)][:1] == ["b"]
+    weighted = dict(reciprocal_rank_fusion(lists, k=1, weights=(1.0, 0.5)))
+    assert weighted == pytest.approx({"a": 1 / 2, "b": 1 / 3 + 0.5 / 3, "c": 0.5 / 2})
 
 
 class Counting:
