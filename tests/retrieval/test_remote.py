@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from retrieval_material import Site, hit, listening, released_many, released_one
 
-from sdar_cli.retrieval import remote
+from sdar_cli.retrieval import patience, remote
 from sdar_cli.retrieval.remote import RemoteRetriever
 from sdar_cli.retrieval.types import Passage, RetrieverUnavailableError
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(remote, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(patience, "LONGEST_WAIT", 0.05)
     monkeypatch.setattr(remote, "REST", 0.2)
 
 
@@ -182,7 +182,7 @@ def test_an_outage_within_the_budget_loses_nothing() -> None:
 
 
 def test_the_budget_of_a_run_outlasts_thirty_seconds() -> None:
-    assert remote.BUDGET > 30 + remote.LONGEST_WAIT * 1.25 + remote.CONNECT
+    assert patience.BUDGET > 30 + patience.LONGEST_WAIT * 1.25 + remote.CONNECT
 
 
 def test_an_address_that_is_none() -> None:
