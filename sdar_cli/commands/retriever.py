@@ -153,8 +153,10 @@ def _record(question: str, passages: list[Passage]) -> dict[str, Any]:
 
 
 def _text(question: str, passages: list[Passage]) -> str:
+    from sdar_cli.display import clean
+
     lines = [f"{number}. {p.title} ({p.id}, {p.score:.2f})\n   {p.text}" for number, p in enumerate(passages, 1)]
-    return "\n".join([question, *(lines or ["   nothing found"]), ""])
+    return clean("\n".join([question, *(lines or ["   nothing found"]), ""]))
 
 
 def serve(

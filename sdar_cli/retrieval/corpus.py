@@ -142,7 +142,9 @@ def _text(key: str, text: Any) -> str:
     if len(text) > LONGEST:
         raise ValueError(f"its {key} has {len(text)} characters, at most {LONGEST}")
     if not text.isascii() and SURROGATES.search(text):
-        raise ValueError(f"its {key} is not Unicode text: it holds half of a character pair, or a byte that is not UTF-8")
+        raise ValueError(
+            f"its {key} is not Unicode text: it holds half of a character pair, or a byte that is not UTF-8"
+        )
     return text
 
 

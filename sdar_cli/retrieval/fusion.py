@@ -29,7 +29,8 @@ def reciprocal_rank_fusion(
 ) -> list[tuple[Item, float]]:
     """Items with ``sum over rankings of weight / (k + rank)``, ranks from 1, best first.
 
-    weights: one per ranking; 1 each by default.  Equal sums keep the order in which the items first appear, the first ranking before the second.
+    weights: one per ranking; 1 each by default.  Equal sums keep the order in which the items first appear, the first
+    ranking before the second.
     """
     scores: dict[Item, float] = {}
     for ranking, weight in zip(rankings, weights or [1.0] * len(rankings), strict=True):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdar_cli.atomic import write_json_atomic
 from sdar_cli.errors import PrerequisiteError, RunConflictError
-from sdar_cli.retrieval.bm25 import FOLDER, TITLE_WEIGHT, Bm25, Bm25Writer, parameters
+from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25, Bm25Writer, parameters
 from sdar_cli.retrieval.corpus import BadRows, read_corpus
 from sdar_cli.retrieval.dense import MODEL, Dense, DenseParameters, Encoder, build_vectors, open_vectors
 from sdar_cli.retrieval.fusion import Fused

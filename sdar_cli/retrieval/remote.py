@@ -56,7 +56,8 @@ class Response(NamedTuple):
 class RemoteRetriever:
     """A client of one or several servers of the same corpus.
 
-    urls: base addresses, without ``/retrieve``.  budget: seconds per request with all its tries; connect, read: of a try.
+    urls: base addresses, without ``/retrieve``.  budget: seconds per request with all its tries; connect, read: of
+    one try.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class RemoteRetriever:
         if corpus and self._corpus and corpus != self._corpus:
             raise RetrieverUnavailableError(
                 f"{server.url} serves another corpus",
-                why=f"its sha256 is {str(corpus)[:12]}…, that of the others, or of this server before, {self._corpus[:12]}…",
+                why=f"sha256 {str(corpus)[:12]}…; another address, or this one before, had {self._corpus[:12]}…",
                 fix="serve the same index at every address, and start again",
             )
         self._corpus = self._corpus or corpus
