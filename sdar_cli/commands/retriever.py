@@ -18,7 +18,10 @@ Engine = Literal["bm25", "dense", "fused"]
 BATCH = 64
 DENSE = "Dense and fused engines"
 IndexOption = Annotated[
-    str, typer.Option("--index", help="Folder of an index; or http://HOST:PORT, several with commas between.")
+    str,
+    typer.Option(
+        "--index", help="Folder of an index; http://HOST:PORT, several with commas; opensearch+http://HOST:PORT/INDEX."
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="Of the encoder: auto, cpu or cuda.", rich_help_panel=DENSE)

@@ -98,6 +98,9 @@ def _build(
     sha256 = _add_passages(building, corpus, state, bad, reporter, commit_every)
     manifest = {**settings, "corpus_sha256": sha256, "passages": state["passages"], "rows_left_out": bad.count}
     store = PassageStore(building)
+    if encoder and reporter:
+        told = encoder.parameters
+        reporter.info(f"encoder {told.model}, prefixes {told.query_prefix!r} and {told.passage_prefix!r}")
     if encoder and not encoder.parameters.index:
         with _progress(reporter, "encoding passages", len(store)) as advance:
             build_vectors(building, store, encoder, advance)

@@ -138,6 +138,8 @@ from pathlib import Path
 from sdar_cli.retrieval import index
 corpus, out, where = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
+write = index.write_json_atomic
+
 def dies(*given):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -145,9 +147,8 @@ if where == "passages":
     add = index.Bm25Writer.add
     index.Bm25Writer.add = lambda self, n, row: dies() if n == 17 else add(self, n, row)
 elif where == "state":  # the index is committed, and the state does not know
-    index.write_json_atomic = lambda path, value: dies() if value.get("passages") == 20 else None
+    index.write_json_atomic = lambda path, value: dies() if value.get("passages") == 20 else write(path, value)
 elif where == "manifest":
-    write = index.write_json_atomic
     index.write_json_atomic = lambda path, value: (write(path, value), "canary" in value and dies())
 elif where == "renamed":
     index.Path.unlink = dies
