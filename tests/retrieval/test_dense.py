@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -191,3 +192,11 @@ def test_models_and_devices_that_are_none(tmp_path: Path, encoder: Path) -> None
     if not torch.cuda.is_available():
         with pytest.raises(PrerequisiteError, match="no device cuda"):
             dense.Encoder(DenseParameters.of(str(encoder)), "cuda")
+
+
+@pytest.mark.parametrize("package", ["sentence_transformers", "faiss"])
+def test_without_the_extra_its_installation_is_told(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(PrerequisiteError, match="dense retrieval needs") as caught:
+        dense._faiss() if package == "faiss" else dense.Encoder(DenseParameters.of("e5"))
+    assert caught.value.fix == "pip install 'sdar[dense]'"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 from retrieval_material import listening
 
-from sdar_cli.errors import ConfigError
+from sdar_cli.errors import ConfigError, PrerequisiteError
 from sdar_cli.retrieval import patience
 from sdar_cli.retrieval.open import open_retriever
 from sdar_cli.retrieval.opensearch import read_msearch
@@ -126,3 +127,10 @@ def test_an_address_without_an_index() -> None:
     pytest.importorskip("opensearchpy")
     with pytest.raises(ConfigError, match="names no index"):
         open_retriever("opensearch+http://127.0.0.1:9200")
+
+
+def test_without_the_extra_its_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opensearchpy", None)
+    with pytest.raises(PrerequisiteError, match="needs its client") as caught:
+        open_retriever("opensearch+http://127.0.0.1:9200/wiki")
+    assert caught.value.fix == "pip install 'sdar[opensearch]'"
