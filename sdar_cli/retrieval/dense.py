@@ -120,7 +120,7 @@ class VectorWriter:
 
     def add(self, vectors: np.ndarray) -> None:
         """Append vectors (n, dimensions), float32; they survive a crash."""
-        self._file.write(np.ascontiguousarray(vectors, dtype="<f4"))
+        self._file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
         self._file.flush()
         os.fsync(self._file.fileno())
         self.vectors += len(vectors)

@@ -8,6 +8,7 @@ Not run against a live cluster: tested against answers in the documented format.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -44,13 +45,15 @@ class OpenSearchRetriever:
         """At most ``k`` passages per query.  Raises RetrieverUnavailableError."""
         out: list[list[Passage]] = []
         for start in range(0, len(queries), PER_REQUEST):
-            body: list[dict[str, Any]] = []
-            asked = queries[start : start + PER_REQUEST]
-            for query in asked:
-                match = {"multi_match": {"query": query, "fields": list(FIELDS), "type": "most_fields"}}
-                body += [{"index": self._index}, {"size": k, "query": match}]
-            out += self._ask(lambda body=body, asked=asked: read_msearch(self._client.msearch(body=body), len(asked)))
+            out += self._ask(partial(self._msearch, queries[start : start + PER_REQUEST], k))
         return out
+
+    def _msearch(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
+        body: list[dict[str, Any]] = []
+        for query in queries:
+            match = {"multi_match": {"query": query, "fields": list(FIELDS), "type": "most_fields"}}
+            body += [{"index": self._index}, {"size": k, "query": match}]
+        return read_msearch(self._client.msearch(body=body), len(queries))
 
     def info(self) -> dict[str, Any]:
         """Number of passages, and the index's name; its content has no hash."""
