@@ -95,7 +95,7 @@ def format_metric(value: Any, spec: str) -> str:
 class Work:
     """One long piece of work; ``advance`` as it goes on."""
 
-    def __init__(self, reporter: Reporter, description: str, total: int) -> None:
+    def __init__(self, reporter: Reporter, description: str, total: int | None) -> None:
         self._reporter = reporter
         self._description = description
         self._total = total
@@ -111,9 +111,10 @@ class Work:
         self._done += n
         if self._bar is not None:
             self._reporter.bars.advance(self._bar, n)
-        elif time.monotonic() - self._said >= PLAIN_INTERVAL and self._done < self._total:
+        elif time.monotonic() - self._said >= PLAIN_INTERVAL and (self._total is None or self._done < self._total):
             self._said = time.monotonic()
-            self._reporter.info(f"{self._description}: {self._done} of {self._total}")
+            of = "" if self._total is None else f" of {self._total}"
+            self._reporter.info(f"{self._description}: {self._done}{of}")
 
     def close(self) -> None:
         """Remove the bar."""
@@ -194,8 +195,8 @@ class Reporter:
             self.refresh()
 
     @contextmanager
-    def progress(self, description: str, total: int) -> Iterator[Work]:
-        """Show the progress of work with ``total`` units; the object's ``advance(n)`` counts them."""
+    def progress(self, description: str, total: int | None) -> Iterator[Work]:
+        """Show the progress of work with ``total`` units (None: not known); the object's ``advance(n)`` counts them."""
         self.log(f"{description} ({total})")
         if not self.live_view:
             self.console.print(Text(f"{description} …"), soft_wrap=True)

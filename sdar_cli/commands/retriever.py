@@ -18,7 +18,10 @@ Engine = Literal["bm25", "dense", "fused"]
 BATCH = 64
 DENSE = "Dense and fused engines"
 IndexOption = Annotated[
-    str, typer.Option("--index", help="Folder of an index; or http://HOST:PORT, several with commas between.")
+    str,
+    typer.Option(
+        "--index", help="Folder of an index; http://HOST:PORT, several with commas; opensearch+http://HOST:PORT/INDEX."
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="Of the encoder: auto, cpu or cuda.", rich_help_panel=DENSE)
@@ -153,8 +156,10 @@ def _record(question: str, passages: list[Passage]) -> dict[str, Any]:
 
 
 def _text(question: str, passages: list[Passage]) -> str:
+    from sdar_cli.display import clean
+
     lines = [f"{number}. {p.title} ({p.id}, {p.score:.2f})\n   {p.text}" for number, p in enumerate(passages, 1)]
-    return "\n".join([question, *(lines or ["   nothing found"]), ""])
+    return clean("\n".join([question, *(lines or ["   nothing found"]), ""]))
 
 
 def serve(

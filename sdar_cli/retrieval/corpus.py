@@ -11,6 +11,7 @@ import csv
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +23,12 @@ from sdar_cli.errors import PrerequisiteError
 
 LONGEST = 100_000
 """Characters of the longest passage."""
+LONGEST_LINE = 16 << 20
+"""Bytes of the longest line: a file that is one line is not read into memory."""
 SKIP_CAP = 0.01
 """Largest share of rows that may be skipped."""
 SHOWN = 5
+SURROGATES = re.compile(r"[\ud800-\udfff]")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".tsv")
 
 
@@ -118,25 +122,29 @@ def _row(values: Any) -> Row:
         name = str(name)
     if not isinstance(name, str) or not name:
         raise ValueError("it has no id")
+    _text("id", name)
     if "contents" in values:
-        head, _, text = _text(values, "contents").partition("\n")
+        head, _, text = _text("contents", values["contents"]).partition("\n")
         title = head.strip().strip('"')
     else:
-        title = _text(values, "title") if values.get("title") is not None else ""
-        text = _text(values, "text")
+        title = _text("title", values["title"]) if values.get("title") is not None else ""
+        text = _text("text", values.get("text"))
     if not text.strip() and not title.strip():
         raise ValueError("its text is empty")
     return Row(name, title.strip(), text.strip())
 
 
-def _text(values: dict[str, Any], key: str) -> str:
-    text = values.get(key)
+def _text(key: str, text: Any) -> str:
     if not isinstance(text, str):
         raise ValueError(f"its {key} is {'missing' if text is None else 'no text'}")
     if "\0" in text:
         raise ValueError(f"its {key} holds a NUL character")
     if len(text) > LONGEST:
         raise ValueError(f"its {key} has {len(text)} characters, at most {LONGEST}")
+    if not text.isascii() and SURROGATES.search(text):
+        raise ValueError(
+            f"its {key} is not Unicode text: it holds half of a character pair, or a byte that is not UTF-8"
+        )
     return text
 
 
@@ -158,7 +166,12 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
         number = 0
         try:
-            for number, line in enumerate(file, 1):
+            while line := file.readline(LONGEST_LINE):
+                number += 1
+                if len(line) == LONGEST_LINE:
+                    raise PrerequisiteError(
+                        f"line {number} of {path} is longer than {LONGEST_LINE} bytes", fix="write a JSON object a line"
+                    )
                 if line.strip():
                     yield f"{path}:{number}", _parsed(line)
         except (EOFError, OSError) as error:
@@ -175,18 +188,20 @@ def _parsed(line: bytes) -> Any:
 
 
 def _tsv(path: Path) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(1 << 30)
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+    csv.field_size_limit(LONGEST_LINE)
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file, delimiter="\t")
         columns = ["id", "text", "title"]
-        for number, values in enumerate(rows, 1):
-            if number == 1 and "id" in values:
-                columns = values
-                continue
-            if len(values) > len(columns) or len(values) < 2:
-                yield f"{path}:{rows.line_num}", ValueError(f"it has {len(values)} columns")
-            else:
-                yield f"{path}:{rows.line_num}", dict(zip(columns, values, strict=False))
+        try:
+            for number, values in enumerate(rows, 1):
+                if number == 1 and "id" in values:
+                    columns = values
+                elif len(values) > len(columns) or len(values) < 2:
+                    yield f"{path}:{rows.line_num}", ValueError(f"it has {len(values)} columns")
+                else:
+                    yield f"{path}:{rows.line_num}", dict(zip(columns, values, strict=False))
+        except csv.Error as error:
+            raise PrerequisiteError(f"{path} breaks off at line {rows.line_num}", why=str(error)) from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,8 @@ from sdar_cli.retrieval.types import Passage
 K = 60
 DEPTH = 100
 """Passages of each ranking that count."""
+FUSED_K, DENSE_WEIGHT = 10, 0.5
+"""How an index of two engines is fused: the lexical ranking leads, and first places count more than with 60."""
 Item = TypeVar("Item", bound=Hashable)
 
 
@@ -22,23 +24,26 @@ class Ranker(Protocol):
         ...
 
 
-def reciprocal_rank_fusion(rankings: Sequence[Sequence[Item]], k: int = K) -> list[tuple[Item, float]]:
-    """Items with ``sum over rankings of 1 / (k + rank)``, ranks from 1, best first.
+def reciprocal_rank_fusion(
+    rankings: Sequence[Sequence[Item]], k: int = K, weights: Sequence[float] | None = None
+) -> list[tuple[Item, float]]:
+    """Items with ``sum over rankings of weight / (k + rank)``, ranks from 1, best first.
 
-    Equal sums keep the order in which the items first appear, the first ranking before the second.
+    weights: one per ranking; 1 each by default.  Equal sums keep the order in which the items first appear, the first
+    ranking before the second.
     """
     scores: dict[Item, float] = {}
-    for ranking in rankings:
+    for ranking, weight in zip(rankings, weights or [1.0] * len(rankings), strict=True):
         for rank, item in enumerate(ranking, 1):
-            scores[item] = scores.get(item, 0.0) + 1.0 / (k + rank)
+            scores[item] = scores.get(item, 0.0) + weight / (k + rank)
     return sorted(scores.items(), key=lambda pair: -pair[1])
 
 
 class Fused:
-    """Several engines over one store as one."""
+    """A lexical and a dense engine over one store as one."""
 
-    def __init__(self, engines: Sequence[Ranker], store: PassageStore) -> None:
-        self._engines = engines
+    def __init__(self, lexical: Ranker, dense: Ranker, store: PassageStore) -> None:
+        self._engines = (lexical, dense)
         self._store = store
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
@@ -46,6 +51,7 @@ class Fused:
         found = [engine.ranked_batch(queries, max(k, DEPTH)) for engine in self._engines]
         out = []
         for rankings in zip(*found, strict=True):
-            fused = reciprocal_rank_fusion([[number for number, _ in ranking] for ranking in rankings])
+            numbers = [[number for number, _ in ranking] for ranking in rankings]
+            fused = reciprocal_rank_fusion(numbers, FUSED_K, (1.0, DENSE_WEIGHT))
             out.append([self._store.get(number, score) for number, score in fused[:k]])
         return out

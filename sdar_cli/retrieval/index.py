@@ -7,7 +7,9 @@ RunConflictError.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdar_cli.atomic import write_json_atomic
 from sdar_cli.errors import PrerequisiteError, RunConflictError
-from sdar_cli.retrieval.bm25 import FOLDER, TITLE_WEIGHT, Bm25, Bm25Writer, parameters
+from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25, Bm25Writer, parameters
 from sdar_cli.retrieval.corpus import BadRows, read_corpus
-from sdar_cli.retrieval.dense import Dense, DenseParameters, Encoder, build_vectors
+from sdar_cli.retrieval.dense import MODEL, Dense, DenseParameters, Encoder, build_vectors, open_vectors
 from sdar_cli.retrieval.fusion import Fused
 from sdar_cli.retrieval.store import PassageStore, StoreWriter, encode
 from sdar_cli.retrieval.types import Passage
@@ -35,6 +37,8 @@ ENGINES = ("bm25", "dense", "fused")
 EngineName = Literal["bm25", "dense", "fused"]
 CANARY = 100
 """Passages that are looked for by their titles when an index is finished."""
+CANARY_LOW = 0.5
+LOW_WHY = "are titles missing, or are the vectors of another corpus or encoder?"
 DISK_FACTOR = 3
 """Free disk asked for, in sizes of the corpus file."""
 
@@ -58,44 +62,80 @@ def build_index(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunConflictError(f"{out} is not empty", fix="choose another --out, or remove it")
+    if not corpus.is_file():
+        raise PrerequisiteError(f"no corpus file {corpus}", fix="give JSON lines, parquet or TSV")
     settings: dict[str, Any] = {"format": FORMAT, "engine": engine, "bm25": parameters(title_weight)}
     if engine != "bm25":
-        settings["dense"] = (dense or DenseParameters.of("intfloat/e5-base-v2")).as_dict()
+        settings["dense"] = (dense or DenseParameters.of(MODEL)).as_dict()
     building = out.with_name(f".{out.name}.building")
-    state = _start(building, corpus, settings)
     bad = BadRows(skip_bad)
-    sha256 = _add_passages(building, corpus, state, bad, reporter, commit_every)
-    manifest = {**settings, "corpus_sha256": sha256, "passages": state["passages"], "rows_left_out": bad.count}
-    store = PassageStore(building)
-    if engine != "bm25" and not settings["dense"]["index"]:
-        encoder = Encoder(DenseParameters(**settings["dense"]), device)
-        with _progress(reporter, "encoding passages", len(store)) as advance:
-            build_vectors(building, store, encoder, advance)
-    manifest["canary"] = _canary(_engine(building, store, manifest, device), store)
-    store.close()
-    (building / STATE).unlink()
-    write_json_atomic(building / MANIFEST, manifest)
-    if out.is_dir():
-        out.rmdir()
-    building.rename(out)
+    with _locked(building):
+        encoder = _encoder(settings, device)
+        manifest = _build(building, corpus, settings, encoder, bad, reporter, commit_every)
+        if out.is_dir():
+            out.rmdir()
+        building.rename(out)
+        (out / STATE).unlink()
     if reporter:
         for row in bad.first:
             reporter.warn(f"left out: {row}")
+        if manifest["canary"] < CANARY_LOW:
+            reporter.warn(f"only {manifest['canary']:.0%} of sampled passages are found by their titles: {LOW_WHY}")
     return manifest
 
 
-def _start(building: Path, corpus: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _build(
+    building: Path,
+    corpus: Path,
+    settings: dict[str, Any],
+    encoder: Encoder | None,
+    bad: BadRows,
+    reporter: Reporter | None,
+    commit_every: int,
+) -> dict[str, Any]:
+    """Everything of an index but its place."""
+    state = _start(building, corpus, settings, reporter)
+    sha256 = _add_passages(building, corpus, state, bad, reporter, commit_every)
+    manifest = {**settings, "corpus_sha256": sha256, "passages": state["passages"], "rows_left_out": bad.count}
+    store = PassageStore(building)
+    if encoder and reporter:
+        told = encoder.parameters
+        reporter.info(f"encoder {told.model}, prefixes {told.query_prefix!r} and {told.passage_prefix!r}")
+    if encoder and not encoder.parameters.index:
+        with _progress(reporter, "encoding passages", len(store)) as advance:
+            build_vectors(building, store, encoder, advance)
+    manifest["canary"] = _canary(_engine(building, store, manifest, encoder), store)
+    store.close()
+    write_json_atomic(building / MANIFEST, manifest)
+    return manifest
+
+
+@contextmanager
+def _locked(building: Path) -> Iterator[None]:
+    """The folder, made if need be, for this process alone.  Raises RunConflictError."""
+    building.mkdir(parents=True, exist_ok=True)
+    folder = os.open(building, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise RunConflictError(f"another process is building in {building}", fix="wait for it, or end it") from error
+    finally:
+        os.close(folder)
+
+
+def _start(building: Path, corpus: Path, settings: dict[str, Any], reporter: Reporter | None) -> dict[str, Any]:
     """The state of an interrupted build with the same settings, or a new one's; other remains are removed."""
-    if not corpus.is_file():
-        raise PrerequisiteError(f"no corpus file {corpus}", fix="give JSON lines, parquet or TSV")
     new = {"settings": settings, "corpus": str(corpus.resolve()), "passages": 0}
     if (building / STATE).is_file():
         old = json.loads((building / STATE).read_text(encoding="utf-8"))
         if {**old, "passages": 0} == new:
+            if reporter:
+                reporter.info(f"going on with an interrupted build: {old['passages']} passages are there")
             return old
-    if building.exists():
-        shutil.rmtree(building)
-    building.mkdir(parents=True)
+        if reporter:
+            reporter.info("an interrupted build with another corpus or other settings is removed")
+    _empty(building)
     needed, free = DISK_FACTOR * corpus.stat().st_size, shutil.disk_usage(building).free
     if free < needed:
         why = f"{free / 1e9:.1f} GB are free, and about {needed / 1e9:.1f} GB are needed"
@@ -104,6 +144,14 @@ def _start(building: Path, corpus: Path, settings: dict[str, Any]) -> dict[str, 
         )
     write_json_atomic(building / STATE, new)
     return new
+
+
+def _empty(folder: Path, but: str = "") -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != but:
+            path.unlink()
 
 
 def _add_passages(
@@ -115,11 +163,12 @@ def _add_passages(
     if kept != writer.committed:  # stopped between the two: what the index has beyond is not known to be right
         kept = 0
         del writer
-        shutil.rmtree(building / FOLDER)
+        _empty(building, but=STATE)
         writer = Bm25Writer(building)
     before = PassageStore(building) if kept else None
     store = StoreWriter(building, kept)
-    with _progress(reporter, "indexing passages", 0) as advance:
+    with _progress(reporter, "indexing passages", None) as advance:
+        number = -1
         for number, row in enumerate(read_corpus(corpus, bad)):
             advance(1)
             if before is not None and number < kept:
@@ -133,8 +182,10 @@ def _add_passages(
             writer.add(number, row)
             if store.passages % commit_every == 0:
                 _commit(building, state, store, writer)
-    if store.passages < kept:
-        raise RunConflictError(f"{corpus} is shorter than at the interrupted build", fix=f"remove {building}")
+    if number + 1 < kept:
+        raise RunConflictError(
+            f"{corpus} is shorter than at the build that was interrupted", fix=f"remove {building} and start again"
+        )
     _commit(building, state, store, writer)
     writer.close()
     return store.close()
@@ -148,7 +199,7 @@ def _commit(building: Path, state: dict[str, Any], store: StoreWriter, writer: B
 
 
 @contextmanager
-def _progress(reporter: Reporter | None, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def _progress(reporter: Reporter | None, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     if reporter is None:
         yield lambda done: None
         return
@@ -159,15 +210,24 @@ def _progress(reporter: Reporter | None, what: str, total: int) -> Iterator[Call
 Engine = Bm25 | Dense | Fused
 
 
-def _engine(folder: Path, store: PassageStore, manifest: dict[str, Any], device: str) -> Engine:
-    name = manifest["engine"]
+def _encoder(settings: dict[str, Any], device: str) -> Encoder | None:
+    """The encoder of an index that has one.  Vectors that lie elsewhere must fit it."""
+    if "dense" not in settings:
+        return None
+    encoder = Encoder(DenseParameters(**settings["dense"]), device)
+    if encoder.parameters.index:
+        open_vectors(Path(encoder.parameters.index), encoder)
+    return encoder
+
+
+def _engine(folder: Path, store: PassageStore, manifest: dict[str, Any], encoder: Encoder | None) -> Engine:
     bm25 = Bm25(folder, store, manifest["bm25"]["title_weight"])
     if bm25.passages != len(store):
         raise PrerequisiteError(f"{folder} is damaged", why="index and passages differ in number", fix="build it again")
-    if name == "bm25":
+    if encoder is None:
         return bm25
-    dense = Dense(folder, store, DenseParameters(**manifest["dense"]), device)
-    return dense if name == "dense" else Fused([bm25, dense], store)
+    dense = Dense(folder, store, encoder)
+    return dense if manifest["engine"] == "dense" else Fused(bm25, dense, store)
 
 
 def _canary(engine: Engine, store: PassageStore) -> float:
@@ -185,13 +245,13 @@ class IndexRetriever:
     def __init__(self, folder: Path, device: str = "auto") -> None:
         self._manifest = _read_manifest(folder)
         self._store = PassageStore(folder)
-        if len(self._store) != self._manifest["passages"]:
+        if len(self._store) != self._manifest["passages"] or not self._store.is_whole():
             raise PrerequisiteError(
                 f"{folder} is damaged",
-                why=f"its manifest says {self._manifest['passages']} passages, and it has {len(self._store)}",
+                why=f"its manifest says {self._manifest['passages']} passages, and its files hold other ones",
                 fix="build it again: sdar retriever index",
             )
-        self._engine = _engine(folder, self._store, self._manifest, device)
+        self._engine = _engine(folder, self._store, self._manifest, _encoder(self._manifest, device))
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """At most ``k`` passages per query, best first."""

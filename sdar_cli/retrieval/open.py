@@ -23,13 +23,15 @@ def open_retriever(where: str | Path, *, device: str = "auto", budget: float | N
 
 def _open(where: str, device: str, budget: float | None) -> Retriever:
     from sdar_cli.retrieval.opensearch import SCHEME, OpenSearchRetriever
-    from sdar_cli.retrieval.remote import BUDGET, RemoteRetriever
+    from sdar_cli.retrieval.patience import BUDGET
+    from sdar_cli.retrieval.remote import RemoteRetriever
 
+    budget = BUDGET if budget is None else budget
     if where.startswith(SCHEME):
-        return OpenSearchRetriever(where)
+        return OpenSearchRetriever(where, budget)
     if where.startswith(("http://", "https://")):
         urls = [part.strip() for part in where.split(",") if part.strip()]
-        return RemoteRetriever(urls, budget=BUDGET if budget is None else budget)
+        return RemoteRetriever(urls, budget=budget)
     folder = Path(where).expanduser()
     if not folder.is_dir():
         raise PrerequisiteError(

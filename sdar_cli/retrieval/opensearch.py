@@ -1,28 +1,33 @@
 """OpenSearch as the engine past one machine (extra ``[opensearch]``): BM25 over its index, a ``_msearch`` per batch.
 
 The index has text fields ``title`` and ``text`` (or ``contents`` alone); a document's ``_id`` is the passage's id.
+Connection errors, timeouts, busy statuses and missing shards are tried again until the budget is spent (``patience``).
 Not run against a live cluster: tested against answers in the documented format.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from sdar_cli.errors import ConfigError, PrerequisiteError
+from sdar_cli.retrieval.patience import AGAIN, BUDGET, TryAgainError, patiently
 from sdar_cli.retrieval.types import Passage, RetrieverUnavailableError
 
 SCHEME = "opensearch+"
 FIELDS = ("title^0.5", "text", "contents")
 TIMEOUT = 10.0
-RETRIES = 5
+PER_REQUEST = 256
+"""Queries per ``_msearch``."""
+Answer = TypeVar("Answer")
 
 
 class OpenSearchRetriever:
-    """Passages of the index at ``opensearch+http://HOST:PORT/INDEX``."""
+    """Passages of the index at ``opensearch+http://HOST:PORT/INDEX``.  budget: seconds per request with its tries."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, budget: float = BUDGET) -> None:
         try:
             from opensearchpy import OpenSearch
         except ImportError as error:
@@ -33,54 +38,71 @@ class OpenSearchRetriever:
         self._index = address.path.strip("/")
         if not self._index or not address.hostname:
             raise ConfigError(f"{where} names no index", fix=f"{SCHEME}http://HOST:9200/INDEX")
-        self._client = OpenSearch(
-            f"{address.scheme}://{address.netloc}", timeout=TIMEOUT, max_retries=RETRIES, retry_on_timeout=True
-        )
+        self._budget = budget
+        self._client = OpenSearch(f"{address.scheme}://{address.netloc}", timeout=TIMEOUT, max_retries=0)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """At most ``k`` passages per query.  Raises RetrieverUnavailableError."""
-        from opensearchpy.exceptions import OpenSearchException
+        out: list[list[Passage]] = []
+        for start in range(0, len(queries), PER_REQUEST):
+            out += self._ask(partial(self._msearch, queries[start : start + PER_REQUEST], k))
+        return out
 
-        if not queries:
-            return []
+    def _msearch(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         body: list[dict[str, Any]] = []
         for query in queries:
             match = {"multi_match": {"query": query, "fields": list(FIELDS), "type": "most_fields"}}
             body += [{"index": self._index}, {"size": k, "query": match}]
-        try:
-            answer = self._client.msearch(body=body)
-        except OpenSearchException as error:
-            raise RetrieverUnavailableError("OpenSearch did not answer", why=str(error)[:200]) from error
-        return read_msearch(answer, len(queries))
+        return read_msearch(self._client.msearch(body=body), len(queries))
 
     def info(self) -> dict[str, Any]:
         """Number of passages, and the index's name; its content has no hash."""
-        count = self._client.count(index=self._index)["count"]
+        count = self._ask(lambda: self._client.count(index=self._index)["count"])
         return {"engine": "opensearch", "index": self._index, "passages": count, "corpus_sha256": None}
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
+    def _ask(self, ask: Callable[[], Answer]) -> Answer:
+        from opensearchpy.exceptions import ConnectionError, OpenSearchException, TransportError
+
+        def once(until: float) -> Answer:
+            try:
+                return ask()
+            except ConnectionError as error:  # a timeout is one, too
+                raise TryAgainError(f"{type(error).__name__}: {str(error)[:200]}") from error
+            except OpenSearchException as error:
+                status = error.status_code if isinstance(error, TransportError) else None
+                if status in AGAIN:
+                    raise TryAgainError(f"HTTP {status}") from error
+                raise RetrieverUnavailableError("OpenSearch refused the request", why=str(error)[:200]) from error
+
+        return patiently(once, self._budget)
+
 
 def read_msearch(answer: Any, queries: int) -> list[list[Passage]]:
-    """The passages of a ``_msearch`` answer.
+    """The passages of a ``_msearch`` answer.  Part of an answer is none.
 
-    Raises RetrieverUnavailableError where a search failed, timed out, or lacks shards: part of an answer is none.
+    Raises TryAgainError where a search was rejected, timed out, or lacks shards; RetrieverUnavailableError where it
+    is wrong, or the answer is no answer.
     """
     responses = answer.get("responses") if isinstance(answer, dict) else None
     if not isinstance(responses, list) or len(responses) != queries:
-        raise RetrieverUnavailableError("OpenSearch gave no answer to every query")
-    out = []
+        raise RetrieverUnavailableError("OpenSearch gave no answer to every query", why=str(answer)[:200])
     for response in responses:
-        shards = response.get("_shards", {})
-        if "error" in response or response.get("timed_out") or shards.get("failed"):
-            why = str(
-                response.get("error") or ("timed out" if response.get("timed_out") else f"shards failed: {shards}")
-            )
-            raise RetrieverUnavailableError("a search failed in OpenSearch", why=why[:200])
-        out.append([_passage(hit) for hit in response["hits"]["hits"]])
-    return out
+        if "error" in response:
+            why = f"HTTP {response.get('status')}: {response['error']}"[:200]
+            if response.get("status") in AGAIN:
+                raise TryAgainError(why)
+            raise RetrieverUnavailableError("a search failed in OpenSearch", why=why)
+        if response.get("timed_out") or response.get("_shards", {}).get("failed"):
+            raise TryAgainError("a search timed out" if response.get("timed_out") else f"shards: {response['_shards']}")
+    try:
+        return [[_passage(hit) for hit in response["hits"]["hits"]] for response in responses]
+    except (KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}; documents need title and text, or contents"
+        raise RetrieverUnavailableError("OpenSearch's hits are no passages", why=why) from error
 
 
 def _passage(hit: dict[str, Any]) -> Passage:

@@ -1,44 +1,39 @@
 """A retriever behind HTTP: our server, Search-R1's, or the SDAR release's, at one address or several.
 
-A server is asked for ``/info`` once; one that has none is tried with many queries per request, and with one after a
-422.  Connection errors, timeouts and the statuses 429, 500, 502, 503 and 504 are tried again, at the next address
-first, until the budget is spent (45 seconds: longer than a restart); a server that failed rests for some seconds.
-Responses that are no results (broken JSON, a wrong number of lists) are tried once more.  Nothing of an error is ever
-a passage.
+A server is asked for ``/info`` first, and again after a failure; one that has none is tried with many queries per
+request, and with one after a 422.  Connection errors, timeouts and the statuses 429, 500, 502, 503 and 504 are tried
+again, at the next address first, until the budget is spent (``patience``); a server that failed rests for some
+seconds.  Responses that are no results (broken JSON, a wrong number of lists) are tried once more.  All addresses must
+serve the same corpus.  Nothing of an error is ever a passage.
 """
 
 from __future__ import annotations
 
 import itertools
-import random
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
+from sdar_cli.retrieval.patience import AGAIN, BUDGET, TryAgainError, patiently
 from sdar_cli.retrieval.types import Passage, RetrieverUnavailableError
 from sdar_cli.retrieval.wire import read_result
 
-BUDGET = 45.0
-"""Seconds a search may take, all tries together."""
 CONNECT, READ = 2.0, 10.0
+"""Seconds without a connection, and without a byte of the answer, after which a try has failed."""
 PER_REQUEST = 256
 """Queries per request."""
 AT_ONCE = 16
 """Requests at once to a server that takes one query each."""
-AGAIN = frozenset({429, 500, 502, 503, 504})
 REST = 5.0
 """Seconds a server that failed is asked last."""
 GARBLED = 2
 """Unreadable responses to one search after which it is given up."""
-FIRST_WAIT, LONGEST_WAIT = 0.2, 4.0
-
-
-class TryAgainError(Exception):
-    """A failure that may pass."""
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -46,13 +41,23 @@ class _Server:
     url: str
     many: bool | None = None
     """Whether it takes many queries per request; None until that is known."""
+    asked: bool = False
+    """Whether it has been asked for /info since its last failure."""
     rests_until: float = 0.0
+
+
+class Response(NamedTuple):
+    """What came over HTTP, whole."""
+
+    status: int
+    body: bytes
 
 
 class RemoteRetriever:
     """A client of one or several servers of the same corpus.
 
-    urls: base addresses, without ``/retrieve``.  budget, connect, read: seconds.
+    urls: base addresses, without ``/retrieve``.  budget: seconds per request with all its tries; connect, read: of
+    one try.
     """
 
     def __init__(
@@ -62,37 +67,30 @@ class RemoteRetriever:
             raise ValueError("no address")
         self._servers = [_Server(url.rstrip("/").removesuffix("/retrieve")) for url in urls]
         self._turn = itertools.count()
-        self._budget = budget
-        self._client = httpx.Client(timeout=httpx.Timeout(read, connect=connect), trust_env=False)
+        self._budget, self._connect, self._read = budget, connect, read
+        self._client = httpx.Client(trust_env=False)
         self._pool = ThreadPoolExecutor(AT_ONCE)
-        self._rng = random.Random()
+        self._corpus: str | None = None
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """At most ``k`` passages per query.  Raises RetrieverUnavailableError once the budget is spent."""
-        until = time.monotonic() + self._budget
         out: list[list[Passage]] = []
         for start in range(0, len(queries), PER_REQUEST):
-            out += self._persist(list(queries[start : start + PER_REQUEST]), k, until)
+            out += self._request(list(queries[start : start + PER_REQUEST]), k)
         return out
 
     def info(self) -> dict[str, Any]:
         """What the first server that answers says of itself; little where it is not ours."""
-        until = time.monotonic() + self._budget
-        body = self._until(lambda server: self._info(server), until)
-        return {
-            "engine": "remote",
-            "passages": None,
-            "corpus_sha256": None,
-            **body,
-            "urls": [s.url for s in self._servers],
-        }
+        body = patiently(lambda until: self._round(lambda server: self._get_info(server, until)), self._budget)
+        unknown = {"engine": "remote", "passages": None, "corpus_sha256": None}
+        return {**unknown, **body, "urls": [server.url for server in self._servers]}
 
     def healthy(self) -> dict[str, bool]:
         """Whether each address answers now."""
         found = {}
         for server in self._servers:
             try:
-                self._info(server)
+                self._get_info(server, time.monotonic() + self._connect + self._read)
                 found[server.url] = True
             except TryAgainError:
                 found[server.url] = False
@@ -103,14 +101,14 @@ class RemoteRetriever:
         self._pool.shutdown(wait=False)
         self._client.close()
 
-    def _persist(self, queries: list[str], k: int, until: float) -> list[list[Passage]]:
+    def _request(self, queries: list[str], k: int) -> list[list[Passage]]:
         garbled = 0
 
-        def ask(server: _Server) -> list[list[Passage]]:
+        def ask(server: _Server, until: float) -> list[list[Passage]]:
             nonlocal garbled
             try:
-                return self._ask(server, queries, k)
-            except ValueError as error:
+                return self._ask(server, queries, k, until)
+            except (ValueError, RecursionError) as error:
                 garbled += 1
                 if garbled >= GARBLED:
                     raise RetrieverUnavailableError(
@@ -118,30 +116,22 @@ class RemoteRetriever:
                     ) from error
                 raise TryAgainError(str(error)) from error
 
-        return self._until(ask, until)
+        return patiently(lambda until: self._round(lambda server: ask(server, until)), self._budget)
 
-    def _until(self, ask: Any, until: float) -> Any:
-        """The first answer of any server before ``until``; the last failure after it."""
-        wait, last = FIRST_WAIT, ""
-        while True:
-            for server in self._in_turn():
-                try:
-                    answer = ask(server)
-                except TryAgainError as error:
-                    server.rests_until = time.monotonic() + REST
-                    last = f"{server.url}: {error}"
-                else:
-                    server.rests_until = 0.0
-                    return answer
-            pause = wait * self._rng.uniform(0.75, 1.25)
-            if time.monotonic() + pause > until:
-                raise RetrieverUnavailableError(
-                    f"no retriever answered within {self._budget:g} s",
-                    why=last,
-                    fix="sdar retriever serve --index DIR, or give another address",
-                )
-            time.sleep(pause)
-            wait = min(2 * wait, LONGEST_WAIT)
+    def _round(self, ask: Callable[[_Server], Found]) -> Found:
+        """The first answer of any server.  Raises TryAgainError that names what each of them did."""
+        failures = []
+        for server in self._in_turn():
+            try:
+                answer = ask(server)
+            except TryAgainError as error:
+                server.rests_until = time.monotonic() + REST
+                server.asked = False
+                failures.append(f"{server.url}: {error}")
+            else:
+                server.rests_until = 0.0
+                return answer
+        raise TryAgainError("; ".join(failures))
 
     def _in_turn(self) -> list[_Server]:
         """Every server, another one first each time; those that rest come last."""
@@ -150,50 +140,68 @@ class RemoteRetriever:
         now = time.monotonic()
         return sorted(turned, key=lambda server: server.rests_until > now)
 
-    def _ask(self, server: _Server, queries: list[str], k: int) -> list[list[Passage]]:
+    def _ask(self, server: _Server, queries: list[str], k: int, until: float) -> list[list[Passage]]:
         """One try.  Raises TryAgainError, ValueError for a response that is no result, or the final error."""
-        if server.many is None:
-            body = self._info(server)
-            server.many = True if body else None
+        if not server.asked:
+            self._get_info(server, until)
         if server.many is not False:
-            response = self._post(server, {"queries": queries, "topk": k, "return_scores": True})
-            if response.status_code != 422 or server.many:
-                found = self._read(server, response, len(queries), k)
+            response = self._post(server, {"queries": queries, "topk": k, "return_scores": True}, until)
+            if response.status != 422 or server.many:
+                found = self._parse(server, response, len(queries), k)
                 server.many = True
                 return found
             server.many = False
         bodies = [{"query": query, "topk": k, "return_scores": True} for query in queries]
-        responses = self._pool.map(lambda body: self._post(server, body), bodies)
-        return [self._read(server, response, 1, k)[0] for response in responses]
+        responses = self._pool.map(lambda body: self._post(server, body, until), bodies)
+        return [self._parse(server, response, 1, k)[0] for response in responses]
 
-    def _info(self, server: _Server) -> dict[str, Any]:
-        """The server's ``/info``; empty where it has none."""
-        response = self._send("GET", f"{server.url}/info")
-        if response.status_code != 200:
-            return {}
+    def _get_info(self, server: _Server, until: float) -> dict[str, Any]:
+        """The server's ``/info``, empty where it has none.  Raises RetrieverUnavailableError for another corpus."""
+        response = self._send("GET", f"{server.url}/info", until)
         try:
-            body = response.json()
+            body = json.loads(response.body) if response.status == 200 else {}
         except ValueError:
-            return {}
-        return body if isinstance(body, dict) else {}
+            body = {}
+        if not isinstance(body, dict):
+            body = {}
+        corpus = body.get("corpus_sha256")
+        if corpus and self._corpus and corpus != self._corpus:
+            raise RetrieverUnavailableError(
+                f"{server.url} serves another corpus",
+                why=f"sha256 {str(corpus)[:12]}…; another address, or this one before, had {self._corpus[:12]}…",
+                fix="serve the same index at every address, and start again",
+            )
+        self._corpus = self._corpus or corpus
+        server.asked = True
+        server.many = True if body else server.many
+        return body
 
-    def _post(self, server: _Server, body: dict[str, Any]) -> httpx.Response:
-        return self._send("POST", f"{server.url}/retrieve", json=body)
+    def _post(self, server: _Server, body: dict[str, Any], until: float) -> Response:
+        return self._send("POST", f"{server.url}/retrieve", until, body)
 
-    def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
+    def _send(self, method: str, url: str, until: float, body: dict[str, Any] | None = None) -> Response:
+        """One request.  An answer that trickles is given up at ``until``."""
+        read = max(0.05, min(self._read, until - time.monotonic()))
+        timeout = httpx.Timeout(read, connect=min(self._connect, read))
+        parts = []
         try:
-            response = self._client.request(method, url, **more)
-        except httpx.TransportError as error:
+            with self._client.stream(method, url, json=body, timeout=timeout) as response:
+                for part in response.iter_bytes():
+                    parts.append(part)
+                    if time.monotonic() > until:
+                        raise TryAgainError("the answer took too long")
+        except httpx.RequestError as error:
             raise TryAgainError(f"{type(error).__name__}: {error}") from error
         except httpx.InvalidURL as error:
             raise RetrieverUnavailableError(f"{url} is no address", why=str(error)) from error
         if response.status_code in AGAIN:
             raise TryAgainError(f"HTTP {response.status_code}")
-        return response
+        return Response(response.status_code, b"".join(parts))
 
-    def _read(self, server: _Server, response: httpx.Response, queries: int, k: int) -> list[list[Passage]]:
-        if response.status_code != 200:
+    def _parse(self, server: _Server, response: Response, queries: int, k: int) -> list[list[Passage]]:
+        if response.status != 200:
             raise RetrieverUnavailableError(
-                f"{server.url} refused the request: HTTP {response.status_code}", why=response.text[:200]
+                f"{server.url} refused the request: HTTP {response.status}",
+                why=response.body[:200].decode("utf-8", "replace"),
             )
-        return read_result(response.json(), queries, k)
+        return read_result(json.loads(response.body), queries, k)

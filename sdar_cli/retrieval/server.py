@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdar_cli.errors import PrerequisiteError
+from sdar_cli.retrieval.corpus import SURROGATES
 from sdar_cli.retrieval.types import MAX_K, Passage, Retriever
 from sdar_cli.retrieval.wire import result
 
@@ -30,6 +31,8 @@ LONGEST_QUERY = 4096
 """Characters."""
 LARGEST_BODY = 8 << 20
 """Bytes."""
+MOST_AT_ONCE = 2048
+"""Connections and requests in work; what comes beyond them is a 503, which clients try again."""
 PER_BATCH = 1024
 """Queries searched at once."""
 
@@ -65,6 +68,8 @@ def read_request(body: bytes, default_k: int = DEFAULT_K) -> Asked:
         raise BadRequestError(422, f"{len(queries)} queries, at most {MOST_QUERIES} per request")
     if any(len(query) > LONGEST_QUERY for query in queries):
         raise BadRequestError(422, f"a query is longer than {LONGEST_QUERY} characters")
+    if any(SURROGATES.search(query) for query in queries):
+        raise BadRequestError(422, "a query is not Unicode text: it holds half of a character pair")
     k = values.get("topk") or default_k
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
         raise BadRequestError(422, f"topk must be 1 to {MAX_K}")
@@ -170,7 +175,9 @@ def serve(retriever: Retriever, host: str, port: int, ready: Callable[[str], Non
     """
     import uvicorn
 
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns off Nagle's delay, 40 ms per request, only where the socket names its protocol.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -180,5 +187,11 @@ def serve(retriever: Retriever, host: str, port: int, ready: Callable[[str], Non
     listening.listen(1024)
     shown = f"[{host}]" if ":" in host else host
     ready(f"http://{shown}:{listening.getsockname()[1]}")
-    config = uvicorn.Config(make_app(retriever, default_k), log_level="warning", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        make_app(retriever, default_k),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        limit_concurrency=MOST_AT_ONCE,
+    )
     uvicorn.Server(config).run(sockets=[listening])

@@ -65,7 +65,7 @@ class StoreWriter:
 
 def encode(row: Row) -> bytes:
     """A passage's line."""
-    return json.dumps(list(row), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+    return json.dumps(list(row), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 class PassageStore:
@@ -79,10 +79,9 @@ class PassageStore:
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    @property
-    def size(self) -> int:
-        """Bytes of the lines."""
-        return len(self._lines)
+    def is_whole(self) -> bool:
+        """Whether the lines end where the offsets say."""
+        return int(self._offsets[-1]) == len(self._lines)
 
     def line(self, number: int) -> bytes:
         """A passage as it was written."""
@@ -90,7 +89,7 @@ class PassageStore:
 
     def get(self, number: int, score: float = 0.0) -> Passage:
         """A passage with the score of a search."""
-        name, title, text = json.loads(self.line(number).decode("utf-8", "surrogatepass"))
+        name, title, text = json.loads(self.line(number))
         return Passage(name, title, text, score)
 
     def close(self) -> None:

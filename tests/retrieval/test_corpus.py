@@ -12,6 +12,7 @@ import pytest
 from retrieval_material import ROWS, write_corpus
 
 from sdar_cli.errors import PrerequisiteError
+from sdar_cli.retrieval import corpus
 from sdar_cli.retrieval.corpus import BadRows, Row, SeenIds, read_corpus
 
 FIRST = Row("p1", "Velmora", "Velmora is a port town on the river Tarn.")
@@ -57,6 +58,9 @@ def test_titles_may_be_missing_and_ids_numbers(tmp_path: Path) -> None:
         ({"id": "x", "contents": 5}, "its contents is no text"),
         ({"id": "x", "title": "t"}, "its text is missing"),
         ({"id": "x", "contents": "a\0b"}, "its contents holds a NUL character"),
+        (r'{"id": "x", "contents": "half \ud800 of a pair"}', "its contents is not Unicode text"),
+        (r'{"id": "\udfff", "contents": "x"}', "its id is not Unicode text"),
+        ({"id": "x", "title": 5, "text": "x"}, "its title is no text"),
         ({"id": "x", "contents": "a" * 100_001}, "its contents has 100001 characters, at most 100000"),
     ],
 )
@@ -108,6 +112,29 @@ def test_not_utf8_is_a_bad_row(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError) as caught:
         read(tmp_path / "c.jsonl")
     assert "c.jsonl:2" in caught.value.what and "UTF-8" in caught.value.why
+
+
+def test_tsv_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    for row, reason in {
+        b"a\tb\tc\td": "it has 4 columns",
+        b"alone": "it has 1 columns",
+        b"p9\tcaf\xe9\tt": "its text is not Unicode text",
+        b"p1\tagain\tt": "has come before",
+    }.items():
+        (tmp_path / "c.tsv").write_bytes(b"p1\tone\tt\np2\ttwo\tt\n" + row + b"\n")
+        with pytest.raises(PrerequisiteError) as caught:
+            read(tmp_path / "c.tsv")
+        assert caught.value.what == f"{tmp_path / 'c.tsv'}:3 cannot be used" and reason in caught.value.why
+
+
+def test_a_file_that_is_one_line_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "LONGEST_LINE", 64)
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "contents": "t"}\n' + json.dumps(ROWS))
+    with pytest.raises(PrerequisiteError, match=r"line 2 of .*c\.jsonl is longer than 64 bytes"):
+        read(tmp_path / "c.jsonl", skip=True)
+    (tmp_path / "c.tsv").write_text("p1\tone\tt\np2\t" + '"two\t' + "x" * 64)
+    with pytest.raises(PrerequisiteError, match="breaks off at line 2"):
+        read(tmp_path / "c.tsv", skip=True)
 
 
 def test_ids_are_remembered_beyond_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdar_cli.retrieval.cache import CachedRetriever
-from sdar_cli.retrieval.fusion import reciprocal_rank_fusion
+from sdar_cli.retrieval.corpus import Row
+from sdar_cli.retrieval.fusion import Fused, reciprocal_rank_fusion
+from sdar_cli.retrieval.store import PassageStore, StoreWriter
 from sdar_cli.retrieval.types import Passage
 
 
@@ -27,6 +30,30 @@ def test_one_ranking_keeps_its_order_and_equal_sums_the_first_rankings() -> None
     lists = [["a", "b"], ["c", "b"]]
     assert [item for item, _ in reciprocal_rank_fusion(lists, k=0)][:1] == ["a"]
     assert [item for item, _ in reciprocal_rank_fusion(lists, k=60)][:1] == ["b"]
+    weighted = dict(reciprocal_rank_fusion(lists, k=1, weights=(1.0, 0.5)))
+    assert weighted == pytest.approx({"a": 1 / 2, "b": 1 / 3 + 0.5 / 3, "c": 0.5 / 2})
+
+
+class Ranking:
+    """An engine with one answer."""
+
+    def __init__(self, *numbers: int) -> None:
+        self._numbers = numbers
+
+    def ranked_batch(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
+        return [[(number, 0.0) for number in self._numbers[:k]] for _ in queries]
+
+
+def test_the_lexical_ranking_leads(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path)
+    for name in "abcd":
+        writer.add(Row(name, "", f"text {name}"))
+    writer.close()
+    fused = Fused(Ranking(0, 1, 2), Ranking(2, 3), PassageStore(tmp_path))
+    # k 10, the dense ranking half: c: 1/13 + 1/22; a: 1/11; b: 1/12; d: 1/24
+    found = fused.search(["q", "r"], 3)
+    assert [[p.id for p in hits] for hits in found] == [["c", "a", "b"]] * 2
+    assert [p.score for p in found[0]] == pytest.approx([1 / 13 + 1 / 22, 1 / 11, 1 / 12])
 
 
 class Counting:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from retrieval_material import ROWS, write_corpus
 
+from sdar_cli.display import Reporter
 from sdar_cli.errors import PrerequisiteError, RunConflictError
 from sdar_cli.retrieval import index
+from sdar_cli.retrieval.bm25 import Bm25
 from sdar_cli.retrieval.index import IndexRetriever, build_index
+from sdar_cli.retrieval.store import PassageStore
 
 SHARED = Path(os.environ.get("SDAR_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 DATA = SHARED / "data" / "search"
@@ -119,7 +125,81 @@ def test_a_corpus_that_changed_in_between_is_refused(tmp_path: Path, monkeypatch
     write_corpus(corpus, [*rows[:1], {"id": "p1", "contents": "T\nother"}, *rows[2:]])
     with pytest.raises(RunConflictError, match="has changed since the build"):
         build_index(corpus, tmp_path / "i", commit_every=2)
+    write_corpus(corpus, rows[:3])
+    with pytest.raises(RunConflictError, match="is shorter than at the build"):
+        build_index(corpus, tmp_path / "i", commit_every=2)
     build_index(corpus, tmp_path / "i", commit_every=3, title_weight=1.0)  # other settings: from the start
+    assert IndexRetriever(tmp_path / "i").info()["passages"] == 3
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sdar_cli.retrieval import index
+corpus, out, where = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+write = index.write_json_atomic
+
+def dies(*given):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if where == "passages":
+    add = index.Bm25Writer.add
+    index.Bm25Writer.add = lambda self, n, row: dies() if n == 17 else add(self, n, row)
+elif where == "state":  # the index is committed, and the state does not know
+    index.write_json_atomic = lambda path, value: dies() if value.get("passages") == 20 else write(path, value)
+elif where == "manifest":
+    index.write_json_atomic = lambda path, value: (write(path, value), "canary" in value and dies())
+elif where == "renamed":
+    index.Path.unlink = dies
+index.build_index(corpus, out, commit_every=10)
+"""
+
+
+@pytest.mark.parametrize("where", ["passages", "state", "manifest", "renamed"])
+def test_a_build_killed_anywhere_is_gone_on_with(tmp_path: Path, where: str) -> None:
+    rows = [{"id": f"p{n}", "contents": f"Title {n}\nword{n} common"} for n in range(25)]
+    corpus = write_corpus(tmp_path / "c.jsonl", rows)
+    whole = build_index(corpus, tmp_path / "whole", commit_every=10)
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", KILLED, str(corpus), str(tmp_path / "i"), where]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    if where == "renamed":
+        assert IndexRetriever(tmp_path / "i").info() == whole
+    else:
+        assert not (tmp_path / "i").exists()
+        assert build_index(corpus, tmp_path / "i", commit_every=10) == whole
+        assert not list(tmp_path.glob(".*"))
+    assert (tmp_path / "i" / "passages.jsonl").read_bytes() == (tmp_path / "whole" / "passages.jsonl").read_bytes()
+    retriever = IndexRetriever(tmp_path / "i")
+    assert [ids(retriever, f"word{n}") for n in range(25)] == [[f"p{n}"] for n in range(25)]
+
+
+def test_two_builds_of_one_folder_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl")
+    met = []
+    real = index._add_passages
+
+    def meanwhile(*given: object) -> str:
+        if not met:
+            with pytest.raises(RunConflictError, match="another process is building") as caught:
+                build_index(corpus, tmp_path / "i", title_weight=1.0)
+            met.append(caught)
+        return real(*given)
+
+    monkeypatch.setattr(index, "_add_passages", meanwhile)
+    assert build_index(corpus, tmp_path / "i")["passages"] == 5 and met
+
+
+def test_a_low_canary_and_rows_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"id": f"p{n}", "title": "the of", "text": f"word{n}"} for n in range(150)]  # such titles find nothing
+    with Reporter(plain=True) as reporter:
+        corpus = write_corpus(tmp_path / "c.jsonl", [*rows, "{broken"])
+        manifest = build_index(corpus, tmp_path / "i", skip_bad=True, reporter=reporter)
+    said = capsys.readouterr().out
+    assert (manifest["canary"], manifest["rows_left_out"]) == (0.0, 1)
+    assert "only 0% of sampled passages" in said and "left out:" in said and "c.jsonl:151" in said
 
 
 def test_what_is_refused(tmp_path: Path, built: IndexRetriever) -> None:
@@ -141,6 +221,11 @@ def test_what_is_refused(tmp_path: Path, built: IndexRetriever) -> None:
         (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))
         with pytest.raises(PrerequisiteError, match=words):
             IndexRetriever(folder)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with (folder / "passages.jsonl").open("ab") as file:
+        file.truncate((folder / "passages.jsonl").stat().st_size - 1)
+    with pytest.raises(PrerequisiteError, match="is damaged"):
+        IndexRetriever(folder)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(PrerequisiteError, match="is no manifest"):
         IndexRetriever(folder)
@@ -150,12 +235,12 @@ def test_what_is_refused(tmp_path: Path, built: IndexRetriever) -> None:
 def test_recall_on_real_questions(tmp_path: Path) -> None:
     """662 multi-hop questions over 41,996 passages; measured: plain .557, with the title's half weight .591."""
     questions = [json.loads(line) for line in (DATA / "multihop_dev.jsonl").open(encoding="utf-8")]
+    manifest = build_index(DATA / "corpus.jsonl", tmp_path / "i")
+    assert (manifest["passages"], manifest["canary"] >= 0.95) == (41_996, True)
     recall = {}
     for weight in (0.0, 0.5):
-        manifest = build_index(DATA / "corpus.jsonl", tmp_path / f"i{weight}", title_weight=weight)
-        assert (manifest["passages"], manifest["canary"] >= 0.95) == (41_996, True)
-        retriever = IndexRetriever(tmp_path / f"i{weight}")
-        found = retriever.search([question["question"] for question in questions], 3)
+        engine = Bm25(tmp_path / "i", PassageStore(tmp_path / "i"), weight)
+        found = engine.search([question["question"] for question in questions], 3)
         shares = [
             len({p.id for p in hits} & set(question["gold_ids"])) / len(question["gold_ids"])
             for hits, question in zip(found, questions, strict=True)

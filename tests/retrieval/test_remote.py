@@ -9,17 +9,17 @@ import time
 from typing import Any
 
 import pytest
-from retrieval_material import Site, hit, listening, released_many, released_one
+from retrieval_material import Site, hit, listening, raw, released_many, released_one
 
-from sdar_cli.retrieval import remote
+from sdar_cli.retrieval import patience, remote
 from sdar_cli.retrieval.remote import RemoteRetriever
 from sdar_cli.retrieval.types import Passage, RetrieverUnavailableError
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(remote, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(patience, "LONGEST_WAIT", 0.05)
     monkeypatch.setattr(remote, "REST", 0.2)
 
 
@@ -94,6 +94,86 @@ def test_a_hanging_server_costs_the_budget() -> None:
             assert "ReadTimeout" in caught.value.why
         finally:
             release.set()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (b"", "RemoteProtocolError"),
+        (HEAD + b'\r\n{"result": [[', "RemoteProtocolError"),  # closed in the middle
+        (b"\x16\x03\x01 no HTTP\r\n\r\n", "RemoteProtocolError"),
+        (HEAD + b"Content-Encoding: gzip\r\n\r\n" + b"x" * 1000, "DecodingError"),
+    ],
+)
+def test_what_is_no_http_answer_is_tried_again(sent: bytes, words: str) -> None:
+    connections = []
+
+    def answer(connection: socket.socket) -> None:
+        connections.append(1)
+        connection.sendall(sent)
+
+    with raw(answer) as url, pytest.raises(RetrieverUnavailableError) as caught:
+        client(url, budget=0.2).search(["q"], 3)
+    assert words in caught.value.why and len(connections) > 1
+
+
+def test_an_answer_that_trickles_ends_with_the_budget() -> None:
+    stopped = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD + b"\r\n")
+        while not stopped.wait(0.02):
+            connection.sendall(b" ")
+
+    with raw(answer) as url:
+        with pytest.raises(RetrieverUnavailableError) as caught:
+            client(url, budget=0.4, read=10).search(["q"], 3)  # every byte comes within the timeout of a read
+        stopped.set()
+    assert "the answer took too long" in caught.value.why
+
+
+def test_every_address_that_failed_is_named() -> None:
+    dead = free_url()
+    with listening(lambda path, body: (503, b"")) as busy, pytest.raises(RetrieverUnavailableError) as caught:
+        client(dead, busy.url, budget=0.2).search(["q"], 1)
+    assert f"{dead}: ConnectError" in caught.value.why and f"{busy.url}: HTTP 503" in caught.value.why
+
+
+def test_addresses_with_unlike_corpora_are_refused() -> None:
+    def serving(corpus: str) -> Any:
+        about = json.dumps({"engine": "bm25", "corpus_sha256": corpus * 64}).encode()
+        return lambda path, body: (200, about) if path == "/info" else released_many(path, body)
+
+    with listening(serving("a")) as first, listening(serving("a")) as second, listening(serving("b")) as third:
+        retriever = client(first.url, second.url)
+        assert [retriever.search(["q"], 1)[0][0].id for _ in range(4)] == ["q-0"] * 4
+        retriever = client(first.url, third.url)
+        retriever.search(["q"], 1)
+        with pytest.raises(RetrieverUnavailableError, match=third.url + " serves another corpus") as caught:
+            retriever.search(["q"], 1)
+        assert "bbbbbbbbbbbb" in caught.value.why and "aaaaaaaaaaaa" in caught.value.why
+
+
+def test_a_server_that_comes_back_with_another_corpus_is_refused() -> None:
+    state = {"corpus": "a" * 64, "status": 200}
+
+    def answer(path: str, body: Any) -> tuple[int, bytes]:
+        if path == "/info":
+            return 200, json.dumps({"engine": "bm25", "corpus_sha256": state["corpus"]}).encode()
+        return (503, b"") if state["status"] == 503 else released_many(path, body)
+
+    with listening(answer) as site:
+        retriever = client(site.url, budget=0.2)
+        retriever.search(["q"], 1)
+        state.update(status=503)
+        with pytest.raises(RetrieverUnavailableError, match="no retriever answered"):
+            retriever.search(["q"], 1)
+        state.update(status=200, corpus="b" * 64)
+        with pytest.raises(RetrieverUnavailableError, match="serves another corpus"):
+            retriever.search(["q"], 1)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
@@ -182,7 +262,7 @@ def test_an_outage_within_the_budget_loses_nothing() -> None:
 
 
 def test_the_budget_of_a_run_outlasts_thirty_seconds() -> None:
-    assert remote.BUDGET > 30 + remote.LONGEST_WAIT * 1.25 + remote.CONNECT
+    assert patience.BUDGET > 30 + patience.LONGEST_WAIT * 1.25 + remote.CONNECT
 
 
 def test_an_address_that_is_none() -> None:

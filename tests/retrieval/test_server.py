@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from retrieval_material import write_corpus
 from starlette.testclient import TestClient
 
+from sdar_cli.errors import PrerequisiteError
 from sdar_cli.retrieval import server
 from sdar_cli.retrieval.index import IndexRetriever, build_index
 from sdar_cli.retrieval.server import Asked, Batcher, make_app
@@ -98,6 +101,7 @@ def test_bad_requests_are_422(web: TestClient, body: Any) -> None:
 def test_bad_bodies(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert web.post("/retrieve", content=b"{nope").status_code == 422
     assert web.post("/retrieve", content=b"\xff").status_code == 422
+    assert web.post("/retrieve", content=rb'{"query": "half \ud800 of a pair"}').status_code == 422
     assert web.get("/retrieve").status_code == 405
     monkeypatch.setattr(server, "LARGEST_BODY", 100)
     assert web.post("/retrieve", json={"query": "a" * 200}).status_code == 413
@@ -160,11 +164,21 @@ def test_a_failing_search_is_a_500_without_details(capsys: pytest.CaptureFixture
         assert web.post("/retrieve", json={"query": "a"}).status_code == 200
 
 
+def test_what_is_served_and_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+
+    def run(self: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        seen.update(config=self.config, bound=sockets[0].getsockname(), protocol=sockets[0].proto)
+        sockets[0].close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    server.serve(Slow(), "127.0.0.1", 0, lambda url: seen.update(url=url))
+    assert seen["url"] == "http://127.0.0.1:{}".format(seen["bound"][1])
+    assert seen["protocol"] == socket.IPPROTO_TCP  # or answers wait 40 ms for Nagle's algorithm
+    assert seen["config"].limit_concurrency == server.MOST_AT_ONCE
+
+
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    import socket
-
-    from sdar_cli.errors import PrerequisiteError
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
