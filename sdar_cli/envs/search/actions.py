@@ -1,7 +1,7 @@
 """Search-QA's actions: ``<search>…</search>`` and ``<answer>…</answer>``, read as the SDAR release reads them.
 
-A response is cut behind its first ``</search>``, else behind its first ``</answer>``; the first search block is the action,
-else the first answer block, else there is none (the empty action).  Tags are lower-cased and the content stripped.
+A response is cut behind its first ``</search>``, else behind its first ``</answer>``; the first search block is the
+action, else the first answer block, else there is none (the empty action).  Tags are lower-cased, contents stripped.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def read_action(text: str) -> Action:
 def parse_action(response: str, admissible: Collection[str], rule: str) -> ParsedAction:
     """What is sent to the environment, and whether it was valid; ``admissible`` (the list) is not used.
 
-    ``released``: a block, not both kinds of tags and none twice, in the whole response.  ``format`` and ``admissible``, which
-    are the same where every text is an action: also that there is something between the tags.  As released, an invalid
-    action that can be read is executed all the same.
+    ``released``: a block, not both kinds of tags and none twice, in the whole response.  ``format`` and ``admissible``,
+    which are the same where every text is an action: also that there is something between the tags.  As released, an
+    invalid action that can be read is executed all the same.
     """
     action = read_action(response)
     counts = {name: len(tag.findall(response)) for name, tag in _TAGS.items()}

@@ -14,7 +14,7 @@ import hashlib
 import json
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sdar_cli.resources import cache_dir
 VERSION = 1
 """Raise when the same seed would give other files: it is part of the cache's key."""
 KINDS = ("direct", "entity", "bridge", "comparison")
-CORPUS, QUESTIONS, INDEX = "corpus.jsonl", "questions.jsonl", "index"
+CORPUS, QUESTIONS = "corpus.jsonl", "questions.jsonl"
 PEOPLE, BOOKS, FIRMS = 240, 160, 100
 HELD_OUT = 5
 """One name in this many is held out."""
@@ -291,15 +291,14 @@ def write_world(folder: Path, seed: int) -> Path:
     return folder
 
 
-def ensure_world(seed: int, build: Callable[[Path, Path], object]) -> Path:
-    """The folder of a cached world with its index; made when absent.  ``build``: (corpus, out) to an index."""
+def ensure_world(seed: int) -> Path:
+    """The folder of a cached world, made when absent."""
     root = cache_dir() / "search" / f"world-{VERSION}-s{seed}"
     if root.is_dir():
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{root.name}.", dir=root.parent) as folder:
         partial = write_world(Path(folder) / root.name, seed)
-        build(partial / CORPUS, partial / INDEX)
         try:
             partial.rename(root)
         except OSError:
