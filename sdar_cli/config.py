@@ -27,7 +27,7 @@ SHAPINGS = ("none", "rlsd", "belief", "grsd", "t-dur")
 """Names of ``algo.shaping``, and ``none``; import paths as for gates."""
 SCHEDULES = ("constant", "linear", "warm-down", "atod")
 """Names of ``algo.schedule``; import paths as for gates."""
-RETRIEVALS = Literal["task-type", "keyword", "full", "none"]
+RETRIEVALS = Literal["task-type", "keyword", "full", "none", "released"]
 PLACEMENTS = Literal["user", "system", "prefix"]
 FORMS = Literal["full", "brief"]
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -32,8 +32,8 @@ TRAIN, EVAL = "train", "eval"
 
 @dataclass(frozen=True)
 class Question:
-    """One question.  ``id``: with its source, ``nq/17``; ``source``: its data set or kind; ``gold``: ids of the passages
-    that hold the answer, if known; ``split``: where the row or its file puts it."""
+    """One question.  ``id``: with its source, ``nq/17``; ``source``: its data set or kind; ``gold``: ids of the
+    passages that hold the answer, if known; ``split``: where the row or its file puts it."""
 
     id: str
     text: str
