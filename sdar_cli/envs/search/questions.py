@@ -59,7 +59,7 @@ def load_questions(path: Path, *, skip_bad: bool = False, per_source: int = 0, s
     """
     bad, rows = BadRows(skip_bad, "--set env.skip_bad=true"), 0
     found: list[Question] = []
-    for file in _files(path):
+    for file in question_files(path):
         split = TRAIN if "train" in stem(file).lower() else EVAL
         for where, values in read_rows(file):
             rows += 1
@@ -90,7 +90,8 @@ def other_sources(questions: Questions) -> list[str]:
     return sorted({q.source for part in questions.splits.values() for q in part} - set(SOURCES))
 
 
-def _files(path: Path) -> list[Path]:
+def question_files(path: Path) -> list[Path]:
+    """The files of questions at a path, sorted.  Raises PrerequisiteError for none."""
     files = sorted(p for p in path.iterdir() if p.name.endswith(KINDS)) if path.is_dir() else [path]
     files = [file for file in files if stem(file) not in CORPUS_STEMS]
     if not files or not files[0].is_file():

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdar_cli.config import EnvConfig
-from sdar_cli.envs.search.questions import CORPUS_STEMS, Questions, load_questions
+from sdar_cli.envs.search.questions import CORPUS_STEMS, Questions, load_questions, question_files
 from sdar_cli.envs.search.world import ensure_world
 from sdar_cli.errors import PrerequisiteError
 from sdar_cli.resources import cache_dir
 from sdar_cli.retrieval.bm25 import parameters
+from sdar_cli.retrieval.cache import ANSWERS
 from sdar_cli.retrieval.corpus import SUFFIXES
 from sdar_cli.retrieval.index import FORMAT, build_index
 from sdar_cli.retrieval.open import open_retriever
@@ -43,7 +44,9 @@ class Data:
 
 def load_data(config: EnvConfig) -> Data:
     """The questions of ``config.data``, or of the generated world, and the corpus beside them."""
-    path = Path(config.data).expanduser() if config.data else ensure_world(config.games_seed)
+    check_files(config)
+    real = config.source == "real" and config.data is not None
+    path = Path(str(config.data)).expanduser() if real else ensure_world(config.games_seed)
     questions = load_questions(
         path, skip_bad=config.skip_bad, per_source=config.questions_per_source, seed=config.games_seed
     )
@@ -63,16 +66,52 @@ def retriever_of(config: EnvConfig, data: Data, reporter: Reporter | None = None
     """
     where = config.retriever
     if where is None:
-        if data.corpus is None:
-            raise PrerequisiteError(
-                f"no passages to search: there is no corpus beside the questions in {config.data}",
-                why=f"looked for {', '.join(CORPORA[:3])}, …",
-                fix="put corpus.jsonl there, or --set env.retriever=INDEX, or =http://HOST:PORT",
-            )
-        where = str(ensure_index(data.corpus, config.skip_bad, reporter))
+        where = str(ensure_index(_required(data.corpus, config), config.skip_bad, reporter))
     elif "://" in where:
-        open_retriever(where, budget=PATIENCE).close()
-    return open_retriever(where, budget=config.step_timeout)
+        _greet(where, reporter)
+    return open_retriever(where, budget=config.step_timeout, answers=ANSWERS if config.cache else 0)
+
+
+def check_files(config: EnvConfig) -> None:
+    """Whether the files a configuration names are there; nothing is read.  Raises PrerequisiteError."""
+    if config.source == "real":
+        if config.data is None:
+            raise PrerequisiteError(
+                "env.source = real needs questions", fix="--data FOLDER of questions and corpus.jsonl"
+            )
+        path = Path(config.data).expanduser()
+        question_files(path)
+        if config.retriever is None:
+            _required(find_corpus(path), config)
+    if config.retriever is not None and "://" not in config.retriever:
+        if not Path(config.retriever).expanduser().is_dir():
+            raise PrerequisiteError(
+                f"no passage index at {config.retriever}", fix=f"sdar retriever index CORPUS --out {config.retriever}"
+            )
+
+
+def _required(corpus: Path | None, config: EnvConfig) -> Path:
+    if corpus is None:
+        raise PrerequisiteError(
+            f"no passages to search: there is no corpus beside the questions in {config.data}",
+            why=f"looked for {', '.join(CORPORA[:3])}, …",
+            fix="put corpus.jsonl there, or --set env.retriever=INDEX, or =http://HOST:PORT",
+        )
+    return corpus
+
+
+def _greet(where: str, reporter: Reporter | None) -> None:
+    """Whether a server answers at all; of several addresses, those that do not are named."""
+    open_retriever(where, budget=PATIENCE).close()
+    if not where.startswith("http"):
+        return
+    from sdar_cli.retrieval.remote import RemoteRetriever
+
+    client = RemoteRetriever(where.split(","), budget=PATIENCE)
+    silent = [url for url, answers in client.healthy().items() if not answers]
+    client.close()
+    if silent and reporter:
+        reporter.warn(f"no answer from {', '.join(silent)}: the other addresses have to do")
 
 
 def check_retriever(retriever: Retriever, questions: Sequence[str], k: int) -> None:
