@@ -17,7 +17,7 @@ from sdar_cli.envs.search.actions import LONGEST_QUERY, SEARCH, Action, read_act
 from sdar_cli.envs.search.answers import exact_match, f1, last_answer
 from sdar_cli.envs.search.information import FORMATS, without_tags
 from sdar_cli.envs.search.prompt import ADMISSIBLE
-from sdar_cli.envs.search.questions import Question, Questions, other_sources
+from sdar_cli.envs.search.questions import EVAL, Question, Questions, other_sources, stratified
 from sdar_cli.envs.search.sources import check_retriever, load_data, retriever_of
 from sdar_cli.errors import ConfigError, PrerequisiteError
 from sdar_cli.retrieval.types import Passage, Retriever, RetrieverUnavailableError
@@ -53,7 +53,8 @@ class SearchEnvironment:
         self._episodes: dict[int, _Episode] = {}
 
     def tasks(self, split: str) -> list[Task]:
-        """Every question of a split, sorted by id; ``all`` is those of both.
+        """The questions of a split, sorted by id: ``train``, ``eval`` (of each data set at most
+        ``env.questions_per_source``, drawn with ``env.games_seed``), or ``all``, which is every one of both.
 
         Raises ConfigError for an unknown split, PrerequisiteError for an empty one.
         """
@@ -61,8 +62,11 @@ class SearchEnvironment:
         if split not in (*splits, ALL):
             known = ", ".join([*splits, ALL])
             raise ConfigError(f"Search-QA has no split {split!r}", why=f"the splits are {known}")
-        names = list(splits) if split == ALL else [split]
-        found = [Task(q.id, q.source, split) for name in names for q in splits[name]]
+        how = self._config
+        chosen = [q for part in splits.values() for q in part] if split == ALL else splits[split]
+        if split == EVAL:
+            chosen = stratified(chosen, how.questions_per_source, how.games_seed)
+        found = [Task(q.id, q.source, split) for q in chosen]
         if not found:
             raise PrerequisiteError(f"no question is in the split {split}", fix="give more question files with --data")
         return sorted(found, key=lambda task: task.id)
@@ -84,7 +88,8 @@ class SearchEnvironment:
         for slot, task in assignment.items():
             question = self._find(task.id)[0]
             self._episodes[slot] = _Episode(question)
-            out[slot] = Step(Observation("", question.text, ADMISSIBLE), 0.0, done=False, won=False)
+            seen = Observation("", question.text, ADMISSIBLE)
+            out[slot] = Step(seen, 0.0, done=False, won=False, info={"question": question.text})
         return out
 
     def step(self, actions: Mapping[int, str]) -> dict[int, Step]:
@@ -172,14 +177,14 @@ class SearchEnvironment:
         if self._config.score_scope == "released":
             answer = last_answer("".join(episode.history))
         question = episode.question
-        won = exact_match(answer, question.answers)
-        info = {"answer": answer, "targets": list(question.answers), "exact_match": won}
+        won, overlap = exact_match(answer, question.answers), f1(answer, question.answers)
+        info = {"answer": answer, "targets": list(question.answers), "exact_match": won, "f1": overlap}
         return Step(
             Observation("", question.text, ()),
             float(won),
             done=True,
             won=won,
-            score=f1(answer, question.answers),
+            score=overlap,
             out_of_turns=action.kind != "answer",
             info=info,
         )

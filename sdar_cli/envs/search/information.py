@@ -56,7 +56,7 @@ def documents(observation: str) -> list[tuple[str, str]]:
             text, head = json.loads(text)["result"], _HEADS["sdar"]
         except (json.JSONDecodeError, KeyError, TypeError):
             return []
-    heads = []
+    heads: list[re.Match[str]] = []
     for match in head.finditer(text):
         if match[1] == str(len(heads) + 1):  # a passage's own text may look like a head
             heads.append(match)

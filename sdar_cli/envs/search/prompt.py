@@ -99,8 +99,6 @@ def _full(view: TurnView, skill: str) -> str:
     ]
     if skill:
         parts.append(f"Advice for this kind of question:\n{skill}")
-    if view.turn:
-        parts.append(f"You have taken {view.turn} steps so far.")
     past = steps(view)
     first = view.turn - len(past) + 1
     for number, (action, seen) in enumerate(past, first):

@@ -51,10 +51,9 @@ class Questions:
     notices: list[str] = field(default_factory=list)
 
 
-def load_questions(path: Path, *, skip_bad: bool = False, per_source: int = 0, seed: int = 0) -> Questions:
+def load_questions(path: Path, *, skip_bad: bool = False) -> Questions:
     """The questions of a file or of the files in a folder.
 
-    per_source: at most this many held-out questions of each data set, drawn with ``seed``; 0 = all.
     Raises PrerequisiteError for no files, and for bad rows (file and line; ``skip_bad``: up to 1 % are left out).
     """
     bad, rows = BadRows(skip_bad, "--set env.skip_bad=true"), 0
@@ -80,8 +79,6 @@ def load_questions(path: Path, *, skip_bad: bool = False, per_source: int = 0, s
         notices.append(
             f"one question in {HELD_OUT} is held out, by a hash of its text: neither rows nor files say which"
         )
-    if per_source:
-        splits[EVAL] = stratified(splits[EVAL], per_source, seed)
     return Questions(splits, notices)
 
 
@@ -194,7 +191,9 @@ def _held_out(question: Question) -> bool:
 
 
 def stratified(questions: Sequence[Question], per_source: int, seed: int) -> list[Question]:
-    """At most ``per_source`` of each data set, the same ones for the same seed whatever their order; sorted by id."""
+    """At most ``per_source`` (0 = all) of each data set, the same for the same seed whatever their order; by id."""
+    if per_source == 0:
+        return sorted(questions, key=lambda q: q.id)
     groups: dict[str, list[Question]] = {}
     for question in sorted(questions, key=lambda q: q.id):
         groups.setdefault(question.source, []).append(question)

@@ -47,9 +47,7 @@ def load_data(config: EnvConfig) -> Data:
     check_files(config)
     real = config.source == "real" and config.data is not None
     path = Path(str(config.data)).expanduser() if real else ensure_world(config.games_seed)
-    questions = load_questions(
-        path, skip_bad=config.skip_bad, per_source=config.questions_per_source, seed=config.games_seed
-    )
+    questions = load_questions(path, skip_bad=config.skip_bad)
     return Data(questions, find_corpus(path))
 
 
@@ -83,11 +81,9 @@ def check_files(config: EnvConfig) -> None:
         question_files(path)
         if config.retriever is None:
             _required(find_corpus(path), config)
-    if config.retriever is not None and "://" not in config.retriever:
-        if not Path(config.retriever).expanduser().is_dir():
-            raise PrerequisiteError(
-                f"no passage index at {config.retriever}", fix=f"sdar retriever index CORPUS --out {config.retriever}"
-            )
+    where = config.retriever
+    if where is not None and "://" not in where and not Path(where).expanduser().is_dir():
+        raise PrerequisiteError(f"no passage index at {where}", fix=f"sdar retriever index CORPUS --out {where}")
 
 
 def _required(corpus: Path | None, config: EnvConfig) -> Path:
