@@ -130,7 +130,7 @@ class EnvConfig(Section):
         description="search: when a search fails for good: take its episodes out of the loss, or end the run",
     )
     questions_per_source: NonNegative = Field(
-        default=0, description="search: held-out questions of each data set, drawn with games_seed; 0 = all"
+        default=0, description="search: questions of each data set in a panel, drawn with games_seed; 0 = all"
     )
     skip_bad: bool = Field(default=False, description="search: leave out bad rows, at most 1 % of them")
     cache: bool = Field(default=True, description="search: remember answers of the retriever")

@@ -53,8 +53,9 @@ class SearchEnvironment:
         self._episodes: dict[int, _Episode] = {}
 
     def tasks(self, split: str) -> list[Task]:
-        """The questions of a split, sorted by id: ``train``, ``eval`` (of each data set at most
-        ``env.questions_per_source``, drawn with ``env.games_seed``), or ``all``, which is every one of both.
+        """The questions of a split, sorted by id: ``train``, ``eval``, or ``all``, both.
+
+        Of ``eval`` and ``all`` at most ``env.questions_per_source`` of each data set, drawn with ``env.games_seed``.
 
         Raises ConfigError for an unknown split, PrerequisiteError for an empty one.
         """
@@ -64,7 +65,7 @@ class SearchEnvironment:
             raise ConfigError(f"Search-QA has no split {split!r}", why=f"the splits are {known}")
         how = self._config
         chosen = [q for part in splits.values() for q in part] if split == ALL else splits[split]
-        if split == EVAL:
+        if split in (EVAL, ALL):
             chosen = stratified(chosen, how.questions_per_source, how.games_seed)
         found = [Task(q.id, q.source, split) for q in chosen]
         if not found:
