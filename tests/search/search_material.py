@@ -69,7 +69,7 @@ def write_lines(path: Path, rows: Sequence[Any]) -> Path:
 
 
 def write_data(folder: Path, per_source: int = 8, sources: Sequence[str] = ("nq", "hotpotqa")) -> Path:
-    """A folder for ``--data``: a corpus of people and towns, and questions of some data sets, whose passages are known."""
+    """A folder for ``--data``: a corpus of people and towns, questions of some data sets, whose passages are known."""
     folder.mkdir(parents=True, exist_ok=True)
     corpus, rows = [], []
     for n in range(per_source):

@@ -140,9 +140,8 @@ DOWN = RetrieverUnavailableError(
 def collected(env: SearchEnvironment, respond: Any, tokenizer: Any, **settings: Any) -> Collected:
     config = toy.config(env={"name": "search", "max_turns": 4, "history": 4, **settings})
     engine = ScriptedEngine(tokenizer, respond)
-    return Collector(config, env, engine, tokenizer).collect(
-        [(TASK, 0), (Task("nq/3", "nq", "eval"), 1)], Sampling(24), 0
-    )
+    assignment = [(TASK, 0), (Task("nq/3", "nq", "eval"), 1)]
+    return Collector(config, env, engine, tokenizer).collect(assignment, Sampling(200), seed=0)
 
 
 def test_a_search_that_fails_masks_its_episode_and_shows_nothing(tokenizer: Any) -> None:

@@ -60,5 +60,7 @@ def documents(observation: str) -> list[tuple[str, str]]:
     for match in head.finditer(text):
         if match[1] == str(len(heads) + 1):  # a passage's own text may look like a head
             heads.append(match)
-    ends = [*(match.start() for match in heads), len(text)][1:]
+    if not heads:
+        return []
+    ends = [match.start() for match in heads[1:]] + [len(text)]
     return [(match[2], text[match.end() : end].strip()) for match, end in zip(heads, ends, strict=True)]
