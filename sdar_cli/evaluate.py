@@ -133,17 +133,21 @@ def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cu
 
 
 def means_over_sources(types: dict[str, dict[str, Any]], overall: dict[str, Any]) -> dict[str, float] | None:
-    """Success over Search-QA's data sets: ``macro`` is the mean of their rates, which is the paper's; ``micro`` that of
-    all episodes; and the macro mean without Bamboogle, of which there are 125 questions.  None for other types.
+    """Success over Search-QA's data sets; None for other types.
+
+    Macro is the mean of the data sets' rates, which is the paper's figure; micro that of all episodes.  Bamboogle is
+    125 questions and moves the macro mean as much as any other.
     """
     from sdar_cli.envs.search.questions import SOURCES
 
     rates = {name: rate["success"] for name, rate in types.items()}
     if not set(rates) <= set(SOURCES):
         return None
+    means = {"macro mean": sum(rates.values()) / len(rates), "micro mean": overall["success"]}
     rest = [rate for name, rate in rates.items() if name != "bamboogle"]
-    means = {"macro": sum(rates.values()) / len(rates), "micro": overall["success"]}
-    return means | ({"macro_without_bamboogle": sum(rest) / len(rest)} if rest else {})
+    if 0 < len(rest) < len(rates):
+        means["macro mean without bamboogle"] = sum(rest) / len(rest)
+    return means
 
 
 def _rate(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -162,7 +166,7 @@ def table(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     rows = [[name, *(_cell(r["types"][name]) for r in results)] for name in results[0]["types"]]
     rows.append(["all", *(_cell(r["overall"]) for r in results)])
     for name in results[0].get("means") or {}:
-        rows.append([f"{name.replace('_', ' ')} mean", *(f"{100 * r['means'][name]:.1f} %" for r in results)])
+        rows.append([name, *(f"{100 * r['means'][name]:.1f} %" for r in results)])
     if any(len(r["seeds"]) > 1 for r in results):
         rows.append(["mean ± sd over seeds", *(_spread(r) for r in results)])
     return columns, rows
