@@ -130,16 +130,39 @@ def config_warnings(config: RunConfig) -> list[str]:
             f"skills.ucb_c is in units of the reward and env.win_reward is {config.env.win_reward:g}: a skill that did "
             f"badly is hardly tried again; skills.ucb_c={config.env.win_reward:g} explores as with rewards up to 1"
         )
+    found += _search_warnings(config)
     if config.eval.with_skill and config.skills.retrieval == "none":
         found.append(
             "skills.retrieval is none, so the evaluation with skill shows no skill: --set eval.with_skill=false"
+        )
+    if config.skills.retrieval == "released":
+        found.append(
+            "skills.retrieval = released chooses the teacher's skill by the name of the data set, which tells it what "
+            "no question does: for new work use keyword"
         )
     if config.model.name.startswith("tiny-") and config.model.name != f"tiny-{config.env.name}":
         found.append(
             f"{config.model.name} was warm-started on another benchmark than {config.env.name}: expect nothing"
         )
+    elif config.model.name == "tiny-search" and config.env.source == "real":
+        found.append("tiny-search was warm-started on generated passages: expect next to nothing on real ones")
     elif config.model.name == "tiny-alfworld" and (config.env.source == "real" or config.env.size == "full"):
         found.append("tiny-alfworld was warm-started on small generated houses: expect next to nothing in full ones")
+    return found
+
+
+def _search_warnings(config: RunConfig) -> list[str]:
+    env = config.env
+    if env.name != "search":
+        return []
+    found = []
+    if env.score_scope == "released":
+        found.append(
+            "env.score_scope = released judges the last answer block of the whole history, and passages keep their "
+            "tags: one that holds an answer block can score"
+        )
+    if env.context == "window" and env.history < env.max_turns - 1:
+        found.append(f"env.history = {env.history} of {env.max_turns} turns: earlier passages are forgotten")
     return found
 
 

@@ -29,7 +29,7 @@ SCHEDULES = ("constant", "linear", "warm-down", "atod")
 """Names of ``algo.schedule``; import paths as for gates."""
 EVOLUTIONS = ("none", "drop")
 """``none``, and names of ``skills.evolve``; import paths as for gates."""
-RETRIEVALS = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none"]
+RETRIEVALS = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
 PLACEMENTS = Literal["user", "system", "prefix"]
 FORMS = Literal["full", "brief"]
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -63,14 +63,15 @@ class Section(BaseModel):
 
 
 class EnvConfig(Section):
-    name: Literal["alfworld", "webshop"] = Field(default="alfworld", description="the benchmark")
+    name: Literal["alfworld", "webshop", "search"] = Field(default="alfworld", description="the benchmark")
     source: Literal["generated", "real"] = Field(
         default="generated", description="generated games (no download) or the released game files"
     )
     data: str | None = Field(
         default=None,
         description="alfworld: folder that holds json_2.1.1, or that folder; default $ALFWORLD_DATA; webshop: folder "
-        "of the original's files; implies source=real",
+        "of the original's files; search: folder of questions, and of a corpus unless env.retriever is set; implies "
+        "source=real",
     )
     size: Literal["small", "full"] = Field(default="small", description="size of generated houses")
     games_seed: NonNegative = Field(default=0, description="seed of the generator")
@@ -80,7 +81,9 @@ class EnvConfig(Section):
     max_turns: Positive = Field(default=15, description="turns before an episode is stopped")
     workers: NonNegative = Field(default=0, description="engine processes; 0 = one per core")
     step_timeout: float = Field(
-        default=120.0, gt=0, description="seconds a worker may take to answer before it is restarted"
+        default=120.0,
+        gt=0,
+        description="seconds a worker may take to answer before it is restarted; search: a remote search, all tries",
     )
     max_failed: Fraction = Field(default=0.25, description="share of failed episodes in a step that stops the run")
     prompt: Literal["compact", "full"] = Field(
@@ -105,6 +108,35 @@ class EnvConfig(Section):
     )
     price_seed: NonNegative = Field(default=4, description="webshop: seed of prices and price limits")
     products: Positive = Field(default=1000, description="webshop: products of the generated catalogue")
+    retriever: str | None = Field(
+        default=None,
+        description="search: folder of an index, http://HOST:PORT (several with commas between), or "
+        "opensearch+http://HOST:PORT/INDEX; default: an index of the data's corpus, made once",
+    )
+    top_k: Annotated[int, Field(ge=1, le=50)] = Field(default=3, description="search: passages per query")
+    information: Literal["search_r1", "sdar"] = Field(
+        default="search_r1", description="search: passages as Search-R1 writes them, or as the released code does"
+    )
+    max_observation_tokens: NonNegative = Field(
+        default=0, description="tokens of an observation, the rest is cut off; 0 = all of it"
+    )
+    invalid_hint: Literal["none", "search_r1"] = Field(
+        default="none", description="search: after a missing action show nothing (released), or say what was wrong"
+    )
+    score_scope: Literal["final_action", "released"] = Field(
+        default="final_action",
+        description="search: what is judged: the last action, or the last answer block of the whole history, passages "
+        "included (released code)",
+    )
+    on_error: Literal["mask", "end"] = Field(
+        default="mask",
+        description="search: when a search fails for good: take its episodes out of the loss, or end the run",
+    )
+    questions_per_source: NonNegative = Field(
+        default=0, description="search: questions of each data set in a panel, drawn with games_seed; 0 = all"
+    )
+    skip_bad: bool = Field(default=False, description="search: leave out bad rows, at most 1 % of them")
+    cache: bool = Field(default=True, description="search: remember answers of the retriever")
     win_reward: float = Field(default=1.0, description="reward of a won episode")
 
 

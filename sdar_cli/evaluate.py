@@ -159,12 +159,31 @@ def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cu
         "mean": mean,
         "sd_over_sampling_seeds": sd,
         "types": rows,
+        "means": means_over_sources(rows, _rate(episodes)),
         "mean_turns": sum(len(e["turns"]) for e in episodes) / max(1, len(episodes)),
         "invalid_ratio": sum(not t["valid"] for t in turns) / max(1, len(turns)),
         "failed": sum(e["failure"] is not None for e in episodes),
         "cut_prompts": cut,
         "interval": "Wilson 95 %, sampling error of tasks only",
     }
+
+
+def means_over_sources(types: dict[str, dict[str, Any]], overall: dict[str, Any]) -> dict[str, float] | None:
+    """Success over Search-QA's data sets; None for other types.
+
+    Macro is the mean of the data sets' rates, which is the paper's figure; micro that of all episodes.  Bamboogle is
+    125 questions and moves the macro mean as much as any other.
+    """
+    from sdar_cli.envs.search.questions import SOURCES
+
+    rates = {name: rate["success"] for name, rate in types.items()}
+    if not set(rates) <= set(SOURCES):
+        return None
+    means = {"macro mean": sum(rates.values()) / len(rates), "micro mean": overall["success"]}
+    rest = [rate for name, rate in rates.items() if name != "bamboogle"]
+    if 0 < len(rest) < len(rates):
+        means["macro mean without bamboogle"] = sum(rest) / len(rest)
+    return means
 
 
 def _rate(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -182,6 +201,8 @@ def table(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     columns = ["task type", *(r["label"] for r in results)]
     rows = [[name, *(_cell(r["types"][name]) for r in results)] for name in results[0]["types"]]
     rows.append(["all", *(_cell(r["overall"]) for r in results)])
+    for name in results[0].get("means") or {}:
+        rows.append([name, *(f"{100 * r['means'][name]:.1f} %" for r in results)])
     if any(len(r["seeds"]) > 1 for r in results):
         rows.append(["mean ± sd over seeds", *(_spread(r) for r in results)])
     return columns, rows

@@ -78,6 +78,8 @@ def missing(config: RunConfig) -> list[Missing]:
 
 
 def _missing_games(config: RunConfig) -> list[Missing]:
+    if config.env.name == "search":
+        return _missing_questions(config)
     if config.env.source != "real":
         return []
     if config.env.name == "webshop":
@@ -88,6 +90,17 @@ def _missing_games(config: RunConfig) -> list[Missing]:
         real_root(config.env.data)
     except PrerequisiteError as error:
         return [Missing(f"released ALFWorld games: {error.what}", error.fix)]
+    return []
+
+
+def _missing_questions(config: RunConfig) -> list[Missing]:
+    """Files and folders; whether a server answers is seen when the run starts."""
+    from sdar_cli.envs.search.sources import check_files
+
+    try:
+        check_files(config.env)
+    except PrerequisiteError as error:
+        return [Missing(f"Search-QA data: {error.what}", error.fix)]
     return []
 
 

@@ -22,7 +22,7 @@ from sdar_cli.merge import Merger, suggest
 from sdar_cli.resources import resource_dir
 
 KINDS = ("envs", "models", "methods")
-METADATA = frozenset({"description", "extends", "parameters", "about", "methods"})
+METADATA = frozenset({"description", "extends", "parameters", "about", "methods", "envs"})
 """Top-level keys of a preset file that are not settings."""
 ABOUT = ("formula", "optimises", "reduces_to", "weight", "sink", "source", "paper")
 """What a method's preset says of itself under ``[about]``; docs/methods.md is made of it."""
@@ -40,7 +40,8 @@ class Preset:
     """One TOML file.
 
     base: the preset it extends, applied before it.  about: a method's card.  methods: settings a model wants for a
-    method (``[methods.NAME.algo]`` and so on), applied after the method's own.
+    method (``[methods.NAME.algo]`` and so on), applied after the method's own.  envs: the same for a benchmark,
+    applied after the model's own.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Preset:
     base: Preset | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     methods: Mapping[str, Any] = field(default_factory=dict)
+    envs: Mapping[str, Any] = field(default_factory=dict)
 
     def chain(self) -> list[Preset]:
         """The files that apply, base first."""
@@ -119,6 +121,7 @@ def _read_preset(path: Path, label: str) -> Preset:
         base=load_preset(str(base)) if base is not None else None,
         about=raw.get("about", {}),
         methods=raw.get("methods", {}),
+        envs=raw.get("envs", {}),
     )
 
 
@@ -201,12 +204,17 @@ def resolve(
 
 
 def _default_model(env: str) -> str:
-    """The bundled policy of an environment preset's benchmark; the default benchmark's where the preset is unknown,
-    which is a mistake that is reported with all others."""
+    """The bundled policy of an environment preset's benchmark."""
+    return DEFAULT_MODEL.format(env=_benchmark_of(env))
+
+
+def _benchmark_of(env: str) -> str:
+    """The benchmark of an environment preset; the default one where the preset is unknown, which is a mistake that is
+    reported with all others."""
     known = (env.endswith(".toml") and Path(env).expanduser().is_file()) or env in list_presets("envs")
     chain = load_preset(env, "envs").chain() if known else []
     names = [preset.values["env"]["name"] for preset in chain if "name" in preset.values.get("env", {})]
-    return DEFAULT_MODEL.format(env=names[-1] if names else DEFAULT_ENV)
+    return names[-1] if names else DEFAULT_ENV
 
 
 def _choose_presets(
@@ -218,9 +226,10 @@ def _choose_presets(
         wanted.append(lambda: load_preset(env, "envs"))
     if model:
         wanted.append(lambda: model_preset(model))
+        wanted.append(lambda: _settings_for("envs", _benchmark_of(env or DEFAULT_ENV), chosen))
     if method:
         wanted.append(lambda: load_preset(method, "methods"))
-        wanted.append(lambda: _for_method(chosen, method))
+        wanted.append(lambda: _settings_for("methods", method, chosen))
     wanted += [partial(load_preset, reference) for reference in extra]
     chosen: list[Preset] = []
     for load in wanted:
@@ -232,10 +241,11 @@ def _choose_presets(
     return chosen
 
 
-def _for_method(chosen: Sequence[Preset], method: str) -> Preset | None:
-    """What the chosen model wants for the method, as a preset of its own; None where it says nothing."""
-    values = [(preset, preset.methods[method]) for preset in chosen if method in preset.methods]
-    if not values:
+def _settings_for(kind: str, name: str, chosen: Sequence[Preset]) -> Preset | None:
+    """What the chosen model wants for a method or a benchmark (``kind``), as a preset of its own; None where it says
+    nothing."""
+    found = [preset for preset in chosen if name in getattr(preset, kind)]
+    if not found:
         return None
-    preset, settings = values[-1]
-    return Preset(f"{preset.label} for {method}", preset.path, "", settings)
+    preset = found[-1]
+    return Preset(f"{preset.label} for {name}", preset.path, "", getattr(preset, kind)[name])

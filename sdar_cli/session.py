@@ -176,7 +176,7 @@ def open_session(
             environment.preflight([*panel.tasks, *train_tasks])
         counts = [f"{len(train_tasks)} to train on"] if training else []
         counts.append(f"{len(panel.tasks)} held out ({panel.split})")
-        what = "games" if config.env.name == "alfworld" else "goals"
+        what = {"alfworld": "games", "webshop": "goals", "search": "questions"}[config.env.name]
         reporter.info(f"{config.env.source} {config.env.name} {what}: {', '.join(counts)}")
         bank = load_bank(config.skills.bank)
         retriever = Retriever(bank, config.skills, config.seed)

@@ -14,7 +14,7 @@ from sdar_cli import evaluate as module
 from sdar_cli.display import Reporter
 from sdar_cli.envs.panels import make_panel
 from sdar_cli.errors import RunFailedError
-from sdar_cli.evaluate import Setting, dump_episodes, evaluate, settings_for, table
+from sdar_cli.evaluate import Setting, dump_episodes, evaluate, means_over_sources, settings_for, table
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.rollout.engine import ScriptedEngine
 from sdar_cli.runs import RunDir
@@ -184,3 +184,23 @@ def test_a_broken_environment_is_no_result(tokenizer, tmp_path) -> None:
         session = Session(settings, reporter, environment, PANEL, [], load_bank("alfworld"), None, tokenizer, collector)
         with pytest.raises(RunFailedError, match="9 of 9 episodes of an evaluation failed"):
             session.evaluate_panel(RunDir(tmp_path), "step-000000", "before")
+
+
+def test_means_over_the_data_sets_of_search_qa() -> None:
+    """Rates 1/2 of 2, 1/4 of 8 and 1 of 1: macro (1/2 + 1/4 + 1) / 3, micro 4/11, without Bamboogle (1/2 + 1/4) / 2."""
+    rates = {"nq": {"success": 0.5}, "popqa": {"success": 0.25}, "bamboogle": {"success": 1.0}}
+    means = means_over_sources(rates, {"success": 4 / 11})
+    assert means == {
+        "macro mean": pytest.approx(7 / 12),
+        "micro mean": 4 / 11,
+        "macro mean without bamboogle": pytest.approx(3 / 8),
+    }
+    assert list(means_over_sources({"nq": {"success": 0.5}}, {"success": 0.5}) or {}) == ["macro mean", "micro mean"]
+    assert "macro mean without bamboogle" not in (means_over_sources({"bamboogle": rates["nq"]}, rates["nq"]) or {})
+    assert means_over_sources({**rates, "direct": {"success": 1.0}}, {"success": 0.5}) is None
+
+
+def test_other_benchmarks_have_no_means(tokenizer) -> None:
+    result, _, _ = play(tokenizer)
+    assert result["means"] is None
+    assert [row[0] for row in table([result])[1]][-2:] == ["all", "mean ± sd over seeds"]

@@ -1,4 +1,4 @@
-"""``sdar data``: make data sets and check them.  What is done is in ``data_alfworld`` and ``data_webshop``."""
+"""``sdar data``: make data sets and check them.  What is done is in ``data_alfworld`` and so on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ data_app = typer.Typer(no_args_is_help=True, help="Make and check the data sets 
 
 ALFWORLD = "ALFWorld"
 WEBSHOP = "WebShop"
+SEARCH = "Search-QA"
 OWN = {
     "alfworld": ("split", "games", "size", "check", "replay", "workers"),
     "webshop": ("products", "bad_rows", "against", "strict"),
+    "search": ("retriever", "skip_bad", "k"),
 }
 """Parameters that belong to one environment."""
 
-EnvArgument = Annotated[Literal["alfworld", "webshop"], typer.Argument(help="Environment.")]
+EnvArgument = Annotated[Literal["alfworld", "webshop", "search"], typer.Argument(help="Environment.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the generator.")]
 OutOption = Annotated[
     Path, typer.Option("--out", file_okay=False, help="Folder to fill; games come to json_2.1.1 in it.")
@@ -26,7 +28,8 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="Folder that holds json_2.1.1, or the shop's original files; default: the cached generated data.",
+        help="Folder that holds json_2.1.1, the shop's original files, or questions and corpus; default: the cached "
+        "generated data.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -78,6 +81,14 @@ AgainstOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Refuse rows that the original fails on.", rich_help_panel=WEBSHOP)
 ]
+RetrieverOption = Annotated[
+    str | None,
+    typer.Option("--retriever", help="Index folder or address, in place of the data's corpus.", rich_help_panel=SEARCH),
+]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out up to 1 % of rows that are bad.", rich_help_panel=SEARCH)
+]
+KOption = Annotated[int, typer.Option("--k", min=1, max=50, help="Passages per question.", rich_help_panel=SEARCH)]
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +116,8 @@ def make_command(
     bad_rows: BadRowsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate a data set: games, each won once in the engine as proof, or a shop's catalogue in the original's files.
+    """Generate a data set: games, each won once in the engine as proof; a shop's catalogue in the original's files; or
+    passages with questions about them.
 
     Games are of all six task types.  The same call again finds a set made.
 
@@ -120,8 +132,15 @@ def make_command(
     sdar data make webshop --out my-shop
 
     sdar data make webshop --products 100000 --seed 7 --out big-shop
+
+    sdar data make search --seed 3 --out my-world
     """
     _refuse_others(context, env)
+    if env == "search":
+        from sdar_cli.commands.data_search import make as make_world
+
+        make_world(out, seed, as_json)
+        return
     if env == "alfworld":
         from sdar_cli.commands.data_alfworld import make
 
@@ -142,6 +161,9 @@ def verify_command(
     workers: WorkersOption = 0,
     against: AgainstOption = None,
     strict: StrictOption = False,
+    retriever: RetrieverOption = None,
+    skip_bad: SkipBadOption = False,
+    k: KOption = 3,
     as_json: JsonOption = False,
 ) -> None:
     """Check data: games are readable, complete and solvable; a shop's files can be used, but for what is listed.
@@ -149,6 +171,8 @@ def verify_command(
     Games: with --replay also that they can be won.  2,000 games take about a second, --replay half a second for each.
 
     A shop: with --against goals, prices, rewards, pages and searches are compared with the original's, one by one.
+
+    Search-QA: questions are counted, the corpus is indexed, and questions whose passages are known are asked.
 
     Examples:
 
@@ -161,8 +185,15 @@ def verify_command(
     sdar data verify webshop --data ~/webshop/data --strict
 
     sdar data verify webshop --data ~/webshop/data --against golden --json
+
+    sdar data verify search --data my-questions --skip-bad
     """
     _refuse_others(context, env)
+    if env == "search":
+        from sdar_cli.commands.data_search import verify as verify_questions
+
+        verify_questions(data, retriever, skip_bad, k, as_json)
+        return
     if env == "alfworld":
         from sdar_cli.commands.data_alfworld import verify
 

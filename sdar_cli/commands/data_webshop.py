@@ -28,7 +28,7 @@ def make(out: Path, products: int, seed: int, bad_rows: bool, as_json: bool) -> 
     began = time.perf_counter()
     wanted = {"generator": VERSION, "products": products, "seed": seed, "bad_rows": bad_rows}
     with Reporter(as_json) as reporter:
-        files = _made_before(out, wanted)
+        files = made_before(out, wanted, MANIFEST, "catalogue")
         if not files:
             make_catalogue(out, products, seed, bad_rows)
             files = sorted(path.name for path in out.iterdir())
@@ -39,26 +39,27 @@ def make(out: Path, products: int, seed: int, bad_rows: bool, as_json: bool) -> 
             reporter.emit_object({"out": str(out), **wanted, "files": files})
 
 
-def _made_before(out: Path, wanted: dict[str, Any]) -> list[str]:
-    """The catalogue's files when it was made with these parameters; none when the folder is empty or missing.
+def made_before(out: Path, wanted: dict[str, Any], manifest: str, what: str) -> list[str]:
+    """The files of a ``what`` that was made with these parameters; none when the folder is empty or missing.
 
+    manifest: the name of the file that says with which.
     Raises ConfigError when the folder holds anything else.
     """
     there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     if not there:
         return []
     fix = "choose another --out"
-    if MANIFEST not in there:
+    if manifest not in there:
         shown = ", ".join(there[:5]) + (", …" if len(there) > 5 else "")
-        raise ConfigError(f"{out} already holds files", why=f"a catalogue needs its own folder; found {shown}", fix=fix)
-    found = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        raise ConfigError(f"{out} already holds files", why=f"a {what} needs its own folder; found {shown}", fix=fix)
+    found = json.loads((out / manifest).read_text(encoding="utf-8"))
     files: list[str] = found.pop("files")
     if found != wanted:
         parameters = ", ".join(f"{name} {value}" for name, value in found.items())
-        raise ConfigError(f"{out} already holds another catalogue", why=f"it was made with {parameters}", fix=fix)
+        raise ConfigError(f"{out} already holds another {what}", why=f"it was made with {parameters}", fix=fix)
     missing = set(files) - set(there)
     if missing:
-        raise ConfigError(f"the catalogue in {out} lacks {', '.join(sorted(missing))}", fix=fix)
+        raise ConfigError(f"the {what} in {out} lacks {', '.join(sorted(missing))}", fix=fix)
     return files
 
 

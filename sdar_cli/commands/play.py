@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from sdar_cli.config import EnvConfig
     from sdar_cli.envs.base import Environment, Step, Task
 
-EnvArgument = Annotated[Literal["alfworld", "webshop"], typer.Argument(help="Environment to play.")]
+EnvArgument = Annotated[Literal["alfworld", "webshop", "search"], typer.Argument(help="Environment to play.")]
 TaskOption = Annotated[
     str | None,
     typer.Option(
         "--task",
-        help="Task id, or a task type for its first task; default: the first task.  WebShop: human/N or synthetic/N.",
+        help="Task id, or a task type for its first task; default: the first task.  WebShop: human/N or synthetic/N; "
+        "Search-QA: DATA SET/ID.",
         rich_help_panel="Task",
     ),
 ]
@@ -55,8 +56,6 @@ StyleOption = Annotated[
     Literal["full", "compact"], typer.Option("--style", help="Wording of the prompt.", rich_help_panel="Play")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON line per step on stdout.", rich_help_panel="Play")]
-HISTORY = 2
-"""Past (observation, action) pairs in a shown prompt."""
 
 
 def register(app: typer.Typer) -> None:
@@ -92,6 +91,10 @@ def play_command(
     sdar play alfworld --data $ALFWORLD_DATA --split valid_seen --actions plan.txt --json
 
     sdar play webshop --task human/12 --data ~/webshop --actions plan.txt --json --set env.observation=text_rich
+
+    sdar play search --task bridge/00010 --actions plan.txt --json
+
+    Search-QA's actions are written with their tags: <search>a query</search>, <answer>an answer</answer>.
     """
     from sdar_cli.envs.registry import open_environment
     from sdar_cli.skills.inspect import find_task
@@ -99,11 +102,11 @@ def play_command(
     script = _lines(actions)
     config = _config(env, data, sets or [])
     with open_environment(config) as environment:
-        if env == "webshop" and task and "/" in task and not show_list:  # ids need no split, and goals are many
+        if env != "alfworld" and task and "/" in task and not show_list:  # ids need no split, and tasks are many
             chosen = environment.task(task)
         else:
-            # A task id starts with its split; a task type holds no slash.
-            known = "all" if env == "webshop" else "train"
+            # ALFWorld's ids start with their split; a task type holds no slash.
+            known = "train" if env == "alfworld" else "all"
             tasks = environment.tasks(split or (task.partition("/")[0] if task and "/" in task else known))
             if show_list:
                 typer.echo(json.dumps([t.id for t in tasks]) if as_json else "\n".join(t.id for t in tasks))
@@ -112,14 +115,14 @@ def play_command(
         environment.preflight([chosen])
         show = _print_json if as_json else _print_text
         shown = style if prompt else None
-        _play(environment, env, chosen, script, shown, show, typed=actions is None, as_json=as_json)
-        for notice in environment.notices() if env == "webshop" else []:
+        _play(environment, config, chosen, script, shown, show, typed=actions is None, as_json=as_json)
+        for notice in [] if env == "alfworld" else environment.notices():
             typer.echo(f"note: {notice}", err=True)
 
 
 def _play(
     environment: Environment,
-    env: str,
+    config: EnvConfig,
     task: Task,
     script: Iterator[str],
     style: str | None,
@@ -128,7 +131,7 @@ def _play(
     as_json: bool,
 ) -> None:
     record: dict[str, Any] = {}
-    for record in episode(environment, env, task, script, style):
+    for record in episode(environment, config, task, script, style):
         show(record)
         if typed and not record["done"]:
             typer.echo("> ", nl=False, err=as_json)
@@ -136,7 +139,7 @@ def _play(
 
 
 def episode(
-    environment: Environment, env: str, task: Task, actions: Iterator[str], style: str | None
+    environment: Environment, config: EnvConfig, task: Task, actions: Iterator[str], style: str | None
 ) -> Iterator[dict[str, Any]]:
     """One record per step until the episode or the actions end.  Raises RunFailedError when the environment broke."""
     from sdar_cli.envs.registry import wording
@@ -152,8 +155,9 @@ def episode(
         seen = step.observation
         record = _record(len(past), action, step)
         if style:
-            view = TurnView(seen.goal, seen.text, seen.admissible, tuple(past[-HISTORY:]), len(past), env)
-            record["prompt"] = wording(env).messages(view, style)
+            shown = tuple(past[-config.history :]) if config.history else ()
+            view = TurnView(seen.goal, seen.text, seen.admissible, shown, len(past), config.name)
+            record["prompt"] = wording(config.name).messages(view, style)
         yield record
         action = None if step.done else next(actions, None)
         if action is None:
@@ -176,14 +180,17 @@ def _record(number: int, action: str | None, step: Step) -> dict[str, Any]:
 
 
 def _config(env: str, data: str | None, sets: list[str]) -> EnvConfig:
-    """The env section.  Raises ConfigError for a setting of another section or a bad value."""
+    """The env section of the preset.  Raises ConfigError for a setting of another section or a bad value."""
     from pydantic import ValidationError
 
     from sdar_cli.config import EnvConfig
     from sdar_cli.merge import Merger, problems_error
+    from sdar_cli.presets import load_preset
 
     merger = Merger()
     merger.put("env.workers", 1, "default")
+    for preset in load_preset(env, "envs").chain():
+        merger.put_tree({"env": preset.values["env"]}, preset.label)
     for assignment in sets:
         merger.put_assignment(assignment)
         if not assignment.startswith("env."):
@@ -230,7 +237,7 @@ def _print_text(record: dict[str, Any]) -> None:
 
     if record["action"] is not None:
         typer.echo(f"[{record['step']}] {clean(record['action'])}")
-    typer.echo(clean(record["observation"]))
+    typer.echo(clean(record["observation"] or record.get("question", "")))
     if "prompt" in record:
         for message in record["prompt"]:
             typer.echo(f"\n--- {message['role']} ---\n{clean(message['content'])}\n---")

@@ -76,7 +76,7 @@ def show_command(reference: Reference, as_json: Json = False) -> None:
     for part in preset.chain():
         merger.put_tree(part.values, part.label)
     values = {key: value for key, value in merger.values.items() if merger.sources[key] != "default"}
-    wanted = _settings_for_methods(preset)
+    wanted = {kind: _settings_wanted(preset, kind) for kind in ("envs", "methods")}
     with Reporter(json_mode=as_json) as reporter:
         if as_json:
             reporter.emit_object(
@@ -89,7 +89,7 @@ def show_command(reference: Reference, as_json: Json = False) -> None:
                     "extends": preset.base.label.removeprefix("preset ") if preset.base else None,
                     "values": values,
                     "sources": {key: merger.sources[key] for key in values},
-                    "methods": wanted,
+                    **wanted,
                 }
             )
             return
@@ -97,18 +97,20 @@ def show_command(reference: Reference, as_json: Json = False) -> None:
             _show_about(reporter, preset.about)
         reporter.info(f"{preset.path}: {preset.description}\n")
         rows = [(key, value, merger.sources[key].removeprefix("preset ")) for key, value in values.items()]
-        rows += [(key, value, f"for method {name}") for name in wanted for key, value in wanted[name].items()]
+        for kind, found in wanted.items():
+            what = kind.removesuffix("s")
+            rows += [(key, value, f"for {what} {name}") for name in found for key, value in found[name].items()]
         reporter.table(preset.label, ["key", "value", "from"], rows)
         reporter.info(preset.path.read_text(encoding="utf-8"))
 
 
-def _settings_for_methods(preset: Preset) -> dict[str, dict[str, Any]]:
-    """Method to the settings, by dotted key, that a model's preset (or one it extends) wants for it."""
+def _settings_wanted(preset: Preset, kind: str) -> dict[str, dict[str, Any]]:
+    """Method or benchmark (kind) to the settings, by dotted key, that a model's preset, or one it extends, wants."""
     from sdar_cli.merge import Merger
 
     found = {}
     for part in preset.chain():
-        for name, settings in part.methods.items():
+        for name, settings in getattr(part, kind).items():
             merger = Merger()
             merger.put_tree(settings, name)
             found[name] = {key: value for key, value in merger.values.items() if merger.sources[key] == name}

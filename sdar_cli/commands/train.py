@@ -84,7 +84,7 @@ Objective = Annotated[
 Retrieval = Annotated[
     str | None,
     _option(
-        "How skills are chosen: task-type, keyword, ucb, embedding, random, full, none.",
+        "How skills are chosen: task-type, keyword, ucb, embedding, random, full, none, released.",
         METHOD,
         "task-type",
         autocompletion=completion.retrievals,

@@ -52,6 +52,8 @@ class Step:
     failure: str | None = None
     score: float | None = None
     """At the end: the benchmark's own score in [0, 1], where it has one besides winning."""
+    out_of_turns: bool = False
+    """At the end: nothing was decided, the environment's turns are used up."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """What else the environment tells, for people and replays: never shown to a model."""
 

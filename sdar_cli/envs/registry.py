@@ -10,7 +10,7 @@ from sdar_cli.config import EnvConfig
 if TYPE_CHECKING:
     from sdar_cli.display import Reporter
 
-ENVIRONMENTS = {"alfworld": "sdar_cli.envs.alfworld", "webshop": "sdar_cli.envs.webshop"}
+ENVIRONMENTS = {name: f"sdar_cli.envs.{name}" for name in ("alfworld", "webshop", "search")}
 
 
 def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Any:
@@ -19,5 +19,5 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Any
 
 
 def wording(name: str) -> Any:
-    """The prompt module of an environment: ``messages``, ``follow_up``, ``body_of``."""
+    """The prompt module of an environment: ``messages``, ``follow_up``, ``body_of``, ``parse_action``."""
     return import_module(f"{ENVIRONMENTS[name]}.prompt")

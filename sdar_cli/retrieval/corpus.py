@@ -42,16 +42,20 @@ class Row(NamedTuple):
 
 @dataclass
 class BadRows:
-    """What happens to rows that cannot be used: an error, or with ``skip`` a count of at most one in a hundred."""
+    """What happens to rows that cannot be used: an error, or with ``skip`` a count of at most one in a hundred.
+
+    how: what a user gives to skip them.
+    """
 
     skip: bool = False
+    how: str = "--skip-bad"
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def note(self, where: str, reason: str) -> None:
         """A bad row.  Raises PrerequisiteError unless rows are skipped."""
         if not self.skip:
-            fix = f"repair the row, or leave out up to {SKIP_CAP:.0%} of the rows with --skip-bad"
+            fix = f"repair the row, or leave out up to {SKIP_CAP:.0%} of the rows with {self.how}"
             raise PrerequisiteError(f"{where} cannot be used", why=reason, fix=fix)
         self.count += 1
         if len(self.first) < SHOWN:

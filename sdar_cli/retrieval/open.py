@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from sdar_cli.errors import PrerequisiteError
-from sdar_cli.retrieval.cache import CachedRetriever
+from sdar_cli.retrieval.cache import ANSWERS, CachedRetriever
 from sdar_cli.retrieval.types import Retriever
 
 
-def open_retriever(where: str | Path, *, device: str = "auto", budget: float | None = None) -> CachedRetriever:
+def open_retriever(
+    where: str | Path, *, device: str = "auto", budget: float | None = None, answers: int = ANSWERS
+) -> CachedRetriever:
     """The retriever at ``where``, behind a cache.
 
     where: a folder made by ``sdar retriever index``; ``http(s)://…``, several separated by commas; or
     ``opensearch+http://HOST:PORT/INDEX``.  device: of a dense engine's encoder.  budget: seconds of a remote search.
+    answers: how many the cache keeps; 0 = none, so that only the queries of one batch are asked once.
     Raises PrerequisiteError where there is none, RetrieverUnavailableError where no server answers.
     """
-    retriever = CachedRetriever(_open(str(where), device, budget))
+    retriever = CachedRetriever(_open(str(where), device, budget), answers)
     retriever.info()
     return retriever
 

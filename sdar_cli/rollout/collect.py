@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sdar_cli.config import RunConfig
@@ -13,7 +13,6 @@ from sdar_cli.envs.base import Environment, Step, StopReason, Task
 from sdar_cli.envs.registry import wording
 from sdar_cli.rollout.engine import Engine, Sampling
 from sdar_cli.rollout.episode import Episode, Turn, TurnView
-from sdar_cli.rollout.response import parse_action
 from sdar_cli.skills.teacher import encode_prompt
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class Collector:
         out.seconds_env += time.perf_counter() - began
         live = []
         for episode in out.episodes:
-            step = first[episode.index]
+            step = self._cut(first[episode.index])
             live.append(_Live(episode, step, skill_for(episode.task, step.observation.goal)))
             _settle(episode, step, self.config)
         for turn in range(self.config.env.max_turns):
@@ -123,8 +122,18 @@ class Collector:
         for item in active:
             if item.episode.index in steps:
                 item.past.append((item.step.observation.text, actions[item.episode.index]))
-                item.step = steps[item.episode.index]
+                item.step = self._cut(steps[item.episode.index])
                 _settle(item.episode, item.step, self.config)
+
+    def _cut(self, step: Step) -> Step:
+        """A step with at most ``env.max_observation_tokens`` of its observation."""
+        limit, seen = self.config.env.max_observation_tokens, step.observation
+        if not limit or len(seen.text.encode()) <= limit:  # no token is shorter than a byte
+            return step
+        ids = self.tokenizer(seen.text, add_special_tokens=False)["input_ids"]
+        if len(ids) <= limit:
+            return step
+        return replace(step, observation=replace(seen, text=self.tokenizer.decode(ids[:limit])))
 
     def _view(self, item: _Live) -> TurnView:
         window = self.config.env.history if self.config.env.context == "window" else 0
@@ -156,7 +165,7 @@ class Collector:
     def _record(self, item: _Live, view: TurnView, ids: list[int], response_ids: list[int], cut: int) -> Turn:
         ended = bool(response_ids) and response_ids[-1] in self.engine.ends
         text = self.tokenizer.decode(response_ids[:-1] if ended else response_ids)
-        parsed = parse_action(text, view.admissible, self.config.env.valid_action)
+        parsed = wording(view.env).parse_action(text, view.admissible, self.config.env.valid_action)
         turn = Turn(
             view=view,
             prompt_ids=ids,
@@ -198,4 +207,5 @@ def _settle(episode: Episode, step: Step, config: RunConfig) -> None:
         episode.won, episode.score = step.won, step.score
         consolation = step.reward if step.score is None else 0.0
         episode.reward = config.env.win_reward if step.won else consolation
-        episode.stop = StopReason.WON if step.won else StopReason.LOST
+        lost = StopReason.MAX_TURNS if step.out_of_turns else StopReason.LOST
+        episode.stop = StopReason.WON if step.won else lost

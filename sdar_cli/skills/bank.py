@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -47,7 +47,8 @@ class Skill:
 @dataclass(frozen=True)
 class Bank:
     """``skills``: general ones first, then in the order of ``categories``, then by path.  ``categories``:
-    task type to keywords, in priority order.  ``sha256``: of all file names and bytes."""
+    task type to keywords, in priority order.  ``types``: the environment's other names for a task type.  ``routes``:
+    task type to category as the released code chooses.  ``sha256``: of all file names and bytes."""
 
     name: str
     version: str
@@ -56,6 +57,8 @@ class Bank:
     sha256: str
     skills: tuple[Skill, ...]
     categories: Mapping[str, tuple[str, ...]]
+    types: Mapping[str, str] = field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, category: str) -> tuple[Skill, ...]:
         """The skills of one category."""
@@ -64,6 +67,7 @@ class Bank:
 
 class _Category(Section):
     keywords: tuple[Line, ...] = ()
+    types: tuple[Line, ...] = ()
 
 
 class _BankHeader(Section):
@@ -72,6 +76,7 @@ class _BankHeader(Section):
     environment: Line
     licence: Line
     categories: dict[str, _Category] = Field(min_length=1)
+    routes: dict[str, Line] = Field(default_factory=dict)
 
 
 class _SkillHeader(Section):
@@ -112,6 +117,8 @@ def load_bank(name_or_path: str | Path) -> Bank:
         sha256=content_hash(files),
         skills=tuple(sorted(skills, key=lambda skill: (order.index(skill.category), skill.path))),
         categories={name: category.keywords for name, category in header.categories.items()},
+        types={kind: name for name, category in header.categories.items() for kind in category.types},
+        routes=header.routes,
     )
 
 
@@ -185,6 +192,9 @@ def _check(folder: Path, header: _BankHeader, skills: list[Skill]) -> None:
         if skill.category != GENERAL and skill.category not in header.categories:
             known = ", ".join([GENERAL, *header.categories])
             raise _bad(folder / skill.path, f"unknown category {skill.category!r}", f"use one of: {known}")
+    astray = [f"{kind} to {name}" for kind, name in header.routes.items() if name not in header.categories]
+    if astray:
+        raise _bad(where, f"routes to no category: {', '.join(astray)}", f"use {', '.join(header.categories)}")
     empty = [name for name in header.categories if all(skill.category != name for skill in skills)]
     if empty:
         raise _bad(where, f"no skill for {', '.join(empty)}", "add a file of that category, or remove the table")

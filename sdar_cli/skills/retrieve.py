@@ -34,19 +34,34 @@ def retrieve(bank: Bank, task: Task, goal: str, strategy: str) -> tuple[Skill, .
 def by_task_type(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
     """General skills and those of ``task.type``.  A type the bank lacks is an error: a teacher that silently
     loses its skill trains a different method."""
-    if task.type not in bank.categories:
+    category = bank.types.get(task.type, task.type)
+    if category not in bank.categories:
         raise ConfigError(
             f"bank {bank.name} has no skill for the task type {task.type!r}",
             why=f"its types: {', '.join(bank.categories)}",
             fix=f"add a file of category {task.type}, or choose skills.retrieval=keyword",
         )
-    return bank.of(GENERAL) + bank.of(task.type)
+    return bank.of(GENERAL) + bank.of(category)
 
 
 def by_keyword(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
     """General skills and those of the first category with a keyword in the goal; without a match, general only."""
     match = match_keyword(bank, goal)
     return bank.of(GENERAL) + (bank.of(match[0]) if match else ())
+
+
+def by_route(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
+    """General skills and those the released code takes for a data set (the bank's ``routes``; method.md 6.2).
+
+    The name of the data set tells the teacher what no question does: an advantage that leaks from the benchmark.
+    """
+    if task.type not in bank.routes:
+        raise ConfigError(
+            f"bank {bank.name} has no route for {task.type!r}",
+            why=f"released routing is by data set: {', '.join(bank.routes) or 'the bank has none'}",
+            fix="--set skills.retrieval=keyword, or task-type, or add it under [routes] in bank.toml",
+        )
+    return bank.of(GENERAL) + bank.of(bank.routes[task.type])
 
 
 def everything(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
@@ -78,6 +93,8 @@ def reason(bank: Bank, skill: Skill, task: Task, goal: str, strategy: str) -> st
         return f"the task's type is {task.type}"
     if strategy == "embedding":
         return "most like the goal"
+    if strategy == "released":
+        return f"the data set is {task.type}"
     match = match_keyword(bank, goal)
     return f'the goal contains "{match[1]}"' if match else "no keyword matches"
 
@@ -110,4 +127,5 @@ RETRIEVAL: dict[str, Strategy] = {
     "keyword": by_keyword,
     "full": everything,
     "none": nothing,
+    "released": by_route,
 }

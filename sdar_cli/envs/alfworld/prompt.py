@@ -8,6 +8,7 @@ App. E) or as a system message; the released code's raw prefix is made in ``skil
 from __future__ import annotations
 
 from sdar_cli.rollout.episode import TurnView
+from sdar_cli.rollout.response import parse_action as parse_action
 
 Message = dict[str, str]
 HIDDEN_ACTIONS = frozenset({"help"})

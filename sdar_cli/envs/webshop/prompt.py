@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sdar_cli.rollout.episode import TurnView
+from sdar_cli.rollout.response import parse_action as parse_action
 
 Message = dict[str, str]
 SEP = " [SEP] "
