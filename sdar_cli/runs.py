@@ -128,6 +128,14 @@ class RunDir:
             raise ConfigError(f"no run under {runs_dir}", fix="sdar train")
         return runs[-1]
 
+    @classmethod
+    def latest_of(cls, benchmark: str, runs_dir: Path = RUNS_DIR) -> RunDir | None:
+        """The run of a benchmark (``env.name``) created last; None where there is none."""
+        runs = [
+            run for run in list_runs(runs_dir) if _read_json(run.config_path).get("env", {}).get("name") == benchmark
+        ]
+        return runs[-1] if runs else None
+
     def config(self) -> RunConfig:
         """The run's configuration.  Raises ConfigError where the file does not fit this version."""
         from sdar_cli.presets import resolve

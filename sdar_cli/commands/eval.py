@@ -23,6 +23,8 @@ sdar eval
 
 sdar eval --run my-run --checkpoint 6 --decoding both --seeds 3
 
+sdar eval --env webshop
+
 sdar eval --model tiny-alfworld --skills without
 
 sdar eval --run my-run --data ~/alfworld --split valid_unseen --json"""
@@ -62,7 +64,14 @@ Model = Annotated[
     _option("--model", "A model preset, Hugging Face id or folder, in place of a run.", WHAT,
             autocompletion=completion.preset_names("models")),
 ]  # fmt: skip
-Env = Annotated[str | None, _option("--env", "Environment preset, with --model.", WHAT)]
+Env = Annotated[
+    str | None,
+    _option(
+        "--env",
+        "Environment preset; without --run and --model: the latest run of its benchmark, else the bundled policy.",
+        WHAT,
+    ),
+]
 Data = Annotated[Path | None, _option("--data", "Folder of the released games.", WHAT)]
 Split = Annotated[str | None, _option("--split", "Split to play; default: the held-out one.", WHAT)]
 Games = Annotated[int | None, _option("--games", "N tasks spread over the sorted panel; default: all.", WHAT, min=1)]
@@ -117,6 +126,11 @@ def evaluate(
     shown = [False, True] if skills is Skills.both else [skills is Skills.shown]
     settings = settings_for(decodings, shown, config.eval.temperature, seeds)
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
+        if env and not (run or model):
+            which = (
+                f"run {source.name}, the latest" if source else f"no run: evaluating the bundled {config.model.name}"
+            )
+            reporter.info(f"{config.env.name}: {which}")
         reporter.emit("launch", evaluated=str(path or config.model.name), config=config.model_dump(mode="json"))
         try:
             report = _play(config, source, path, settings, reporter)
@@ -143,7 +157,16 @@ def _source(
         if run is not None or checkpoint is not None:
             raise ConfigError("--model excludes --run and --checkpoint", fix="give a model or a run")
         return None, resolve(env=env, model=model, sets=sets, flags=flags).config, None
-    source = RunDir.open(run, runs_dir) if run else RunDir.latest(runs_dir)
+    if env and not run:
+        benchmark = resolve(env=env).config.env.name
+        source = RunDir.latest_of(benchmark, runs_dir)
+        if source is None:
+            if checkpoint is not None:
+                raise ConfigError(f"no run of {benchmark} under {runs_dir}", fix=f"sdar train --env {env}")
+            return None, resolve(env=env, sets=sets, flags=flags).config, None
+        env = None if env == benchmark else env  # the benchmark's own name chooses the run and changes nothing in it
+    else:
+        source = RunDir.open(run, runs_dir) if run else RunDir.latest(runs_dir)
     config = resolve(config_file=source.config_path, env=env, sets=sets, flags=flags).config
     path = latest_checkpoint(source.checkpoints)
     if checkpoint is not None:
