@@ -98,6 +98,7 @@ def summary_of(episode: Episode) -> dict[str, Any]:
         "type": episode.task.type,
         "won": episode.won,
         "score": episode.score,
+        "reward_parts": episode.reward_parts,
         "stop": episode.stop.value if episode.stop else None,
         "failure": episode.failure,
         "turns": [{"response": t.response, "action": t.action, "valid": t.valid} for t in episode.turns],
@@ -105,9 +106,13 @@ def summary_of(episode: Episode) -> dict[str, Any]:
 
 
 def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cut: int) -> dict[str, Any]:
-    """Success overall and per type.  Failed episodes count as lost and are also counted apart."""
+    """Success overall and per type.  Failed episodes count as lost and are also counted apart.
+
+    ``taggers``: what judged the scores, where a benchmark's rewards depend on such a thing.
+    """
+    scored = any(e.get("score") is not None for e in episodes)
     types = {name: {t.id for t in tasks} for name, tasks in group_by_type(panel.tasks).items()}
-    rows = {name: _rate([e for e in episodes if e["task"] in ids]) for name, ids in types.items()}
+    rows = {name: _rate([e for e in episodes if e["task"] in ids], scored) for name, ids in types.items()}
     per_seed = [_rate([e for e in episodes if e["seed"] == seed])["success"] for seed in setting.seeds]
     mean, sd = mean_sd(per_seed)
     turns = [turn for e in episodes for turn in e["turns"]]
@@ -118,7 +123,7 @@ def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cu
         "temperature": None if setting.decoding == "greedy" else setting.temperature,
         "seeds": list(setting.seeds),
         "panel": {"split": panel.split, "tasks": len(panel.tasks), "sha256": panel.sha256},
-        "overall": _rate(episodes),
+        "overall": _rate(episodes, scored),
         "per_seed": per_seed,
         "mean": mean,
         "sd_over_sampling_seeds": sd,
@@ -127,17 +132,19 @@ def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cu
         "invalid_ratio": sum(not t["valid"] for t in turns) / max(1, len(turns)),
         "failed": sum(e["failure"] is not None for e in episodes),
         "cut_prompts": cut,
+        "taggers": sorted({e["reward_parts"]["tagger"] for e in episodes if e.get("reward_parts")}),
         "interval": "Wilson 95 %, sampling error of tasks only",
     }
 
 
-def _rate(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _rate(episodes: Sequence[dict[str, Any]], scored: bool = False) -> dict[str, Any]:
+    """scored: the benchmark has a score; an episode that has none, such as one without a purchase, scores 0."""
     won = sum(e["won"] for e in episodes)
     tasks = len({e["task"] for e in episodes})  # seeds repeat tasks: they are no new draws of the task population
     low, high = wilson(won * tasks / max(1, len(episodes)), tasks)
     rate = {"won": won, "of": len(episodes), "success": won / max(1, len(episodes)), "low": low, "high": high}
-    if any(e.get("score") is not None for e in episodes):  # an episode without a purchase scores 0
-        rate["score"] = sum(e["score"] or 0.0 for e in episodes) / len(episodes)
+    if scored:
+        rate["score"] = sum(e["score"] or 0.0 for e in episodes) / max(1, len(episodes))
     return rate
 
 
