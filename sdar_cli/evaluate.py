@@ -83,7 +83,8 @@ def evaluate(
             tell(len(tasks))
             cut += sum(part[1] for part in played)
             episodes += [{"seed": seed, **summary} for summary in parallel.interleave([part[0] for part in played])]
-    return summarise(panel, setting, episodes, cut), episodes
+    tagger = getattr(collector.environment, "tagger_id", None)
+    return summarise(panel, setting, episodes, cut, tagger), episodes
 
 
 def _chunks(tasks: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -105,12 +106,14 @@ def summary_of(episode: Episode) -> dict[str, Any]:
     }
 
 
-def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cut: int) -> dict[str, Any]:
+def summarise(
+    panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cut: int, tagger: str | None = None
+) -> dict[str, Any]:
     """Success overall and per type.  Failed episodes count as lost and are also counted apart.
 
-    ``taggers``: what judged the scores, where a benchmark's rewards depend on such a thing.
+    tagger: what the scores depend on, in an environment that has one (WebShop).
     """
-    scored = any(e.get("score") is not None for e in episodes)
+    scored = tagger is not None or any(e.get("score") is not None for e in episodes)
     types = {name: {t.id for t in tasks} for name, tasks in group_by_type(panel.tasks).items()}
     rows = {name: _rate([e for e in episodes if e["task"] in ids], scored) for name, ids in types.items()}
     per_seed = [_rate([e for e in episodes if e["seed"] == seed])["success"] for seed in setting.seeds]
@@ -132,7 +135,7 @@ def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cu
         "invalid_ratio": sum(not t["valid"] for t in turns) / max(1, len(turns)),
         "failed": sum(e["failure"] is not None for e in episodes),
         "cut_prompts": cut,
-        "taggers": sorted({e["reward_parts"]["tagger"] for e in episodes if e.get("reward_parts")}),
+        **({"tagger": tagger} if tagger else {}),
         "interval": "Wilson 95 %, sampling error of tasks only",
     }
 

@@ -79,16 +79,18 @@ def test_counts_per_type_and_overall(tokenizer) -> None:
 def test_a_benchmark_with_a_score_has_one_in_every_row() -> None:
     """An episode that ends without a purchase scores 0, also where no episode of its type had one."""
     panel = make_panel([Task("a", "home", "eval"), Task("b", "home", "eval"), Task("c", "beauty", "eval")])
-    bought = {"won": False, "score": 0.5, "reward_parts": {"tagger": "t1"}}
-    left = {"won": False, "score": None, "reward_parts": None}
+    bought, left = ({"won": False, "score": score} for score in (0.5, None))
     episodes = [
         {"seed": 0, "task": task, "failure": None, "turns": [], **end}
         for task, end in (("a", bought), ("b", left), ("c", left))
     ]
-    result = summarise(panel, replace(SAMPLED, seeds=(0,)), episodes, 0)
+    result = summarise(panel, replace(SAMPLED, seeds=(0,)), episodes, 0, "t1")
     assert {name: row["score"] for name, row in result["types"].items()} == {"home": 0.25, "beauty": 0.0}
     assert result["overall"]["score"] == pytest.approx(0.5 / 3)
-    assert result["taggers"] == ["t1"]
+    assert result["tagger"] == "t1"
+    nothing = summarise(panel, replace(SAMPLED, seeds=(0,)), [{**e, "score": None} for e in episodes], 0, "t1")
+    assert nothing["overall"]["score"] == 0.0
+    assert "score" not in summarise(panel, replace(SAMPLED, seeds=(0,)), [{**e, "score": None} for e in episodes], 0)
 
 
 def test_broken_episodes_are_lost_and_counted_apart(tokenizer) -> None:

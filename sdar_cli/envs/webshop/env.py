@@ -128,6 +128,11 @@ class WebShopEnvironment:
             self._now[slot] = self._step(slot, turn.reward, turn.done)
         return {slot: self._now[slot] for slot in actions}
 
+    @property
+    def tagger_id(self) -> str:
+        """What tells nouns in titles, on which rewards depend."""
+        return self._nouns.tagger_id
+
     def close(self) -> None:
         """Forget the episodes."""
         self._sessions.clear()
@@ -146,7 +151,7 @@ class WebShopEnvironment:
         admissible = admissible_actions(session.clickables, session.has_search_bar)
         info: dict[str, object] = {"clickables": session.clickables, "has_search_bar": session.has_search_bar}
         if done and session.purchase is not None:
-            info["reward_parts"] = {**session.purchase.info(), "tagger": self._nouns.tagger_id}
+            info["reward_parts"] = {**session.purchase.info(), "tagger": self.tagger_id}
         seen = Observation(session.observation, session.goal.instruction, admissible)
         return Step(seen, reward, done, won=done and reward == 1.0, score=reward if done else None, info=info)
 

@@ -109,7 +109,7 @@ def open_nouns(folder: Path, warn: Callable[[str], None] | None = None) -> Nouns
     if path.is_file():
         return Nouns(*read_nouns(path), warn=warn)
     nouns = Nouns(warn=warn)
-    if warn and importlib.util.find_spec("spacy") is None:
+    if warn and not installed_model():
         nouns.choose()
     return nouns
 
@@ -139,6 +139,12 @@ def write_nouns(path: Path, titles: Iterable[str], nouns: Nouns) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     partial.write_bytes(gzip.compress(text.encode(), mtime=0))
     partial.replace(path)
+
+
+def installed_model() -> str | None:
+    """The name of spaCy's model where both are installed.  Neither is imported."""
+    names = [name for name in MODELS if importlib.util.find_spec(name)] if importlib.util.find_spec("spacy") else []
+    return names[0] if names else None
 
 
 @functools.lru_cache(1)
