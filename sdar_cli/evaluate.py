@@ -76,7 +76,8 @@ def evaluate(
                 tell(len(tasks))
             episodes += played[0]
             cut += played[1]
-    return summarise(panel, setting, episodes, cut), episodes
+    tagger = getattr(collector.environment, "tagger_id", None)
+    return summarise(panel, setting, episodes, cut, tagger), episodes
 
 
 def _play(
@@ -134,16 +135,23 @@ def summary_of(episode: Episode) -> dict[str, Any]:
         "type": episode.task.type,
         "won": episode.won,
         "score": episode.score,
+        "reward_parts": episode.reward_parts,
         "stop": episode.stop.value if episode.stop else None,
         "failure": episode.failure,
         "turns": [{"response": t.response, "action": t.action, "valid": t.valid} for t in episode.turns],
     }
 
 
-def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cut: int) -> dict[str, Any]:
-    """Success overall and per type.  Failed episodes count as lost and are also counted apart."""
+def summarise(
+    panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cut: int, tagger: str | None = None
+) -> dict[str, Any]:
+    """Success overall and per type.  Failed episodes count as lost and are also counted apart.
+
+    tagger: what the scores depend on, in an environment that has one (WebShop).
+    """
+    scored = tagger is not None or any(e.get("score") is not None for e in episodes)
     types = {name: {t.id for t in tasks} for name, tasks in group_by_type(panel.tasks).items()}
-    rows = {name: _rate([e for e in episodes if e["task"] in ids]) for name, ids in types.items()}
+    rows = {name: _rate([e for e in episodes if e["task"] in ids], scored) for name, ids in types.items()}
     per_seed = [_rate([e for e in episodes if e["seed"] == seed])["success"] for seed in setting.seeds]
     mean, sd = mean_sd(per_seed)
     turns = [turn for e in episodes for turn in e["turns"]]
@@ -154,7 +162,7 @@ def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cu
         "temperature": None if setting.decoding == "greedy" else setting.temperature,
         "seeds": list(setting.seeds),
         "panel": {"split": panel.split, "tasks": len(panel.tasks), "sha256": panel.sha256},
-        "overall": _rate(episodes),
+        "overall": _rate(episodes, scored),
         "per_seed": per_seed,
         "mean": mean,
         "sd_over_sampling_seeds": sd,
@@ -164,6 +172,7 @@ def summarise(panel: Panel, setting: Setting, episodes: list[dict[str, Any]], cu
         "invalid_ratio": sum(not t["valid"] for t in turns) / max(1, len(turns)),
         "failed": sum(e["failure"] is not None for e in episodes),
         "cut_prompts": cut,
+        **({"tagger": tagger} if tagger else {}),
         "interval": "Wilson 95 %, sampling error of tasks only",
     }
 
@@ -186,13 +195,14 @@ def means_over_sources(types: dict[str, dict[str, Any]], overall: dict[str, Any]
     return means
 
 
-def _rate(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _rate(episodes: Sequence[dict[str, Any]], scored: bool = False) -> dict[str, Any]:
+    """scored: the benchmark has a score; an episode that has none, such as one without a purchase, scores 0."""
     won = sum(e["won"] for e in episodes)
     tasks = len({e["task"] for e in episodes})  # seeds repeat tasks: they are no new draws of the task population
     low, high = wilson(won * tasks / max(1, len(episodes)), tasks)
     rate = {"won": won, "of": len(episodes), "success": won / max(1, len(episodes)), "low": low, "high": high}
-    if any(e.get("score") is not None for e in episodes):  # an episode without a purchase scores 0
-        rate["score"] = sum(e["score"] or 0.0 for e in episodes) / len(episodes)
+    if scored:
+        rate["score"] = sum(e["score"] or 0.0 for e in episodes) / max(1, len(episodes))
     return rate
 
 

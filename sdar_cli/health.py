@@ -143,12 +143,10 @@ def check_alfworld_data() -> Check:
 
 def check_webshop_tagger() -> Check:
     """The tagger of WebShop's rewards: optional, since the generated catalogue has its nouns with it."""
-    from importlib.util import find_spec
+    from sdar_cli.envs.webshop.nouns import INSTALL, installed_model
 
-    from sdar_cli.envs.webshop.nouns import INSTALL, MODELS
-
-    models = [name for name in MODELS if find_spec(name)] if find_spec("spacy") else []
-    if models:
-        return Check("ok", "WebShop tagger", f"spaCy, {models[0]}", "optional")
+    model = installed_model()
+    if model:
+        return Check("ok", "WebShop tagger", f"spaCy, {model}", "optional")
     fix = f"{INSTALL}, for rewards on the original's catalogues; the generated one needs nothing"
     return Check("optional", "WebShop tagger", "none", "optional", fix)

@@ -12,9 +12,10 @@ from toy import TAKE, say
 
 from sdar_cli import evaluate as module
 from sdar_cli.display import Reporter
+from sdar_cli.envs.base import Task
 from sdar_cli.envs.panels import make_panel
 from sdar_cli.errors import RunFailedError
-from sdar_cli.evaluate import Setting, dump_episodes, evaluate, means_over_sources, settings_for, table
+from sdar_cli.evaluate import Setting, dump_episodes, evaluate, means_over_sources, settings_for, summarise, table
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.rollout.engine import ScriptedEngine
 from sdar_cli.runs import RunDir
@@ -73,6 +74,23 @@ def test_counts_per_type_and_overall(tokenizer) -> None:
     # Turns: 1 for no room, 2 for one room, and 2 until the fall in two rooms.
     assert result["mean_turns"] == pytest.approx((1 + 2 + 2) / 3)
     assert result["invalid_ratio"] == 0.0 and result["failed"] == 0 and result["cut_prompts"] == 0
+
+
+def test_a_benchmark_with_a_score_has_one_in_every_row() -> None:
+    """An episode that ends without a purchase scores 0, also where no episode of its type had one."""
+    panel = make_panel([Task("a", "home", "eval"), Task("b", "home", "eval"), Task("c", "beauty", "eval")])
+    bought, left = ({"won": False, "score": score} for score in (0.5, None))
+    episodes = [
+        {"seed": 0, "task": task, "failure": None, "turns": [], **end}
+        for task, end in (("a", bought), ("b", left), ("c", left))
+    ]
+    result = summarise(panel, replace(SAMPLED, seeds=(0,)), episodes, 0, "t1")
+    assert {name: row["score"] for name, row in result["types"].items()} == {"home": 0.25, "beauty": 0.0}
+    assert result["overall"]["score"] == pytest.approx(0.5 / 3)
+    assert result["tagger"] == "t1"
+    nothing = summarise(panel, replace(SAMPLED, seeds=(0,)), [{**e, "score": None} for e in episodes], 0, "t1")
+    assert nothing["overall"]["score"] == 0.0
+    assert "score" not in summarise(panel, replace(SAMPLED, seeds=(0,)), [{**e, "score": None} for e in episodes], 0)
 
 
 def test_broken_episodes_are_lost_and_counted_apart(tokenizer) -> None:

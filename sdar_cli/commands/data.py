@@ -22,7 +22,12 @@ OWN = {
 EnvArgument = Annotated[Literal["alfworld", "webshop", "search"], typer.Argument(help="Environment.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the generator.")]
 OutOption = Annotated[
-    Path, typer.Option("--out", file_okay=False, help="Folder to fill; games come to json_2.1.1 in it.")
+    Path | None,
+    typer.Option(
+        "--out",
+        file_okay=False,
+        help="Folder to fill; games come to json_2.1.1 in it.  A shop's default: webshop-PRODUCTS-SEED.",
+    ),
 ]
 DataOption = Annotated[
     str | None,
@@ -79,7 +84,12 @@ AgainstOption = Annotated[
     ),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Refuse rows that the original fails on.", rich_help_panel=WEBSHOP)
+    bool,
+    typer.Option(
+        "--strict",
+        help="Stop at the first row or entry that the original fails on, and name it.",
+        rich_help_panel=WEBSHOP,
+    ),
 ]
 RetrieverOption = Annotated[
     str | None,
@@ -105,7 +115,7 @@ def _group() -> None:
 def make_command(
     context: typer.Context,
     env: EnvArgument,
-    out: OutOption,
+    out: OutOption = None,
     seed: SeedOption = 0,
     split: MadeSplitOption = "train",
     games: GamesOption = 200,
@@ -129,7 +139,7 @@ def make_command(
 
     sdar data make alfworld --games 1000 --size full --no-check --out big-games
 
-    sdar data make webshop --out my-shop
+    sdar data make webshop --products 5000 --seed 3
 
     sdar data make webshop --products 100000 --seed 7 --out big-shop
 
@@ -143,7 +153,10 @@ def make_command(
         return
     if env == "alfworld":
         from sdar_cli.commands.data_alfworld import make
+        from sdar_cli.errors import ConfigError
 
+        if out is None:
+            raise ConfigError("games need a folder", fix="sdar data make alfworld --out DIR")
         make(out, split, games, seed, size, check, workers, as_json)
     else:
         from sdar_cli.commands.data_webshop import make as make_shop

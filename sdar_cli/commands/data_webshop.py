@@ -10,7 +10,7 @@ from typing import Any
 
 from sdar_cli.atomic import write_json_atomic
 from sdar_cli.display import Reporter
-from sdar_cli.envs.webshop.catalog import open_catalog
+from sdar_cli.envs.webshop.catalog import counting, in_thousands, open_catalog
 from sdar_cli.envs.webshop.env import KINDS, open_index
 from sdar_cli.envs.webshop.goals import load_goals
 from sdar_cli.envs.webshop.nouns import open_nouns
@@ -23,14 +23,19 @@ MANIFEST = "catalogue.json"
 """Written last, beside the files: what they were made with."""
 
 
-def make(out: Path, products: int, seed: int, bad_rows: bool, as_json: bool) -> None:
-    """Write a synthetic catalogue under the original's file names; the same call again finds it made."""
+def make(out: Path | None, products: int, seed: int, bad_rows: bool, as_json: bool) -> None:
+    """Write a synthetic catalogue under the original's file names; the same call again finds it made.
+
+    out: default ``webshop-PRODUCTS-SEED`` in the current folder.
+    """
     began = time.perf_counter()
+    out = out or Path(f"webshop-{products}-{seed}" + ("-bad-rows" if bad_rows else ""))
     wanted = {"generator": VERSION, "products": products, "seed": seed, "bad_rows": bad_rows}
     with Reporter(as_json) as reporter:
         files = made_before(out, wanted, MANIFEST, "catalogue")
         if not files:
-            make_catalogue(out, products, seed, bad_rows)
+            with counting(reporter, "writing products, thousands", products // 1000) as advance:
+                make_catalogue(out, products, seed, bad_rows, in_thousands(advance))
             files = sorted(path.name for path in out.iterdir())
             write_json_atomic(out / MANIFEST, {**wanted, "files": files})
         seconds = time.perf_counter() - began
@@ -75,7 +80,9 @@ def verify(data: str | None, against: Path | None, strict: bool, as_json: bool) 
             if as_json:
                 reporter.emit_object(report)
             return
-        result = compare(folder, against.expanduser(), lambda file: _tell(file, reporter), strict=strict)
+        result = compare(
+            folder, against.expanduser(), lambda file: _tell(file, reporter), strict=strict, reporter=reporter
+        )
         if result.tagger:
             reporter.info(f"nouns of titles: {result.tagger}")
         if as_json:
@@ -94,7 +101,7 @@ def _load(folder: Path, strict: bool, reporter: Reporter) -> dict[str, Any]:
     """Everything an environment needs of a catalogue, loaded once, with counts."""
     began = time.perf_counter()
     reporter.info(f"loading {folder}; store and search index are made the first time")
-    catalog = open_catalog(folder, strict=strict)
+    catalog = open_catalog(folder, strict=strict, reporter=reporter)
     reporter.info(f"{len(catalog)} products of {catalog.source}")
     _tell_left_out("rows", catalog.skipped, reporter)
     for row, reason in catalog.bad:
@@ -106,11 +113,11 @@ def _load(folder: Path, strict: bool, reporter: Reporter) -> dict[str, Any]:
         goals = load_goals(catalog, kind, strict=strict)
         reporter.info(f"{len(goals)} {kind} goals")
         _tell_left_out("entries", goals.skipped, reporter)
+        for place in goals.failing:
+            reporter.info(f"  {place}; the original fails on it")
         report["goals"][kind], report["goals_left_out"][kind] = len(goals), goals.skipped
-    index, nouns = open_index(catalog), open_nouns(folder)
+    index, nouns = open_index(catalog, reporter), open_nouns(folder, reporter.warn)
     reporter.info(f"search index of {index.documents} products; nouns of titles: {nouns.tagger_id}")
-    for notice in nouns.notices():
-        reporter.warn(notice)
     seconds = time.perf_counter() - began
     reporter.info(f"the catalogue can be used ({seconds:.1f} s)")
     return report | {"indexed": index.documents, "tagger": nouns.tagger_id, "seconds": round(seconds, 2)}

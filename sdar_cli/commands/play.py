@@ -78,7 +78,7 @@ def play_command(
     """Play one episode by hand, or replay a file of actions and see what the environment answers.
 
     Step 0 is the reset.  The observation is the environment's own text; an action that is not admissible changes
-    nothing.
+    nothing.  A script for WebShop goes on after a purchase, as the original's shop does.
 
     Examples:
 
@@ -96,12 +96,13 @@ def play_command(
 
     Search-QA's actions are written with their tags: <search>a query</search>, <answer>an answer</answer>.
     """
+    from sdar_cli.display import Reporter
     from sdar_cli.envs.registry import open_environment
     from sdar_cli.skills.inspect import find_task
 
-    script = _lines(actions)
+    script = _lines(actions, verbatim=env == "webshop")
     config = _config(env, data, sets or [])
-    with open_environment(config) as environment:
+    with Reporter(json_mode=True) as reporter, open_environment(config, reporter) as environment:
         if env != "alfworld" and task and "/" in task and not show_list:  # ids need no split, and tasks are many
             chosen = environment.task(task)
         else:
@@ -116,8 +117,6 @@ def play_command(
         show = _print_json if as_json else _print_text
         shown = style if prompt else None
         _play(environment, config, chosen, script, shown, show, typed=actions is None, as_json=as_json)
-        for notice in [] if env == "alfworld" else environment.notices():
-            typer.echo(f"note: {notice}", err=True)
 
 
 def _play(
@@ -131,17 +130,28 @@ def _play(
     as_json: bool,
 ) -> None:
     record: dict[str, Any] = {}
-    for record in episode(environment, config, task, script, style):
+    end: dict[str, Any] = {}
+    for record in episode(environment, config, task, script, style, past_end=config.name == "webshop" and not typed):
         show(record)
+        end = record if record["done"] and not end else end
         if typed and not record["done"]:
             typer.echo("> ", nl=False, err=as_json)
-    _report_end(record, [] if typed else list(script))
+    _report_end(end or record, [] if typed else list(script))
 
 
 def episode(
-    environment: Environment, config: EnvConfig, task: Task, actions: Iterator[str], style: str | None
+    environment: Environment,
+    config: EnvConfig,
+    task: Task,
+    actions: Iterator[str],
+    style: str | None,
+    past_end: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """One record per step until the episode or the actions end.  Raises RunFailedError when the environment broke."""
+    """One record per step until the episode or the actions end.
+
+    past_end: go on after the end while there are actions, in an environment that takes them (WebShop).
+    Raises RunFailedError when the environment broke.
+    """
     from sdar_cli.envs.registry import wording
     from sdar_cli.errors import RunFailedError
     from sdar_cli.rollout.episode import TurnView
@@ -159,7 +169,7 @@ def episode(
             view = TurnView(seen.goal, seen.text, seen.admissible, shown, len(past), config.name)
             record["prompt"] = wording(config.name).messages(view, style)
         yield record
-        action = None if step.done else next(actions, None)
+        action = None if step.done and not past_end else next(actions, None)
         if action is None:
             return
         past.append((seen.text, action))
@@ -208,24 +218,28 @@ def _config(env: str, data: str | None, sets: list[str]) -> EnvConfig:
     return config
 
 
-def _lines(actions: str | None) -> Iterator[str]:
-    """Actions from a file or standard input, blank lines left out.  Raises ConfigError when there is no such file."""
+def _lines(actions: str | None, verbatim: bool) -> Iterator[str]:
+    """Actions from a file or standard input, blank lines left out.
+
+    verbatim: a script's actions keep the blanks around them (WebShop understands no action that begins with one).
+    Raises ConfigError when there is no such file.
+    """
     from sdar_cli.errors import ConfigError
 
     if actions is None or actions == "-":
-        return _stripped(sys.stdin)
+        return _actions(sys.stdin, verbatim and actions is not None)
     try:
-        return _stripped(io.StringIO(Path(actions).read_text(encoding="utf-8")))
+        return _actions(io.StringIO(Path(actions).read_text(encoding="utf-8"), newline="\n"), verbatim)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"--actions {actions} cannot be read", why=str(error), fix="give a text file with one action per line"
         ) from error
 
 
-def _stripped(stream: TextIO) -> Iterator[str]:
+def _actions(stream: TextIO, verbatim: bool) -> Iterator[str]:
     for line in iter(stream.readline, ""):
         if line.strip():
-            yield line.strip()
+            yield line.rstrip("\r\n") if verbatim else line.strip()
 
 
 def _print_json(record: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ class Task:
     id: str
     type: str
     split: str
+    content: str = ""
+    """A digest of the task, where its id does not tell one set of data from another."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sdar_cli.errors import ConfigError
 
 @dataclass(frozen=True)
 class Panel:
-    """Tasks sorted by id.  ``sha256`` covers the ids; a generated game's id holds a digest of its content."""
+    """Tasks sorted by id.  ``sha256`` covers the ids, and the content that an id does not tell."""
 
     split: str
     tasks: tuple[Task, ...]
@@ -28,8 +28,8 @@ def make_panel(tasks: Sequence[Task], limit: int = 0) -> Panel:
 
     Ids begin with the task type, so a small panel still has every type.
 
-    The hash is that of the ids, joined by newlines.  Raises ConfigError for no tasks, a task listed twice, or
-    tasks of several splits.
+    The hash is that of the ids, each with its task's ``content`` where it has one, joined by newlines.
+    Raises ConfigError for no tasks, a task listed twice, or tasks of several splits.
     """
     if not tasks:
         raise ConfigError("an evaluation panel needs at least one task", fix="choose a split that holds games")
@@ -44,5 +44,6 @@ def make_panel(tasks: Sequence[Task], limit: int = 0) -> Panel:
     chosen = sorted(tasks, key=lambda task: task.id)
     if 0 < limit < len(chosen):
         chosen = [chosen[i * len(chosen) // limit] for i in range(limit)]
-    digest = hashlib.sha256("\n".join(task.id for task in chosen).encode()).hexdigest()
+    lines = [f"{task.id} {task.content}".rstrip() for task in chosen]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return Panel(splits[0], tuple(chosen), digest)

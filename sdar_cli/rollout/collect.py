@@ -205,6 +205,7 @@ def _settle(episode: Episode, step: Step, config: RunConfig) -> None:
         episode.stop, episode.failure = StopReason.ENV_FAILED, step.failure
     elif step.done:
         episode.won, episode.score = step.won, step.score
+        episode.reward_parts = step.info.get("reward_parts")
         consolation = step.reward if step.score is None else 0.0
         episode.reward = config.env.win_reward if step.won else consolation
         lost = StopReason.MAX_TURNS if step.out_of_turns else StopReason.LOST

@@ -64,6 +64,8 @@ class Episode:
     won: bool = False
     score: float | None = None
     """The benchmark's own score in [0, 1], where it has one besides winning."""
+    reward_parts: dict[str, Any] | None = None
+    """What the score is made of and what it was judged by (WebShop: the tagger), where the environment tells."""
     stop: StopReason | None = None
     failure: str | None = None
     skill_ids: tuple[str, ...] = ()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sdar_cli.envs.base import Task
+from sdar_cli.envs.webshop.goods import GOODS, PLURAL, TASK_TYPES, category_of
 from sdar_cli.envs.webshop.shopper import PROCEDURES
-from sdar_cli.envs.webshop.synth import GOODS, PLURAL, TASK_TYPES, category_of, make_catalogue
+from sdar_cli.envs.webshop.synth import make_catalogue
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.retrieve import match_keyword, retrieve, skill_text
 

@@ -66,6 +66,14 @@ def test_broken_json_names_file_and_item(tmp_path: Path, text: str, item: int) -
     assert f"item {item} " in caught.value.why
 
 
+def test_a_stream_tells_of_every_megabyte(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(["x" * (1 << 18)] * 11))  # 2.75 MB and some marks
+    told: list[int] = []
+    assert len(list(JsonStream(path, 1000, told.append).rows())) == 11
+    assert told == [1, 1]
+
+
 def test_a_stream_holds_one_item_not_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps(["x" * 100] * 1000))
@@ -247,7 +255,7 @@ def test_the_golden_catalogue_has_three_rows_left_out(cache: Path) -> None:
     found = open_catalog(material.CATALOGUE, cache=cache, strict=True)
     assert len(found) == 1000
     assert sum(found.skipped.values()) == 3
-    assert found.notices()[0].startswith("1 rows of ")
+    assert found.notices()[0].startswith("1 row of ")
 
 
 def test_options_of_equal_lower_case_names_keep_the_last(tmp_path: Path, cache: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from webshop_material import row, wish, write
 
 from sdar_cli.cli import main
+from sdar_cli.envs.webshop.goods_nouns import TAGGER
 
 FILES = ["items_human_ins.json", "items_ins_v2.json", "items_shuffle.json", "nouns.json.gz"]
 
@@ -48,7 +49,7 @@ def test_a_catalogue_is_made_once(sdar: Sdar, tmp_path: Path) -> None:
     record = json.loads(made.out)
     assert record == {
         "out": str(tmp_path / "shop"),
-        "generator": 2,
+        "generator": 3,
         "products": 12,
         "seed": 3,
         "bad_rows": False,
@@ -59,6 +60,14 @@ def test_a_catalogue_is_made_once(sdar: Sdar, tmp_path: Path) -> None:
     assert len(json.loads(before["items_shuffle.json"][0])) == 12
     again = sdar(*words)
     assert json.loads(again.out) == record and contents(tmp_path / "shop") == before
+
+
+def test_without_a_folder_it_comes_here(sdar: Sdar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sdar("make", "webshop", "--products", "12", "--seed", "3").code == 0
+    assert (tmp_path / "webshop-12-3" / "items_shuffle.json").is_file()
+    alfworld = sdar("make", "alfworld")
+    assert alfworld.code == 2 and "--out DIR" in alfworld.err
 
 
 def test_a_folder_with_anything_else_is_refused(sdar: Sdar, tmp_path: Path) -> None:
@@ -99,7 +108,7 @@ def test_verify_counts_what_is_there_and_what_is_left_out(sdar: Sdar, tmp_path: 
     assert report["bad_rows"] == [{"row": 13, "reason": "a price has no $"}, {"row": 14, "reason": "no image"}]
     assert report["goals"]["human"] == 6 and report["goals"]["synthetic"] > 6
     assert report["goals_left_out"]["human"] == {}
-    assert report["tagger"] == "synth"
+    assert report["tagger"] == TAGGER
     assert "row 13 (from 0): a price has no $" in result.err and "rows left out: 1 (no image)" in result.err
 
 
@@ -111,6 +120,15 @@ def test_strict_names_file_and_row(sdar: Sdar, tmp_path: Path) -> None:
     good = tmp_path / "good"
     assert sdar("make", "webshop", "--products", "10", "--out", good).code == 0
     assert sdar("verify", "webshop", "--data", good, "--strict").code == 0
+    human = json.loads((good / "items_human_ins.json").read_text())
+    asin = next(iter(human))
+    human[asin].append({"instruction": "a lamp", "instruction_attributes": ["red"]})
+    (good / "items_human_ins.json").write_text(json.dumps(human))
+    place = f"entry 1 (from 0) of {asin} in {good / 'items_human_ins.json'}"
+    lenient = sdar("verify", "webshop", "--data", good)
+    assert lenient.code == 0 and f"{place}: not as expected; the original fails on it" in lenient.out
+    strict = sdar("verify", "webshop", "--data", good, "--strict")
+    assert strict.code == 3 and f"{place} cannot be used" in strict.err
 
 
 def test_without_data_the_cached_catalogue_is_checked(sdar: Sdar, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,8 +92,17 @@ def test_synthetic_entries_without_goals_are_counted(tmp_path: Path) -> None:
     rng = random.Random(4)
     price_limit(5.0, rng)
     assert goals[0].price_upper == price_limit(5.0, rng)
-    with pytest.raises(PrerequisiteError, match="synthetic goals"):
+    lacking, without = goals.failing
+    assert lacking == f"row 4 (from 0), E, of {tmp_path / 'items_shuffle.json'}: no items_ins entry"
+    assert without == f"the entry of B in {tmp_path / 'items_ins_v2.json'}: no instruction_attributes"
+    with pytest.raises(
+        PrerequisiteError, match=r"row 4 \(from 0\), E, of .*items_shuffle.json cannot be used"
+    ) as caught:
         load(tmp_path, rows, ins, {}, "synthetic", strict=True)
+    assert caught.value.why == "no items_ins entry; the original fails on it"
+    rows, ins = rows[:4], ins | {"B": template("b", None)}
+    with pytest.raises(PrerequisiteError, match=r"the entry of B in .*items_ins_v2.json"):
+        load(tmp_path / "other", rows, ins, {}, "synthetic", strict=True)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +112,14 @@ def test_a_human_entry_the_original_fails_on(tmp_path: Path, entry: Any) -> None
     goals = load(tmp_path, [row("A")], {}, {"A": [entry, wish("x", ["a"], [])]}, "human")
     assert len(goals) == 1
     assert goals.skipped == {"not as expected, original fails": 1}
+    with pytest.raises(PrerequisiteError, match=r"entry 0 \(from 0\) of A in .*items_human_ins.json cannot be used"):
+        load(tmp_path, [row("A")], {}, {"A": [entry, wish("x", ["a"], [])]}, "human", strict=True)
+
+
+def test_an_entry_without_attributes_is_left_out_before_anything_else_of_it_is_read(tmp_path: Path) -> None:
+    entries = [{"instruction_attributes": []}, wish("x", ["a"], [])]
+    goals = load(tmp_path, [row("A")], {}, {"A": entries}, "human", strict=True)
+    assert len(goals) == 1 and goals.skipped == {"no attributes": 1}
 
 
 def test_missing_goals_are_errors(tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ def test_known_titles_need_no_tagger() -> None:
     nouns = Nouns({"A b": ["b", "b"]}, "file", never)
     assert nouns("A b") == ("b", "b")
     assert nouns.tagger_id == "file"
-    assert nouns.notices() == []
 
 
 def test_the_tagger_is_named_once_it_was_needed() -> None:
@@ -59,10 +58,25 @@ def test_the_tagger_is_named_once_it_was_needed() -> None:
 
 def test_the_word_list_is_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "spacy_tagger", lambda: None)
-    nouns = open_nouns(tmp_path)
+    warnings: list[str] = []
+    nouns = open_nouns(tmp_path, warnings.append)
     assert nouns("red table") == ("red", "table")
     assert nouns.tagger_id == HEURISTIC_ID
-    assert "pip install" in nouns.notices()[0]
+    nouns("blue table")
+    assert len(warnings) == 1 and "pip install" in warnings[0]
+
+
+def test_the_word_list_is_warned_of_at_the_first_title_a_noun_file_lacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "spacy_tagger", lambda: None)
+    write_nouns(tmp_path / NOUNS_FILE, ["A b"], Nouns(tagger=capitals))
+    warnings: list[str] = []
+    nouns = open_nouns(tmp_path, warnings.append)
+    nouns("A b")
+    assert not warnings
+    nouns("c d")
+    assert len(warnings) == 1 and nouns.tagger_id == f"capitals+{HEURISTIC_ID}"
 
 
 def test_a_noun_file_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -51,6 +51,19 @@ def test_a_golden_episode_through_the_command_line(play: Any, mode: str) -> None
     assert "tagger" in records[-1]["reward_parts"]
 
 
+@material.needs_golden
+def test_a_script_goes_on_after_a_purchase(play: Any) -> None:
+    script = material.golden("golden_edge.jsonl")[22]
+    actions = [step["action"] for step in script["steps"]]
+    assert actions[2:] == ["click[buy now]", "click[buy now]", "search[x]"]
+    words = ["--task", f"human/{script['session']}", "--data", str(material.CATALOGUE)]
+    code, records, err = play(*words, actions=actions)
+    assert code == 0 and "lost after 3 steps" in err
+    for record, step in zip(records[1:], script["steps"], strict=True):
+        assert (record["observation"], record["done"]) == (step["obs"], step["done"])
+        assert record["clickables"] == step["avail"]["clickables"]
+
+
 def test_the_generated_catalogue_is_shopped_in(play: Any) -> None:
     code, records, err = play("--task", "human/3", actions=["search[red]", "click[back to search]", "dance"])
     assert code == 0 and "not finished" in err

@@ -11,11 +11,12 @@ import pytest
 from sdar_cli.envs.webshop.bm25 import Index
 from sdar_cli.envs.webshop.catalog import open_catalog
 from sdar_cli.envs.webshop.goals import load_goals
+from sdar_cli.envs.webshop.goods import TASK_TYPES, category_of
 from sdar_cli.envs.webshop.nouns import open_nouns
 from sdar_cli.envs.webshop.prompt import Page, Result, admissible_actions, read_page
 from sdar_cli.envs.webshop.shop import Shop
 from sdar_cli.envs.webshop.shopper import PROCEDURES, Habits, Memory, Move, Shopper, Wish, clumsy, expert
-from sdar_cli.envs.webshop.synth import TASK_TYPES, category_of, make_catalogue
+from sdar_cli.envs.webshop.synth import make_catalogue
 
 MAX_TURNS = 15
 NO_LIMIT = float("inf")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdar_cli.cli import main
+from sdar_cli.envs.webshop.goods_nouns import TAGGER
 
 SMALL = {"env.products": 300, "env.max_turns": 6, "train.group_size": 2, "train.tasks_per_step": 2, "eval.games": 7}
 
@@ -32,5 +33,10 @@ def test_a_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         bought = episode["stop"] in ("won", "lost")
         assert (episode["score"] is not None) == bought
         assert episode["reward"] == float(episode["won"])  # only winning pays
+        assert (episode["reward_parts"] or {}).get("tagger") == (TAGGER if bought else None)
+    played = [json.loads(line) for line in (run / "eval" / "step-000000.jsonl").read_text().splitlines()]
+    assert all((episode["score"] is None) == (episode["reward_parts"] is None) for episode in played)
     result = json.loads((run / "eval" / "step-000000.json").read_text())["results"][0]
     assert sum(rate["of"] for rate in result["types"].values()) == 7
+    assert result["panel"]["split"] == "eval"
+    assert result["tagger"] == TAGGER and "score" in result["overall"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sdar_cli.config import EnvConfig
+from sdar_cli.envs.panels import make_panel
 from sdar_cli.envs.registry import open_environment
 from sdar_cli.envs.webshop.env import RULES
 from sdar_cli.errors import ConfigError, PrerequisiteError
@@ -49,6 +50,18 @@ def test_the_originals_splits_are_numbers(cache: Path) -> None:
         assert len(environment.tasks("eval")) == 500
         with pytest.raises(ConfigError, match="no split 'test'"):
             environment.tasks("test")
+
+
+def test_a_panel_is_of_its_data(cache: Path) -> None:
+    def hashed(**settings: Any) -> str:
+        with shop(**settings) as environment:
+            panel = make_panel(environment.tasks("test"))
+            assert panel.split == "test"
+            return panel.sha256
+
+    numbers = {"goals": "synthetic", "split_rule": "original"}  # the same ids in every catalogue
+    assert hashed(**numbers) == hashed(**numbers)
+    assert len({hashed(**numbers), hashed(**numbers, games_seed=1), hashed(**numbers, price_seed=5)}) == 3
 
 
 def test_an_empty_split_is_an_error(cache: Path) -> None:

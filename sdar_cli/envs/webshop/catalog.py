@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import math
 import mmap
@@ -45,7 +46,7 @@ FILES: dict[Size, tuple[str, str]] = {
     "full": ("items_shuffle.json", "items_ins_v2.json"),
     "small": ("items_shuffle_1000.json", "items_ins_v2_1000.json"),
 }
-STORE_VERSION = 1
+STORE_VERSION = 2
 REMEMBER_HASH_FROM = 1 << 26
 """Bytes from which a file's sha256 is remembered by path, size and time of change."""
 CACHED_PRODUCTS = 4096
@@ -95,11 +96,11 @@ def file_sha256(path: Path, memory: Path) -> str:
 class _Entries:
     """items_ins on disk, by asin: an offset per entry in memory."""
 
-    def __init__(self, source: Path, file: IO[bytes]) -> None:
+    def __init__(self, source: Path, file: IO[bytes], advance: Callable[[int], None]) -> None:
         self._file = file
         self._offsets: dict[str, int] = {}
         at = 0
-        for asin, entry in JsonStream(source).entries():
+        for asin, entry in JsonStream(source, progress=advance).entries():
             self._offsets[asin] = at
             at += file.write(json.dumps(entry).encode() + b"\n")
 
@@ -147,21 +148,18 @@ def _build(products: Path, entries: Path, num_products: int | None, out: Path, a
     ``advance`` hears of every megabyte that was read.
     """
     columns, skipped, without = _Columns(), Counter[str](), 0
+    first_without: tuple[int, str] | None = None
     bad: list[tuple[int, str]] = []
-    told = 0
-    stream = JsonStream(products)
+    stream = JsonStream(products, progress=advance)
     with (
         tempfile.TemporaryFile(dir=out) as scratch,
         (out / "products.jsonl").open("wb") as records,
         (out / "instructions.jsonl").open("w", encoding="utf-8") as instructions,
     ):
-        known = _Entries(entries, scratch)
+        known = _Entries(entries, scratch, advance)
         for number, row in enumerate(stream.rows()):
             if number == num_products:
                 break
-            if stream.bytes // MB > told:
-                advance(stream.bytes // MB - told)
-                told = stream.bytes // MB
             entry = known.get(row.get("asin") if isinstance(row, dict) else None)
             try:
                 product = parse_row(row, entry, columns.asins)
@@ -171,7 +169,8 @@ def _build(products: Path, entries: Path, num_products: int | None, out: Path, a
                     bad.append((number, error.reason))
                 continue
             columns.add(product, records.write(_pack(product)))
-            without += entry is None
+            if entry is None:
+                without, first_without = without + 1, first_without or (number, product.asin)
             if entry is not None and entry.get("instruction") is not None:
                 combinations = math.prod(len(values) for values in product.options.values())
                 line = [product.docid, entry["instruction"], entry.get("instruction_attributes"), combinations]
@@ -181,6 +180,7 @@ def _build(products: Path, entries: Path, num_products: int | None, out: Path, a
         "skipped": skipped,
         "bad": bad,
         "without_entry": without,
+        "first_without_entry": first_without,
         "names": columns.names,
     }
     (out / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
@@ -211,6 +211,8 @@ class Catalog:
         self.bad: list[tuple[int, str]] = [(row, reason) for row, reason in meta["bad"]]
         self.without_entry: int = meta["without_entry"]
         """Products that items_ins does not name."""
+        self.first_without_entry: tuple[int, str] | None = meta["first_without_entry"]
+        """Row and asin of the first one."""
         self._names: dict[str, dict[str, int]] = meta["names"]
         self._arrays = {path.stem: np.load(path, mmap_mode="r") for path in store.glob("*.npy")}
         self._offsets = self._arrays["offsets"]
@@ -227,6 +229,11 @@ class Catalog:
 
     def __iter__(self) -> Iterator[Product]:
         return map(self._product, range(len(self)))
+
+    @property
+    def entries(self) -> Path:
+        """The file of instructions and attributes."""
+        return find_files(self.source.parent, "full" if self.source.name == FILES["full"][0] else "small")[1]
 
     @property
     def key(self) -> str:
@@ -278,7 +285,10 @@ class Catalog:
 
     def notices(self) -> list[str]:
         """What a user should hear about the data: rows that were left out, by reason."""
-        return [f"{count} rows of {self.source} left out: {reason}" for reason, count in self.skipped.most_common()]
+        return [
+            f"{count} {'row' if count == 1 else 'rows'} of {self.source} left out: {reason}"
+            for reason, count in self.skipped.most_common()
+        ]
 
 
 def open_catalog(
@@ -305,7 +315,8 @@ def open_catalog(
     key = hashlib.sha256(json.dumps([STORE_VERSION, *hashes, num_products]).encode()).hexdigest()[:32]
     store = root / f"catalog-{key}"
     if not store.is_dir():
-        with counting(reporter, f"reading {products.name}, MB", products.stat().st_size // MB) as advance:
+        size_mb = (products.stat().st_size + entries.stat().st_size) // MB
+        with counting(reporter, f"reading {entries.name} and {products.name}, MB", size_mb) as advance:
             _make(products, entries, num_products, store, advance)
     catalog = Catalog(store, products)
     if strict and catalog.bad:
@@ -326,6 +337,17 @@ def counting(reporter: Reporter | None, what: str, total: int) -> Iterator[Calla
     else:
         with reporter.progress(what, total) as work:
             yield work.advance
+
+
+def in_thousands(advance: Callable[[int], None]) -> Callable[[], None]:
+    """What to call with every single unit, to ``advance`` by one with every thousandth."""
+    numbers = itertools.count(1)
+
+    def count() -> None:
+        if next(numbers) % 1000 == 0:
+            advance(1)
+
+    return count
 
 
 def _make(products: Path, entries: Path, num_products: int | None, store: Path, advance: Callable[[int], None]) -> None:

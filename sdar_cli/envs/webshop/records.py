@@ -69,15 +69,16 @@ class BadRow(Exception):
 class JsonStream:
     """Items of one JSON array or object in a file, in the memory of the largest item.
 
+    progress: hears of every megabyte that was read.
     Raises PrerequisiteError naming the file and the number of the item (from 0) where it is not JSON.
     """
 
-    def __init__(self, path: Path, chunk: int = CHUNK) -> None:
+    def __init__(self, path: Path, chunk: int = CHUNK, progress: Callable[[int], None] = lambda done: None) -> None:
         self.path = path
         self.chunk = chunk
         self.number = 0
-        self.bytes = 0
-        """Read so far."""
+        self._progress = progress
+        self._megabytes = 0
         self._text = ""
         self._at = 0
 
@@ -116,7 +117,10 @@ class JsonStream:
         rest = self._text[self._at :]
         new = file.read(max(self.chunk, len(rest)))
         self._text, self._at = rest + new, 0
-        self.bytes = os.lseek(file.fileno(), 0, os.SEEK_CUR)
+        megabytes = os.lseek(file.fileno(), 0, os.SEEK_CUR) >> 20
+        if megabytes > self._megabytes:
+            self._progress(megabytes - self._megabytes)
+            self._megabytes = megabytes
         return bool(new)
 
     def _peek(self, file: IO[str]) -> str:

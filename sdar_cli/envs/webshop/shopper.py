@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from sdar_cli.envs.webshop.goods import TASK_TYPES
 from sdar_cli.envs.webshop.prompt import (
     ANY_SEARCH,
     BUTTONS,
@@ -24,7 +25,6 @@ from sdar_cli.envs.webshop.prompt import (
     amounts,
     read_page,
 )
-from sdar_cli.envs.webshop.synth import TASK_TYPES
 
 TRIES = 3
 """Products looked at before one is bought as it is."""

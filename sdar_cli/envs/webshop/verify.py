@@ -22,14 +22,15 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdar_cli.envs.webshop.analyzer import analyze
 from sdar_cli.envs.webshop.bm25 import Index
 from sdar_cli.envs.webshop.catalog import open_catalog
+from sdar_cli.envs.webshop.differ import ABSENT, Finding, Findings, differences, shown
 from sdar_cli.envs.webshop.env import open_index
 from sdar_cli.envs.webshop.goals import PRICE_SEED, Goal, Goals, Kind, load_goals
 from sdar_cli.envs.webshop.nouns import Nouns, open_nouns
@@ -37,18 +38,16 @@ from sdar_cli.envs.webshop.reward import score
 from sdar_cli.envs.webshop.shop import HITS, Mode, Shop, ShopSession
 from sdar_cli.errors import PrerequisiteError
 
+if TYPE_CHECKING:
+    from sdar_cli.display import Reporter
+
 NOUNS_FILE = "golden_nouns.jsonl"
 SHOWN = 5
 """Differences kept per file, one per record."""
-WIDTH = 100
-"""Characters shown of a text."""
-BEFORE = 30
-"""Of these, before the place where two texts part."""
 SCORE_ERROR = 1.1e-4
 """Anserini rounds a search's scores to 1e-4, then lowers equal ones by 1e-6 each."""
 FAILING = ("search[<a>", "search[<c>", "search[<r>", "click[")
 """How the actions of ``shop.DEVIATIONS`` begin."""
-ABSENT = "nothing"
 
 
 class Difference(NamedTuple):
@@ -98,29 +97,22 @@ class Report:
         return self.records - sum(file.agreeing for file in self.files)
 
 
-class _Finding(NamedTuple):
-    """A difference, or (documented) a step on which only the original fails."""
-
-    what: str
-    expected: str
-    found: str
-    documented: bool = False
-
-
-Findings = Iterator[_Finding]
-"""Of one record, the most telling first."""
-
-
 def verify(
-    folder: Path, against: Path, progress: Callable[[FileReport], None] | None = None, *, strict: bool = False
+    folder: Path,
+    against: Path,
+    progress: Callable[[FileReport], None] | None = None,
+    *,
+    strict: bool = False,
+    reporter: Reporter | None = None,
 ) -> Report:
     """Compare the catalogue in ``folder`` with the golden files in ``against``; ``progress`` hears of each file.
 
-    strict: refuse a catalogue with rows or entries on which the original fails.
+    strict: refuse a catalogue with rows or entries on which the original fails.  reporter: shown the progress on a
+    large catalogue, and told of nouns that are guessed.
     Raises PrerequisiteError as above, and for a catalogue that cannot be used.
     """
     files = find_golden(against)
-    engine = _Engine(folder, against, strict)
+    engine = _Engine(folder, against, strict, reporter)
     reports = []
     for path, check in files:
         report = FileReport(path.name)
@@ -146,9 +138,9 @@ def _count(report: FileReport, number: int, findings: Findings) -> None:
 class _Engine:
     """The catalogue and what is made of it, each when first needed."""
 
-    def __init__(self, folder: Path, against: Path, strict: bool) -> None:
-        self._folder, self._against, self._strict = folder, against, strict
-        self.catalog = open_catalog(folder, strict=strict)
+    def __init__(self, folder: Path, against: Path, strict: bool, reporter: Reporter | None) -> None:
+        self._folder, self._against, self._strict, self._reporter = folder, against, strict, reporter
+        self.catalog = open_catalog(folder, strict=strict, reporter=reporter)
         self._shops: dict[tuple[Kind, Mode, bool], Shop] = {}
         self.goals: Callable[[Kind], Goals] = functools.cache(self._goals)
 
@@ -159,13 +151,13 @@ class _Engine:
 
     @functools.cached_property
     def index(self) -> Index:
-        return open_index(self.catalog)
+        return open_index(self.catalog, self._reporter)
 
     @functools.cached_property
     def nouns(self) -> Nouns:
         path = self._against / NOUNS_FILE
         if not path.is_file():
-            return open_nouns(self._folder)
+            return open_nouns(self._folder, self._reporter.warn if self._reporter else None)
         return Nouns({row["name"]: row["nouns"] for row in _rows(path, "name", "nouns")}, NOUNS_FILE)
 
     @property
@@ -192,14 +184,14 @@ def _check_goals(engine: _Engine, path: Path) -> Iterator[Findings]:
     rows = _rows(path, "idx", "instruction_text", "goal_options")
     for row, goal in itertools.zip_longest(rows, goals):
         found = None if goal is None else {"idx": goal.index, **_goal_record(goal, goals.kind)}
-        yield _compare("goal", row, found)
+        yield differences("goal", row, found)
 
 
 def _check_prices(engine: _Engine, path: Path) -> Iterator[Findings]:
     expected, prices = _read_prices(path)["prices"], engine.goals(_kind_of(path)).prices
     found = dict(zip(engine.catalog.asins(), prices.tolist(), strict=True))
     for asin in [*expected, *(asin for asin in found if asin not in expected)]:
-        yield _compare(f"price of {asin}", expected.get(asin), found.get(asin))
+        yield differences(f"price of {asin}", expected.get(asin), found.get(asin))
 
 
 def _check_rewards(engine: _Engine, path: Path) -> Iterator[Findings]:
@@ -211,11 +203,11 @@ def _check_rewards(engine: _Engine, path: Path) -> Iterator[Findings]:
 def _reward(engine: _Engine, row: Mapping[str, Any], expected: Mapping[str, Any]) -> Findings:
     goals, docid = engine.goals(row["goals"]), engine.catalog.docid(row["asin"])
     if docid is None or not 0 <= row["goal_idx"] < len(goals):
-        yield _Finding("purchase", f"product {row['asin']} and goal {row['goal_idx']}", ABSENT)
+        yield Finding("purchase", f"product {row['asin']} and goal {row['goal_idx']}", ABSENT)
         return
     goal, price = goals[row["goal_idx"]], float(goals.prices[docid])
     if "goal" in row:
-        yield from _compare("goal", row["goal"], _goal_record(goal, goals.kind))
+        yield from differences("goal", row["goal"], _goal_record(goal, goals.kind))
     reward = score(engine.catalog.product(docid), goal, price, row["options"], engine.nouns)
     found = {
         "price": price,
@@ -224,7 +216,7 @@ def _reward(engine: _Engine, row: Mapping[str, Any], expected: Mapping[str, Any]
         "attr_matches": reward.attr_matches,
         "option_matches": reward.option_matches,
     }
-    yield from _compare("purchase", expected, found)
+    yield from differences("purchase", expected, found)
 
 
 def _check_episodes(engine: _Engine, path: Path) -> Iterator[Findings]:
@@ -235,7 +227,7 @@ def _check_episodes(engine: _Engine, path: Path) -> Iterator[Findings]:
 def _episode(engine: _Engine, row: Mapping[str, Any], show_attrs: bool) -> Findings:
     shop = engine.shop(row["goals"], row.get("mode", "text"), show_attrs)
     if row["session"] >= len(shop.goals):
-        yield _Finding("goal", f"number {row['session']}", ABSENT)
+        yield Finding("goal", f"number {row['session']}", ABSENT)
         return
     session = shop.start(row["session"], seed=row.get("py_random_seed_before_reset", 0))
     for finding in _play(session, row):
@@ -247,9 +239,9 @@ def _episode(engine: _Engine, row: Mapping[str, Any], show_attrs: bool) -> Findi
 def _play(session: ShopSession, row: Mapping[str, Any]) -> Findings:
     """Every difference of an episode.  Of goal, reset and purchase, what the record does not name is not compared."""
     if "goal" in row:
-        yield from _compare("goal", row["goal"], _goal_record(session.goal, session.shop.goals.kind))
+        yield from differences("goal", row["goal"], _goal_record(session.goal, session.shop.goals.kind))
     reset = row["reset"] if isinstance(row["reset"], dict) else {"obs": row["reset"]}
-    yield from _compare("reset", reset, _named(reset, _seen(session)))
+    yield from differences("reset", reset, _named(reset, _seen(session)))
     for number, step in enumerate(row["steps"]):
         before = _seen(session)
         turn = session.step(step["action"])
@@ -257,13 +249,13 @@ def _play(session: ShopSession, row: Mapping[str, Any]) -> Findings:
         place = f"step {number} {step['action']}"
         if "raises" not in step:
             expected = {name: value for name, value in step.items() if name != "action"}
-            yield from _compare(place, expected, _named(expected, now))
+            yield from differences(place, expected, _named(expected, now))
         elif now == {**before, "reward": 0.0, "done": False} and step["action"].startswith(FAILING):
-            yield _Finding(place, step["raises"], "no change", documented=True)
+            yield Finding(place, step["raises"], "no change", documented=True)
         else:
-            yield _Finding(place, f"the original fails: {step['raises']}", _shown(session.observation))
+            yield Finding(place, f"the original fails: {step['raises']}", shown(session.observation))
     if "info" in row:
-        yield from _compare("info", row["info"], session.purchase.info() if session.purchase else None)
+        yield from differences("info", row["info"], session.purchase.info() if session.purchase else None)
 
 
 def _seen(session: ShopSession) -> dict[str, Any]:
@@ -283,18 +275,18 @@ def _check_search(engine: _Engine, path: Path) -> Iterator[Findings]:
 
 def _search(engine: _Engine, row: Mapping[str, Any]) -> Findings:
     hits = engine.index.search_scores(row["query"], HITS)
-    place = f"search {_shown(row['query'])}"
-    yield from _compare(f"{place} products", row["asins"], engine.asins(docid for docid, _ in hits))
+    place = f"search {shown(row['query'])}"
+    yield from differences(f"{place} products", row["asins"], engine.asins(docid for docid, _ in hits))
     scores = [given for _, given in hits]
     for number, (expected, found) in enumerate(zip(row.get("scores", ()), scores, strict=False)):
         if abs(expected - found) > SCORE_ERROR:
-            yield from _compare(f"{place} scores[{number}]", expected, found)
+            yield from differences(f"{place} scores[{number}]", expected, found)
             return
 
 
 def _check_analyzer(engine: _Engine, path: Path) -> Iterator[Findings]:
     for row in _rows(path, "text", "tokens"):
-        yield _compare(f"terms of {_shown(row['text'])}", row["tokens"], analyze(row["text"]))
+        yield differences(f"terms of {shown(row['text'])}", row["tokens"], analyze(row["text"]))
 
 
 Check = Callable[[_Engine, Path], Iterator[Findings]]
@@ -374,42 +366,3 @@ def _goal_record(goal: Goal, kind: Kind) -> dict[str, Any]:
         "product_category": goal.product_category,
         "name": goal.title,
     }
-
-
-# -- Comparing values and showing them
-
-
-def _compare(what: str, expected: Any, found: Any) -> Findings:
-    """The differences of two JSON values: one per field of an object, the first one of a list."""
-    if expected == found:
-        return
-    if isinstance(expected, dict) and isinstance(found, dict):
-        for name in [*expected, *(name for name in found if name not in expected)]:
-            yield from _compare(f"{what} {name}", expected.get(name), found.get(name))
-    elif isinstance(expected, list) and isinstance(found, list):
-        place = _parting(expected, found)
-        if place < min(len(expected), len(found)):
-            yield from _compare(f"{what}[{place}]", expected[place], found[place])
-        else:
-            yield _Finding(f"{what}[{place}:]", _shown(expected[place:]), _shown(found[place:]))
-    elif isinstance(expected, str) and isinstance(found, str):
-        start = max(0, _parting(expected, found) - BEFORE)
-        yield _Finding(what, _shown(expected, start), _shown(found, start))
-    else:
-        yield _Finding(what, _shown(expected), _shown(found))
-
-
-def _parting(first: Sequence[Any], second: Sequence[Any]) -> int:
-    """The place of the first item that differs."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, pair in pairs if pair[0] != pair[1]), min(len(first), len(second)))
-
-
-def _shown(value: Any, start: int = 0) -> str:
-    """A value in words: of a text the part from ``start``, of anything else its beginning."""
-    if value is None:
-        return ABSENT
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    part = text[start : start + WIDTH]
-    shown = json.dumps(part, ensure_ascii=False) if isinstance(value, str) else part
-    return ("…" if start else "") + shown + ("…" if start + WIDTH < len(text) else "")
