@@ -145,23 +145,24 @@ def make_command(
 
     sdar data make search --seed 3 --out my-world
     """
+    from sdar_cli.errors import ConfigError
+
     _refuse_others(context, env)
+    if env == "webshop":
+        from sdar_cli.commands.data_webshop import make as make_shop
+
+        make_shop(out, products, seed, bad_rows, as_json)
+        return
+    if out is None:
+        raise ConfigError(f"{env}'s data need a folder", fix=f"sdar data make {env} --out DIR")
     if env == "search":
         from sdar_cli.commands.data_search import make as make_world
 
         make_world(out, seed, as_json)
-        return
-    if env == "alfworld":
-        from sdar_cli.commands.data_alfworld import make
-        from sdar_cli.errors import ConfigError
-
-        if out is None:
-            raise ConfigError("games need a folder", fix="sdar data make alfworld --out DIR")
-        make(out, split, games, seed, size, check, workers, as_json)
     else:
-        from sdar_cli.commands.data_webshop import make as make_shop
+        from sdar_cli.commands.data_alfworld import make
 
-        make_shop(out, products, seed, bad_rows, as_json)
+        make(out, split, games, seed, size, check, workers, as_json)
 
 
 @data_app.command("verify")
