@@ -64,6 +64,10 @@ class Bank:
         """The skills of one category."""
         return tuple(skill for skill in self.skills if skill.category == category)
 
+    def category_of(self, kind: str) -> str:
+        """The category of a task type, under whatever name the environment has for it; perhaps none of the bank."""
+        return self.types.get(kind, kind)
+
 
 class _Category(Section):
     keywords: tuple[Line, ...] = ()

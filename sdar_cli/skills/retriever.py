@@ -96,7 +96,7 @@ class Retriever:
             raise ConfigError(f"skills.evolve changes {change.skill!r}, which the type {kind} is not given")
         skill, new = known[change.skill], change.rewritten
         if new is None:
-            last = skill.category in (GENERAL, kind) and len(bank.of(skill.category)) == 1
+            last = skill.category in (GENERAL, bank.category_of(kind)) and len(bank.of(skill.category)) == 1
             if last or len(bank.skills) == 1:
                 return "kept"
             self.dropped[kind] = sorted([*self.dropped.get(kind, []), skill.id])
@@ -122,7 +122,7 @@ class Retriever:
         """Take over what ``state`` gave."""
         self.bandit.load(state["ucb"])
         self.dropped = {kind: list(ids) for kind, ids in state["dropped"].items()}
-        self.rewritten = {name: Skill(**fields) for name, fields in state["rewritten"].items()}
+        self.rewritten = {name: _skill(fields) for name, fields in state["rewritten"].items()}
         self.memory = state["memory"]
 
     def likeness(self) -> Likeness:
@@ -152,6 +152,11 @@ def by_likeness(retriever: Retriever, bank: Bank, task: Task, goal: str, step: i
     others = [skill for skill in bank.skills if skill.category != GENERAL]
     found = _single(bank, retriever.likeness().scores(goal, others))
     return Choice(bank.of(GENERAL) + found.skills, found.scores)
+
+
+def _skill(fields: Mapping[str, Any]) -> Skill:
+    """A skill from its JSON record, which has lists for tuples."""
+    return Skill(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 def _single(bank: Bank, scores: Mapping[str, float]) -> Choice:

@@ -127,7 +127,8 @@ class TeacherPrompts:
 
     def _audit(self, stats: TeacherStats, episode: Episode, strategy: str, prompt: EncodedPrompt) -> None:
         """Count whether the prompt shows what it should: advice for every task alone is not enough."""
-        if strategy == "none" or episode.task.type not in self.retriever.bank.categories:
+        bank, kind = self.retriever.bank, episode.task.type
+        if strategy == "none" or not (bank.category_of(kind) in bank.categories or kind in bank.routes):
             return
         chosen = self.choices[episode.group][strategy].skills
         fits = strategy in SINGLE or any(skill.category != GENERAL for skill in chosen)
@@ -135,7 +136,7 @@ class TeacherPrompts:
         stats.with_skill += fits and prompt.skill_present
         if not (fits and prompt.skill_present):
             ids = ", ".join(skill.id for skill in chosen) or "nothing"
-            stats.lacking = stats.lacking or f"{episode.task.id} ({episode.task.type}): {strategy} chose {ids}"
+            stats.lacking = stats.lacking or f"{episode.task.id} ({kind}): {strategy} chose {ids}"
 
     def _skill_texts(self, episode: Episode) -> list[str]:
         """The skill text of every view; the first one's is noted in the episode."""

@@ -15,6 +15,7 @@ import pytest
 
 from sdar_cli.config import RunConfig
 from sdar_cli.envs.base import Task
+from sdar_cli.envs.search.prompt import ADMISSIBLE
 from sdar_cli.models.loading import load_tokenizer
 from sdar_cli.rollout.episode import Episode, Turn, TurnView
 from sdar_cli.skills.bank import Bank, load_bank
@@ -24,7 +25,8 @@ from sdar_cli.train.teacher import TeacherPrompts
 
 GOLDEN = Path(__file__).parent / "golden"
 REGENERATE = "SDAR_REGENERATE_GOLDEN"
-MODELS = {"alfworld": "tiny-alfworld", "webshop": "tiny-webshop"}
+MODELS = {"alfworld": "tiny-alfworld", "webshop": "tiny-webshop", "search": "tiny-alfworld"}
+"""Whose tokenizer and template; any text survives a tokenizer, so one may serve two environments."""
 KITCHEN = (
     "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, you see a "
     "desk 1, a fridge 1, a microwave 1, a shelf 1, and a sinkbasin 1.\n\nYour task is to: {goal}."
@@ -49,6 +51,12 @@ GOALS = {
         "accessories": "i want a leather wallet, and price lower than 30.00 dollars",
         "other": "i would like gluten free crackers, and price lower than 15.00 dollars",
     },
+    "search": {
+        "direct_retrieval": "when was the harbour of Velmora built?",
+        "multi_hop": "where was the author of The Glass Orchard born?",
+        "entity_attribute": "what is the capital of Ostravia?",
+        "comparison": "which is older, Velmora or Tarnby?",
+    },
 }
 FORMS = {"compact wording, briefs": ("compact", "brief"), "full wording, whole texts": ("full", "full")}
 CASES = [(bank, category) for bank, goals in GOALS.items() for category in goals]
@@ -59,6 +67,8 @@ def first_view(bank: str, category: str) -> TurnView:
     goal = GOALS[bank][category]
     if bank == "alfworld":
         return TurnView(goal, KITCHEN.format(goal=goal), WALKS)
+    if bank == "search":
+        return TurnView(goal, "", ADMISSIBLE, env=bank)
     return TurnView(goal, SHOP.format(goal=goal), ("search[<your query>]",), env=bank)
 
 
@@ -76,7 +86,8 @@ def prompts(bank: Bank, category: str, retrieval: str = "task-type") -> dict[str
             }
         )
         student = [0]  # not looked at: a turn must have been played
-        episode = Episode(Task(f"{category}-0", category, "train"), 0, 0)
+        kind = next((kind for kind, owner in bank.types.items() if owner == category), category)
+        episode = Episode(Task(f"{kind}-0", kind, "train"), 0, 0)
         episode.turns.append(Turn(first_view(name, category), student, [5], "", "look", True, True))
         (row,) = build_rows([episode], "window")
         maker = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer)
@@ -121,7 +132,9 @@ def test_every_category_has_its_file_and_its_own_text(bank: str) -> None:
     assert len(set(texts)) == len(texts)
 
 
-@pytest.mark.parametrize(("bank", "category"), [("alfworld", "look_at_obj_in_light"), ("webshop", "apparel")])
+@pytest.mark.parametrize(
+    ("bank", "category"), [("alfworld", "look_at_obj_in_light"), ("webshop", "apparel"), ("search", "comparison")]
+)
 def test_keywords_find_the_same_skill_and_a_loss_is_noticed(bank: str, category: str) -> None:
     """By keyword the prompt is the same; without the last line of a skill, or without the general one, it is not."""
     loaded, golden = load_bank(bank), (GOLDEN / bank / f"{category}.txt").read_text(encoding="utf-8")

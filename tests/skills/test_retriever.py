@@ -120,6 +120,12 @@ def test_rewritten_skills_are_shown_to_all() -> None:
             retriever.apply(HEAT, Change(HEAT, "better", wrong))
 
 
+def test_a_type_under_another_name_keeps_its_category() -> None:
+    search = Retriever(load_bank("search"), SkillsConfig())
+    assert search.apply("bridge", Change(search.bank.of("multi_hop")[0].id, "no help")) == "kept"
+    assert search.apply("bridge", Change(search.bank.of("comparison")[0].id, "no help")) == "dropped"
+
+
 def test_the_state_is_json_and_complete() -> None:
     skill = replace(BANK.of(HEAT)[0], id="heat-2")
     bank = replace(BANK, skills=(*BANK.skills, skill))
