@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -102,3 +102,28 @@ def test_the_example_of_a_gate_works(text: str, tmp_path: Path, monkeypatch: pyt
     )
     weight = resolve_function("gate", {}, path)(batch, 2.0)
     torch.testing.assert_close(weight, torch.sigmoid(torch.tensor([[0.6, 0.6], [1.2, 1.2]])))
+
+
+def test_the_ways_of_choosing_skills_are_all_described() -> None:
+    """One row per strategy, and the example hook does what the text says."""
+    from sdar_cli.config import RETRIEVALS, SkillsConfig
+    from sdar_cli.envs.base import Task
+    from sdar_cli.skills.bank import load_bank
+    from sdar_cli.skills.evolve import Group
+    from sdar_cli.skills.retriever import Retriever
+
+    text = (ROOT / "docs" / "skills_retrieval.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)
+    assert sorted(rows) == sorted(get_args(RETRIEVALS))
+    for name in SkillsConfig.model_fields.keys() - {"bank", "retrieval", "form"}:
+        assert f"skills.{name}" in text
+    namespace: dict[str, Any] = {}
+    exec("".join(fenced(text, "python")), namespace)
+    task, bank = Task("a-0", "pick_and_place_simple", "train"), load_bank("alfworld")
+    retriever = Retriever(bank, SkillsConfig())
+    skills = retriever.choose("task-type", task, "", 1).skills
+    for reward, changes in ((1.0, 0), (0.0, 1)):
+        made = namespace["update"](task, skills, Group(1, (), reward, None, SkillsConfig(), retriever.memory))
+        assert len(made) == changes
+    assert retriever.apply(task.type, made[0]) == "rewritten" and retriever.memory == {"groups": 2}
+    assert retriever.choose("task-type", task, "", 2).skills[1].text.endswith("Take your time.")

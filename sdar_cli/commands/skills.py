@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 skills_app = typer.Typer(no_args_is_help=True, help="Look into skill banks and teacher prompts.")
 
 EnvName = Literal["alfworld"]
-Retrieval = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none"]
+Retrieval = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
 Placement = Literal["user", "system", "prefix"]
 Form = Literal["brief", "full"]
 Style = Literal["compact", "full"]
