@@ -156,7 +156,8 @@ def by_likeness(retriever: Retriever, bank: Bank, task: Task, goal: str, step: i
 
 def _skill(fields: Mapping[str, Any]) -> Skill:
     """A skill from its JSON record, which has lists for tuples."""
-    return Skill(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Skill(**made)
 
 
 def _single(bank: Bank, scores: Mapping[str, float]) -> Choice:
