@@ -74,7 +74,20 @@ def estimates(config: RunConfig, parameters: int | None) -> dict[str, Any] | Non
 
 def missing(config: RunConfig) -> list[Missing]:
     """Data, banks and modules that are not there."""
-    return [*_missing_games(config), *_missing_bank(config), *_missing_modules(config), *_missing_model(config)]
+    found = [*_missing_games(config), *_missing_bank(config), *_missing_modules(config), *_missing_model(config)]
+    encoder = config.skills.embedding_model
+    return found + (missing_encoder(encoder) if "embedding" in config.retrievals and encoder else [])
+
+
+def missing_encoder(model: str) -> list[Missing]:
+    """What ``skills.retrieval = embedding`` lacks.  Nothing is downloaded unasked, so the model must be there."""
+    found = []
+    if not Path(model).expanduser().is_dir() and not is_cached(model):
+        what = f"encoder {model} (skills.embedding_model): neither a folder nor in the Hugging Face cache"
+        found.append(Missing(what, f"hf download {model}"))
+    if find_spec("sentence_transformers") is None:
+        found.append(Missing("Python package 'sentence_transformers'", "pip install 'sdar[dense]'"))
+    return found
 
 
 def _missing_games(config: RunConfig) -> list[Missing]:

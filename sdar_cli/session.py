@@ -194,11 +194,13 @@ def open_session(
 
 
 def load_skills(retriever: Retriever, checkpoint: Path) -> bool:
-    """Take over what a checkpoint knows of its run's skills; False where it says nothing (trained without any)."""
+    """Take over what a checkpoint knows of its run's skills; False where it knows nothing of this bank."""
     path = checkpoint / SKILLS_FILE
-    if path.is_file():
-        retriever.load(json.loads(path.read_text(encoding="utf-8")))
-    return path.is_file()
+    state = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"bank": None}
+    if state["bank"] != retriever.bank.sha256:
+        return False
+    retriever.load(state)
+    return True
 
 
 def _check_bank(retriever: Retriever, config: RunConfig, tasks: Sequence[Task]) -> None:

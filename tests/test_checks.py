@@ -53,6 +53,17 @@ CONTRADICTIONS = [
         "through the policy term alone: no loss",
         ("algo.shaping", "algo.policy_coef"),
     ),
+    (
+        {"skills": {"retrieval": "embedding"}},
+        "needs an encoder",
+        ("skills.retrieval", "skills.embedding_model"),
+    ),
+    (
+        {"teacher": {"views": [{"retrieval": "embedding"}]}},
+        "needs an encoder",
+        ("skills.retrieval", "skills.embedding_model"),
+    ),
+    ({"skills": {"evolve": "drop"}, "algo": {"coef": 0}}, "there is no teacher", ("skills.evolve", "algo.coef")),
     ({"env": {"games_train": 5}}, "exceeds env.games_train (5)", ("train.tasks_per_step", "env.games_train")),
     (
         {"train": {"updates_per_step": 37}},
@@ -93,6 +104,9 @@ AGREEMENTS = [
     {"algo": {"coef": 0, "policy_coef": 0.1}},
     {"algo": {"shaping": "grsd", "policy_coef": 0.1}},
     {"algo": {"shaping": "none", "policy_coef": 0}},
+    {"skills": {"retrieval": "embedding", "embedding_model": "e5"}},
+    {"skills": {"evolve": "drop"}, "algo": {"coef": 0.1}},
+    {"skills": {"evolve": "my.hooks:grow"}, "algo": {"coef": 0}},
     {"env": {"games_train": 6}},
     {"env": {"games_train": 5, "source": "real"}},
     {"train": {"updates_per_step": 36}},
@@ -251,6 +265,26 @@ WARNINGS = [
         {"skills": NONE, "method": "grpo", "algo": {"coef": 0}},
         "the evaluation with skill shows no skill",
         {"skills": NONE, "method": "grpo", "algo": {"coef": 0}, "eval": {"with_skill": False}},
+    ),
+    (
+        {"skills": {"retrieval": "ucb"}, "env": {"win_reward": 10}},
+        "skills.ucb_c is in units of the reward",
+        {"skills": {"retrieval": "ucb", "ucb_c": 10}, "env": {"win_reward": 10}},
+    ),
+    (
+        {"skills": {"ucb_c": 2, "evolve_min_uses": 3}},
+        "skills.ucb_c and skills.evolve_min_uses ignored",
+        {"skills": {"retrieval": "ucb", "ucb_c": 2, "evolve": "drop", "evolve_min_uses": 3}},
+    ),
+    (
+        {"skills": {"embedding_model": "e5"}},
+        "skills.embedding_model ignored",
+        {"teacher": {"views": [{"retrieval": "embedding"}]}, "skills": {"embedding_model": "e5"}},
+    ),
+    (
+        {"skills": {"evolve_threshold": -0.5}},
+        "skills.evolve_threshold ignored",
+        {"skills": {"evolve": "drop", "evolve_threshold": -0.5}},
     ),
     ({"train": {"warmup_steps": 24}}, "learning rate is never reached", {"train": {"warmup_steps": 23}}),
 ]

@@ -112,6 +112,7 @@ class Retriever:
     def state(self) -> dict[str, Any]:
         """Everything learnt, JSON-ready."""
         return {
+            "bank": self.bank.sha256,
             "ucb": self.bandit.state(),
             "dropped": {kind: list(ids) for kind, ids in sorted(self.dropped.items())},
             "rewritten": {name: asdict(skill) for name, skill in sorted(self.rewritten.items())},

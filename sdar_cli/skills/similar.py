@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.errors import PrerequisiteError
-from sdar_cli.plan import is_cached
+from sdar_cli.plan import missing_encoder
 from sdar_cli.retrieval.types import Passage
 from sdar_cli.skills.bank import Skill
 
@@ -24,13 +24,9 @@ class Likeness:
     """
 
     def __init__(self, model: str) -> None:
+        for lacking in missing_encoder(model):
+            raise PrerequisiteError(f"missing: {lacking.what}", fix=lacking.fix)
         folder = Path(model).expanduser()
-        if not folder.is_dir() and not is_cached(model):
-            raise PrerequisiteError(
-                f"no encoder {model} (skills.embedding_model)",
-                why="it is neither a folder nor in the Hugging Face cache, and nothing is downloaded unasked",
-                fix=f"hf download {model}",
-            )
         from sdar_cli.retrieval.dense import DenseParameters, Encoder
 
         self._encoder = Encoder(DenseParameters.of(str(folder) if folder.is_dir() else model), device="cpu")

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import toy
 
-from sdar_cli.config import SkillsConfig
+from sdar_cli.config import RunConfig, SkillsConfig
 from sdar_cli.errors import ConfigError, PrerequisiteError
+from sdar_cli.plan import missing
 from sdar_cli.rollout.episode import Episode
+from sdar_cli.session import SKILLS_FILE, load_skills
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.evolve import Change
 from sdar_cli.skills.retriever import RANKED, Retriever
@@ -207,16 +209,28 @@ def test_a_real_encoder_from_a_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_encoder_that_is_not_there_is_not_downloaded() -> None:
-    with pytest.raises(PrerequisiteError, match="no encoder nobody/nothing") as caught:
+    with pytest.raises(PrerequisiteError, match="missing: encoder nobody/nothing") as caught:
         make(embedding_model="nobody/nothing").choose("embedding", TASK, GOAL)
     assert "hf download nobody/nothing" in str(caught.value.fix)
+    config = RunConfig.model_validate({"skills": {"retrieval": "embedding", "embedding_model": "nobody/nothing"}})
+    assert [lacking.fix for lacking in missing(config)] == ["hf download nobody/nothing"], "before a run is made"
 
 
 def test_without_the_package_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
+    monkeypatch.setattr("sdar_cli.plan.find_spec", lambda name: None)
     with pytest.raises(PrerequisiteError) as caught:
         make(embedding_model=str(tmp_path)).choose("embedding", TASK, GOAL)
     assert "pip install 'sdar[dense]'" in str(caught.value.fix)
+
+
+def test_a_checkpoint_of_another_bank_says_nothing_of_this_one(tmp_path: Path) -> None:
+    retriever = make()
+    retriever.bandit.update(HEAT, HEAT, 1.0)
+    (tmp_path / SKILLS_FILE).write_text(json.dumps(retriever.state()))
+    same, other = make(), Retriever(replace(BANK, sha256="0"), SkillsConfig())
+    assert load_skills(same, tmp_path) and same.state() == retriever.state()
+    assert not load_skills(other, tmp_path) and other.bandit.arms == {}
+    assert not load_skills(make(), tmp_path / "nothing")
 
 
 def test_every_strategy_works_on_every_type_of_the_bank() -> None:
