@@ -117,6 +117,11 @@ class SearchEnvironment:
         out |= self._search(searches)
         return {slot: out[slot] for slot in actions}
 
+    def identity(self) -> dict[str, object]:
+        """The retriever and the sha256 of its corpus (None where a server does not tell)."""
+        info = self._retriever.info()
+        return {"retriever": info, "corpus_sha256": info.get("corpus_sha256")}
+
     def notices(self) -> list[str]:
         """What a user should hear about the questions."""
         return list(self._questions.notices)
