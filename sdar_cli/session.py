@@ -94,7 +94,8 @@ class Session:
 
     def provenance(self) -> dict[str, Any]:
         """What identifies the data and the model of this run."""
-        identity: dict[str, Any] = getattr(self.environment, "identity", dict)()  # of an environment that has more than its tasks
+        # of an environment that has more than its tasks
+        identity: dict[str, Any] = getattr(self.environment, "identity", dict)()
         return {
             "corpus_sha256": None,
             **identity,
