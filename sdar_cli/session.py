@@ -94,7 +94,11 @@ class Session:
 
     def provenance(self) -> dict[str, Any]:
         """What identifies the data and the model of this run."""
+        # of an environment that has more than its tasks
+        identity: dict[str, Any] = getattr(self.environment, "identity", dict)()
         return {
+            "corpus_sha256": None,
+            **identity,
             "panel": {"split": self.panel.split, "tasks": len(self.panel.tasks), "sha256": self.panel.sha256},
             "panel_sha256": self.panel.sha256,
             "skill_bank": {"name": self.bank.name, "version": self.bank.version},

@@ -70,7 +70,7 @@ Envs = Annotated[
     _option("--env", "Environment preset; repeatable, or all. Alone: its latest run, else its bundled policy.", WHAT,
             autocompletion=completion.preset_names("envs")),
 ]  # fmt: skip
-Data = Annotated[Path | None, _option("--data", "Folder of the released games.", WHAT)]
+Data = Annotated[Path | None, _option("--data", "Folder of the benchmark's own data.", WHAT)]
 Split = Annotated[str | None, _option("--split", "Split to play; default: the held-out one.", WHAT)]
 Games = Annotated[int | None, _option("--games", "N tasks spread over the sorted panel; default: all.", WHAT, min=1)]
 Decode = Annotated[Decoding, _option("--decoding", "Decoding.", HOW)]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 skills_app = typer.Typer(no_args_is_help=True, help="Look into skill banks and teacher prompts.")
 
-EnvName = Literal["alfworld"]
-Retrieval = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
+EnvName = Literal["alfworld", "webshop", "search"]
+Retrieval = Literal["task-type", "keyword", "released", "ucb", "embedding", "random", "full", "none"]
 Placement = Literal["user", "system", "prefix"]
 Form = Literal["brief", "full"]
 Style = Literal["compact", "full"]

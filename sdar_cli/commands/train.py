@@ -48,7 +48,7 @@ Model = Annotated[
         autocompletion=completion.preset_names("models"),
     ),
 ]
-Data = Annotated[Path | None, _option("Folder of the released games; implies env.source=real.", WHAT)]
+Data = Annotated[Path | None, _option("Folder of the benchmark's own data; implies env.source=real.", WHAT)]
 Lora = Annotated[int | None, _option("Rank of a LoRA adapter.", WHAT, "full fine-tuning", metavar="RANK")]
 Method = Annotated[
     str | None,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sdar_cli.train.trainer import SDARTrainer, StepData
 
 
-IDENTITY = ("panel_sha256", "train_tasks_sha256", "skill_bank_sha256", "model_commit")
+IDENTITY = ("panel_sha256", "train_tasks_sha256", "skill_bank_sha256", "model_commit", "corpus_sha256")
 """Entries of the provenance that a resumed run must not change."""
 
 

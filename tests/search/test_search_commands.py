@@ -130,7 +130,9 @@ def test_a_small_run_on_real_data_and_its_evaluation(sdar: Any, tmp_path: Path) 
     assert lines[-1]["status"] == "done"
     run = tmp_path / "runs" / "qa"
     (metrics,) = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert metrics["teacher/skill_present"] == 1.0 and metrics["failed_episodes"] == 0
+    assert metrics["teacher/skill_tokens"] > 0 and metrics["failed_episodes"] == 0
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["corpus_sha256"] == provenance["retriever"]["corpus_sha256"] and provenance["corpus_sha256"]
     episodes = [json.loads(line) for line in (run / "episodes" / "step-000001.jsonl").read_text().splitlines()]
     assert len(episodes) == 4 and {len(e["turns"]) <= 4 for e in episodes} == {True}
     for episode in episodes:
@@ -140,8 +142,12 @@ def test_a_small_run_on_real_data_and_its_evaluation(sdar: Any, tmp_path: Path) 
     assert set(result["types"]) == {"nq", "musique", "bamboogle"}
     assert {"macro mean", "micro mean", "macro mean without bamboogle"} == set(result["means"])
     code, lines, err = sdar("eval", "--run", "qa", "--split", "all", "--games", 6, "--skills", "without", "--json")
-    assert code == 0 and lines[-1]["panel"]["tasks"] == 6
+    assert code == 0 and lines[-1]["evaluations"][0]["panel"]["tasks"] == 6
     assert "macro mean without bamboogle" in err
+    corpus = data / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("born", "raised"))
+    code, _, err = sdar("train", "--resume", "qa", "--steps", 2)
+    assert code == 4 and "corpus_sha256" in err
 
 
 def test_a_dead_server_stops_a_run_before_its_model_is_loaded(sdar: Any, tmp_path: Path, monkeypatch: Any) -> None:

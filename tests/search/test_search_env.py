@@ -114,7 +114,8 @@ def test_splits_tasks_and_panels() -> None:
     env = environment()
     assert [[t.id for t in env.tasks(s)] for s in ("train", "eval")] == [["nq/0", "nq/2"], ["nq/1", "nq/3"]]
     assert [(t.id, t.split) for t in env.tasks("all")] == [(f"nq/{n}", "all") for n in range(4)]
-    assert env.task("nq/2") == Task("nq/2", "nq", "train")
+    assert env.task("nq/2") == env.tasks("train")[1]
+    assert (env.task("nq/2").type, env.task("nq/2").split) == ("nq", "train")
     assert len(environment(questions_per_source=1).tasks("eval")) == 1
     assert len(environment(questions_per_source=1).tasks("train")) == 2
     with pytest.raises(ConfigError, match="no split 'dev'"):

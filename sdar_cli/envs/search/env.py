@@ -67,7 +67,7 @@ class SearchEnvironment:
         chosen = [q for part in splits.values() for q in part] if split == ALL else splits[split]
         if split in (EVAL, ALL):
             chosen = stratified(chosen, how.questions_per_source, how.games_seed)
-        found = [Task(q.id, q.source, split) for q in chosen]
+        found = [Task(q.id, q.source, split, q.content) for q in chosen]
         if not found:
             raise PrerequisiteError(f"no question is in the split {split}", fix="give more question files with --data")
         return sorted(found, key=lambda task: task.id)
@@ -75,7 +75,7 @@ class SearchEnvironment:
     def task(self, task_id: str) -> Task:
         """The task of an id.  Raises ConfigError where there is no such question."""
         question, split = self._find(task_id)
-        return Task(question.id, question.source, split)
+        return Task(question.id, question.source, split, question.content)
 
     def preflight(self, tasks: Sequence[Task]) -> None:
         """Ask some of the questions.  Raises PrerequisiteError when the retriever finds nothing for any of them."""
@@ -117,9 +117,10 @@ class SearchEnvironment:
         out |= self._search(searches)
         return {slot: out[slot] for slot in actions}
 
-    def notices(self) -> list[str]:
-        """What a user should hear about the questions."""
-        return list(self._questions.notices)
+    def identity(self) -> dict[str, object]:
+        """The retriever and the sha256 of its corpus (None where a server does not tell)."""
+        info = self._retriever.info()
+        return {"retriever": info, "corpus_sha256": info.get("corpus_sha256")}
 
     def close(self) -> None:
         """Forget the episodes and close the retriever."""

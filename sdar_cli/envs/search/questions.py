@@ -42,6 +42,11 @@ class Question:
     split: str
     gold: tuple[str, ...] = ()
 
+    @property
+    def content(self) -> str:
+        """A digest of question and answers: an id alone does not tell one file's ``train_0`` from another's."""
+        return _digest(self.text, self.answers)
+
 
 @dataclass
 class Questions:
@@ -120,17 +125,21 @@ def _question(values: Any, fallback_source: str, split: str) -> Question:
         raise ValueError("it has no question")
     text = text.strip()
     answers = _answers(values)
-    digest = hashlib.sha256("\n".join([text, *answers]).encode()).hexdigest()  # half a character pair is a ValueError
+    digest = _digest(text, answers)  # half a character pair is a ValueError
     source, name = values.get("data_source"), values.get("id")
     gold = values.get("gold_ids") or ()
     return Question(
-        id="_".join(str(digest[:12] if name is None else name).split()) or digest[:12],
+        id="_".join(str(digest if name is None else name).split()) or digest,
         text=text if text.endswith("?") else f"{text}?",
         answers=answers,
         source=source.strip() if isinstance(source, str) and source.strip() else fallback_source,
         split=_split(values) or split,
         gold=tuple(map(str, gold)) if isinstance(gold, Sequence) and not isinstance(gold, str) else (),
     )
+
+
+def _digest(text: str, answers: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join([text, *answers]).encode()).hexdigest()[:12]
 
 
 def _split(values: Mapping[str, Any]) -> str:
