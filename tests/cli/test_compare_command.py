@@ -210,6 +210,31 @@ def test_scores_are_compared_as_well(tmp_path, capsys) -> None:
     assert score["comparisons"][0]["two_level"]["estimate"] == pytest.approx(0.2)
 
 
+def test_means_over_data_sets_are_measures(runs, capsys) -> None:
+    """Search-QA's macro mean is the paper's figure: compared over seeds, like any other number of a run."""
+    for name, macro in (("grpo-s0", 0.2), ("grpo-s1", 0.4), ("sdar-s0", 0.5), ("sdar-s1", 0.6)):
+        path = runs / name / "eval" / "step-000006.json"
+        report = json.loads(path.read_text())
+        for result in report["results"]:
+            result["means"] = {"macro mean": macro}
+        path.write_text(json.dumps(report))
+    found = compare(capsys, runs, "grpo-s0,grpo-s1", "sdar-s0,sdar-s1")
+    mean = next(m for m in found["measures"] if m["measure"] == "macro mean, no skill, sampled T=0.4")
+    assert [arm["estimate"] for arm in mean["arms"]] == pytest.approx([0.3, 0.55])
+    assert mean["comparisons"][0]["welch"]["estimate"] == pytest.approx(0.25)
+
+
+def test_scores_of_different_judges_are_left_out(tmp_path, capsys) -> None:
+    for name, tagger in (("a", "spacy"), ("b", "words")):
+        path = make_run(tmp_path, name, {6: wins(10, TASKS)}, scores=[0.5] * TASKS) / "eval" / "step-000006.json"
+        report = json.loads(path.read_text())
+        report["results"][0]["tagger"] = tagger
+        path.write_text(json.dumps(report))
+    found = compare(capsys, tmp_path, "a", "b")
+    assert not any(m["measure"].startswith("score") for m in found["measures"])
+    assert "scores are left out: they were judged by spacy and words" in found["notes"]
+
+
 def test_what_makes_an_arm_doubtful_is_said(runs, capsys) -> None:
     make_run(runs, "grpo-s3", {0: wins(4, TASKS), 4: wins(17, TASKS)}, seed=0, sets=["train.lr=1e-3"], state="failed")
     notes = " / ".join(compare(capsys, runs, "grpo-s*", "sdar-s*")["notes"])
