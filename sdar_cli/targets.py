@@ -182,6 +182,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> dic
         "panel": origin["panel"],
         "skills": {"sha256": origin["skill_bank_sha256"], **config.skills.model_dump(mode="json")},
         "env": {k: v for k, v in config.env.model_dump(mode="json").items() if k not in NO_EFFECT},
+        "tagger": getattr(session.environment, "tagger_id", None),
         "teacher": {"max_prompt_tokens": config.teacher.max_prompt_tokens, "placement": config.teacher.placement},
         "generate_batch": config.train.generate_batch,
         "threads": config.train.threads,

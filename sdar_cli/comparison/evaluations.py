@@ -57,12 +57,12 @@ def _read(member: Member, name: str | None) -> Evaluation:
         lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
         episodes = [episode for episode in map(json.loads, lines) if "task" in episode]
         panel, results = report["panel"], {result["label"]: result for result in report["results"]}
+        plays: dict[str, dict[str, tuple[int, float]]] = {label: {} for label in results}
+        for episode in episodes:
+            won, score = plays[episode["label"]].get(episode["task"], (0, 0.0))
+            plays[episode["label"]][episode["task"]] = (won + episode["won"], score + (episode.get("score") or 0.0))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFailedError(f"the evaluation {path} cannot be read", why=str(error)) from error
-    plays: dict[str, dict[str, tuple[int, float]]] = {label: {} for label in results}
-    for episode in episodes:
-        won, score = plays[episode["label"]].get(episode["task"], (0, 0.0))
-        plays[episode["label"]][episode["task"]] = (won + episode["won"], score + (episode.get("score") or 0.0))
+        raise RunFailedError(f"the evaluation {path} cannot be read", why=f"{type(error).__name__}: {error}") from error
     return Evaluation(member, path, panel, results, plays)
 
 

@@ -38,7 +38,8 @@ def measures_of(arms: Sequence[Arm], evaluations: Sequence[Sequence[Evaluation]]
     labels.sort(key=lambda label: flat[0].results[label]["with_skill"])
     found = [_success(label, evaluations) for label in labels]
     scored = [label for label in labels if all("score" in each.results[label]["overall"] for each in flat)]
-    found += [_score(label, evaluations) for label in scored]
+    found += [_score(label, evaluations) for label in scored if len(taggers(flat)) == 1]
+    found += [_mean(name, label, evaluations) for label in labels for name in flat[0].results[label].get("means") or ()]
     if all(each.member.run for each in flat):
         curves: list[tuple[str, Callable[[RunDir], float | None]]] = [
             (f"early speed: training success, steps 1 to {early}", lambda run: early_training(run, early)),
@@ -71,6 +72,18 @@ def _success(label: str, evaluations: Sequence[Sequence[Evaluation]]) -> Measure
         [[[won / times for won in row] for row in group] for group in wins],
         wins,
         times,
+    )
+
+
+def taggers(evaluations: Sequence[Evaluation]) -> set[str | None]:
+    """What judged the scores; with several of them, scores are not comparable."""
+    return {result.get("tagger") for each in evaluations for result in each.results.values()}
+
+
+def _mean(name: str, label: str, evaluations: Sequence[Sequence[Evaluation]]) -> Measure:
+    """A mean over data sets, such as Search-QA's macro mean."""
+    return Measure(
+        f"{name}, {label}", [[each.results[label]["means"][name] for each in group] for group in evaluations]
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sdar_cli.comparison.arms import Arm
 from sdar_cli.comparison.evaluations import Evaluation, step_of
-from sdar_cli.comparison.measures import Measure
+from sdar_cli.comparison.measures import Measure, taggers
 from sdar_cli.merge import flatten
 from sdar_cli.runs import RunDir
 
@@ -44,6 +44,9 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[Sequence[Evaluation]], kind
         found.append("one seed: the intervals speak of the sampling of tasks only")
     for arm in arms:
         found += _within(arm)
+    judges = taggers([each for group in evaluations for each in group])
+    if len(judges) > 1:
+        found.append(f"scores are left out: they were judged by {' and '.join(sorted(map(str, judges)))}")
     return [*found, *_steps(evaluations), *_unfinished(arms), *_banks(arms)]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from sdar_cli.stats import mcnemar, seeds_needed, t_interval, two_level, welch, wilson
+from sdar_cli.sweep.plan import Request, make_plan
+from sdar_cli.sweep.state import SweepDir
 
 from .comparison_material import make_run, panel_of, wins, write_evaluation
 from .support import Result, sdar
@@ -23,10 +25,10 @@ def runs(tmp_path: Path) -> Path:
     """Two methods of three seeds, with the skill seen as well, after six steps."""
     for method, counts, coef in (("grpo", GRPO, 0), ("sdar", SDAR, 1)):
         for seed, count in enumerate(counts):
+            training = [0.1 * (coef + step) + 0.01 * seed for step in range(6)]
             make_run(
-                tmp_path, f"{method}-s{seed}", {0: wins(4, TASKS), 6: wins(count, TASKS)}, seed=seed,
-                with_skill=wins(30 - 4 * coef + seed, TASKS), training=[0.1 * (coef + s) + 0.01 * seed for s in range(6)],
-                method=method,
+                tmp_path, f"{method}-s{seed}", {0: wins(4, TASKS), 6: wins(count, TASKS)}, seed=seed, method=method,
+                with_skill=wins(30 - 4 * coef + seed, TASKS), training=training,
             )  # fmt: skip
     return tmp_path
 
@@ -208,6 +210,31 @@ def test_scores_are_compared_as_well(tmp_path, capsys) -> None:
     assert score["comparisons"][0]["two_level"]["estimate"] == pytest.approx(0.2)
 
 
+def test_means_over_data_sets_are_measures(runs, capsys) -> None:
+    """Search-QA's macro mean is the paper's figure: compared over seeds, like any other number of a run."""
+    for name, macro in (("grpo-s0", 0.2), ("grpo-s1", 0.4), ("sdar-s0", 0.5), ("sdar-s1", 0.6)):
+        path = runs / name / "eval" / "step-000006.json"
+        report = json.loads(path.read_text())
+        for result in report["results"]:
+            result["means"] = {"macro mean": macro}
+        path.write_text(json.dumps(report))
+    found = compare(capsys, runs, "grpo-s0,grpo-s1", "sdar-s0,sdar-s1")
+    mean = next(m for m in found["measures"] if m["measure"] == "macro mean, no skill, sampled T=0.4")
+    assert [arm["estimate"] for arm in mean["arms"]] == pytest.approx([0.3, 0.55])
+    assert mean["comparisons"][0]["welch"]["estimate"] == pytest.approx(0.25)
+
+
+def test_scores_of_different_judges_are_left_out(tmp_path, capsys) -> None:
+    for name, tagger in (("a", "spacy"), ("b", "words")):
+        path = make_run(tmp_path, name, {6: wins(10, TASKS)}, scores=[0.5] * TASKS) / "eval" / "step-000006.json"
+        report = json.loads(path.read_text())
+        report["results"][0]["tagger"] = tagger
+        path.write_text(json.dumps(report))
+    found = compare(capsys, tmp_path, "a", "b")
+    assert not any(m["measure"].startswith("score") for m in found["measures"])
+    assert "scores are left out: they were judged by spacy and words" in found["notes"]
+
+
 def test_what_makes_an_arm_doubtful_is_said(runs, capsys) -> None:
     make_run(runs, "grpo-s3", {0: wins(4, TASKS), 4: wins(17, TASKS)}, seed=0, sets=["train.lr=1e-3"], state="failed")
     notes = " / ".join(compare(capsys, runs, "grpo-s*", "sdar-s*")["notes"])
@@ -272,3 +299,24 @@ def test_intervals_of_shares_end_at_one(tmp_path, capsys) -> None:
     for seed, count in enumerate((38, 40)):
         make_run(tmp_path, f"a{seed}", {6: wins(count, TASKS)}, seed=seed)
     assert compare(capsys, tmp_path, "a*")["measures"][0]["arms"][0]["high"] == 1.0
+
+
+def test_points_of_a_sweep(tmp_path, capsys) -> None:
+    """The done runs of a point are its arm; a pattern is one arm per point."""
+    made = make_plan(Request(grids=("algo.gate_beta=1,5",), seeds=2, sets=("train.steps=6",)))
+    sweep = SweepDir.create(tmp_path / "sweeps" / "beta", made, {})
+    for number, job in enumerate(sweep.jobs):
+        if job.steps:
+            make_run(sweep.runs, job.run, {6: wins(10 + number, TASKS)}, seed=job.seed)
+    where = ("--sweeps-dir", str(tmp_path / "sweeps"))
+    found = compare(capsys, tmp_path, "beta:*", *where)
+    assert (
+        [arm["label"] for arm in found["arms"]]
+        == [point.label for point in sweep.points]
+        == ["gate_beta=1", "gate_beta=5"]
+    )
+    assert [len(arm["members"]) for arm in found["arms"]] == [2, 2] and found["kind"] == "methods"
+    one = compare(capsys, tmp_path, "beta:gate_beta=5", *where)
+    assert one["arms"][0]["members"] == found["arms"][1]["members"]
+    assert "no point" in text(capsys, tmp_path, "beta:gamma", *where).err
+    assert "no sweep" in text(capsys, tmp_path, "alpha:1", *where).err
