@@ -122,7 +122,10 @@ class Retriever:
         """Take over what ``state`` gave."""
         self.bandit.load(state["ucb"])
         self.dropped = {kind: list(ids) for kind, ids in state["dropped"].items()}
-        self.rewritten = {name: Skill(**fields) for name, fields in state["rewritten"].items()}
+        self.rewritten = {
+            name: Skill(**{**fields, "sources": tuple(fields["sources"])})
+            for name, fields in state["rewritten"].items()
+        }
         self.memory = state["memory"]
 
     def likeness(self) -> Likeness:

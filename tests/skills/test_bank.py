@@ -11,7 +11,8 @@ import pytest
 
 from sdar_cli.errors import ConfigError
 from sdar_cli.resources import resource_dir
-from sdar_cli.skills.bank import MAX_BYTES, bank_names, load_bank
+from sdar_cli.skills.bank import bank_names, load_bank
+from sdar_cli.skills.files import MAX_BYTES
 
 BRIEFS = {
     "general": "search every place and open closed ones.",
@@ -81,7 +82,7 @@ def test_hash_does_not_see_time_stamps_or_other_files(folder):
 
 def test_hash_tells_where_one_file_ends(tmp_path):
     """The same bytes in a row, cut elsewhere, are another bank."""
-    from sdar_cli.skills.bank import content_hash
+    from sdar_cli.skills.files import content_hash
 
     assert content_hash({"a": b"xb", "c": b""}) != content_hash({"a": b"x", "bc": b""})
     assert content_hash({"a": b"1", "b": b"2"}) == content_hash({"b": b"2", "a": b"1"})

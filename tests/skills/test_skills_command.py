@@ -145,7 +145,7 @@ def test_bank_of_another_environment_is_refused(invoke, tmp_path):
     )
     (tmp_path / "buy.md").write_text('+++\nid = "buy"\ncategory = "buy"\nwhen = "w"\nbrief = "b"\n+++\ntext\n')
     assert invoke(str(tmp_path)).exit_code == 0
-    result = invoke(str(tmp_path), "--task", "train/look-0")
+    result = invoke(str(tmp_path), "--env", "alfworld", "--task", "train/look-0")
     assert "webshop" in result.exception.what
 
 

@@ -1,0 +1,211 @@
+"""The builder ``contrast``: rules from what won episodes do and lost ones do not.  No model is asked.
+
+Actions become steps in words of the goal (the environment's ``steps`` module).  Per task type:
+
+- *Do*: steps of nearly all won episodes that lost ones have less often (Fisher's exact test), in the order of the won
+  episodes; their one-sentence form is the skill's brief.
+- *Order*: pairs of those where, of the episodes with the later step, won ones had the earlier step before it oftener.
+- *Avoid*: steps that go with losing among episodes of the same task (Mantel and Haenszel's test over tasks that were
+  both won and lost), counted within as many turns as the median won episode has, for lost ones are longer.
+
+The general skill holds what goes with winning or losing in that sense in all types together.  Order, Avoid and general
+rules are corrected for the number of patterns tried (Bonferroni).  All of it is association, not cause: every rule
+carries its counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from sdar_cli.envs.registry import steps_of
+from sdar_cli.errors import ConfigError
+from sdar_cli.skills.bank import GENERAL, Skill
+from sdar_cli.skills.evidence import Count, count, normal_tail, pooled_z
+from sdar_cli.skills.traces import Trace, references
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a rule needs.  ``core``: share of won episodes that a step of the procedure is in; ``support``: won
+    episodes of a type without which it gets no skill, and episodes that a rule must rest on."""
+
+    alpha: float = 0.05
+    core: float = 0.9
+    support: int = 3
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One finding about a task type; ``kind``: do, order or avoid."""
+
+    kind: str
+    text: str
+    count: Count
+
+
+@dataclass(frozen=True)
+class _Episode:
+    trace: Trace
+    steps: list[str]
+    early: frozenset[str]
+    """Steps within the first turns, as many as the median won episode of the type has."""
+
+    @property
+    def all(self) -> frozenset[str]:
+        return frozenset(self.steps)
+
+
+def contrast(traces: Sequence[Trace], env: str, limits: Limits) -> tuple[list[Skill], list[str]]:
+    """(skills, warnings): one skill per task type that has enough won episodes, and a general one where something
+    holds for all types.  Raises ConfigError for goals that the environment's ``steps`` does not know."""
+    words = steps_of(env)
+    by_type: dict[str, list[_Episode]] = {}
+    for kind in sorted({trace.type for trace in traces}):
+        by_type[kind] = _read([trace for trace in traces if trace.type == kind], words)
+    skills, warnings, done = [], [], set()
+    for kind, episodes in by_type.items():
+        won, lost = _split(episodes)
+        if len(won) < limits.support:
+            warnings.append(f"{kind}: {len(won)} of {len(episodes)} episodes won, too few for a skill")
+            continue
+        order = procedure(won, lost, limits)
+        if not order:
+            warnings.append(f"{kind}: no step separates {len(won)} won from {len(lost)} lost episodes: no skill")
+            continue
+        if not lost:
+            warnings.append(f"{kind}: all {len(won)} episodes won: its rules are what they share, not what separates")
+        done |= set(order)
+        rules = [Rule("do", step, count([e.all for e in won], [e.all for e in lost], step)) for step in order]
+        rules += _orders(won, lost, order, limits)
+        rest = sorted({step for e in episodes for step in e.early} - set(order))
+        rules += [rule for rule in _tested(episodes, rest, limits) if rule.kind == "avoid"]
+        skills.append(_skill(kind, episodes, words.brief(order), rules))
+    general = _general(by_type, done, words, limits)
+    if not any(_mixed(episodes) for episodes in by_type.values()):
+        warnings.append("no task was both won and lost: nothing can be said of what to avoid, or of all tasks")
+    return general + skills, warnings
+
+
+def procedure(won: Sequence[_Episode], lost: Sequence[_Episode], limits: Limits) -> list[str]:
+    """The steps of nearly all won episodes that lost ones lack, in the order in which won episodes first do them."""
+    found = []
+    for step in sorted({step for episode in won for step in episode.steps}):
+        counted = count([e.all for e in won], [e.all for e in lost], step)
+        if counted.won_share >= limits.core and (not lost or counted.p_helps() <= limits.alpha):
+            found.append(step)
+    return sorted(found, key=lambda step: (statistics.mean(_rank(e, step) for e in won if step in e.all), step))
+
+
+def _rank(episode: _Episode, step: str) -> float:
+    """Where an episode first does a step, 0 to 1."""
+    return episode.steps.index(step) / len(episode.steps)
+
+
+def _orders(won: Sequence[_Episode], lost: Sequence[_Episode], order: Sequence[str], limits: Limits) -> list[Rule]:
+    """Of the episodes that did ``b``: was ``a`` done before?"""
+    pairs = [(a, b) for a, b in permutations(order, 2) if order.index(a) < order.index(b)]
+    rules = []
+    for a, b in pairs:
+        first, rest = ([{a} if _before(e, a, b) else set() for e in part if b in e.all] for part in (won, lost))
+        counted = count(first, rest, a)
+        if counted.won + counted.lost >= limits.support and counted.p_helps() <= limits.alpha / len(pairs):
+            rules.append(Rule("order", f"{a} before you {b}", counted))
+    return rules
+
+
+def _before(episode: _Episode, a: str, b: str) -> bool:
+    return a in episode.steps[: episode.steps.index(b)]
+
+
+def _tested(episodes: Sequence[_Episode], names: Sequence[str], limits: Limits) -> list[Rule]:
+    """Steps that go with winning (``do``) or losing (``avoid``) among those of one task, the strongest first."""
+    mixed = _mixed(episodes)
+    found = []
+    for name in names:
+        counts = [count([e.early for e in won], [e.early for e in lost], name) for won, lost in mixed]
+        total = Count(*(sum(getattr(c, key) for c in counts) for key in ("won", "won_of", "lost", "lost_of")))
+        z = pooled_z(counts)
+        if total.won + total.lost >= limits.support and normal_tail(abs(z)) <= limits.alpha / len(names):
+            found.append((abs(z), Rule("do" if z > 0 else "avoid", name, total)))
+    return [rule for _, rule in sorted(found, key=lambda item: (-item[0], item[1].text))]
+
+
+def _mixed(episodes: Sequence[_Episode]) -> list[tuple[list[_Episode], list[_Episode]]]:
+    """(won, lost) of every task that has both."""
+    tasks: dict[str, list[_Episode]] = {}
+    for episode in episodes:
+        tasks.setdefault(episode.trace.task, []).append(episode)
+    return [(won, lost) for won, lost in map(_split, tasks.values()) if won and lost]
+
+
+def _general(by_type: Mapping[str, Sequence[_Episode]], done: set[str], words: Any, limits: Limits) -> list[Skill]:
+    """The skill for every task, or nothing."""
+    episodes = [e for each in by_type.values() for e in each]
+    rules = _tested(episodes, sorted({step for e in episodes for step in e.early} - done), limits)
+    brief = words.general_brief(*([r.text for r in rules if r.kind == kind] for kind in ("do", "avoid")))
+    return [_skill(GENERAL, episodes, brief, rules)] if brief else []
+
+
+def _skill(kind: str, episodes: Sequence[_Episode], brief: str, rules: Sequence[Rule]) -> Skill:
+    goal = min((e.trace.goal for e in episodes), key=lambda text: (len(text), text))
+    when = "Every task." if kind == GENERAL else f"Tasks of type {kind}, such as: {goal}"
+    return Skill(
+        id=kind,
+        category=kind,
+        when=when,
+        brief=brief,
+        text=_text(kind, episodes, rules),
+        path="",
+        sources=references(e.trace for e in episodes),
+    )
+
+
+HEADINGS = {
+    "do": "**Do**:",
+    "order": "**Order** (of the episodes that did the later step, how many had done the earlier one):",
+    "avoid": "**Avoid** (of tasks that were both won and lost, within the turns a won episode takes):",
+}
+
+
+def _text(kind: str, episodes: Sequence[_Episode], rules: Sequence[Rule]) -> str:
+    won, lost = _split(episodes)
+    title = "every task" if kind == GENERAL else kind.replace("_", " ")
+    parts = [f"# What wins {title}", f"Found by comparing {len(won)} won and {len(lost)} lost episodes."]
+    for name, heading in HEADINGS.items():
+        mine = [rule for rule in rules if rule.kind == name]
+        numbered = name == "do" and kind != GENERAL
+        bullets = [f"{i}." if numbered else "-" for i in range(1, len(mine) + 1)]
+        lines = [f"{b} {_capital(r.text)}: {r.count.words()}." for b, r in zip(bullets, mine, strict=True)]
+        if lines:
+            parts.append("\n".join([heading, *lines]))
+    return "\n\n".join(parts)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _read(traces: Sequence[Trace], words: Any) -> list[_Episode]:
+    """The episodes of one type as steps."""
+    done = []
+    for trace in traces:
+        try:
+            done.append((trace, words.steps(trace)))
+        except ValueError as error:
+            where = f"{trace.file}, line {trace.line}"
+            raise ConfigError(f"{where}: the goal is not understood", why=str(error), fix="--builder llm") from error
+    lengths = [len(trace.acts) for trace in traces if trace.won] or [len(trace.acts) for trace in traces]
+    turns = statistics.median(lengths)
+    return [
+        _Episode(trace, [step for _, step in steps], frozenset(step for turn, step in steps if turn < turns))
+        for trace, steps in done
+    ]
+
+
+def _split(episodes: Sequence[_Episode]) -> tuple[list[_Episode], list[_Episode]]:
+    """(won, lost)"""
+    return [e for e in episodes if e.trace.won], [e for e in episodes if not e.trace.won]
