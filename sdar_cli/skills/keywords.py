@@ -31,10 +31,12 @@ def learn_keywords(goals: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, .
     has.  A type whose goals have no such phrase comes last, perhaps with no keyword at all.
     """
     left = {kind: [_phrases(goal) for goal in sorted(set(texts))] for kind, texts in sorted(goals.items())}
+    common = Counter(phrase for mine in left.values() for goal in mine for phrase in goal)
     found: dict[str, tuple[str, ...]] = {}
     while left:
         options = {
-            kind: _cover(mine, [g for k, v in left.items() if k != kind for g in v]) for kind, mine in left.items()
+            kind: _cover(mine, [g for k, v in left.items() if k != kind for g in v], common)
+            for kind, mine in left.items()
         }
         best = max(options, key=lambda kind: options[kind][1])  # the first of equals: sorted by name
         found[best] = options[best][0]
@@ -42,14 +44,17 @@ def learn_keywords(goals: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, .
     return found
 
 
-def _cover(mine: Sequence[frozenset[str]], others: Sequence[frozenset[str]]) -> tuple[tuple[str, ...], float]:
-    """Phrases that cover ``mine`` and are in none of ``others``, greedily, and the share they cover."""
+def _cover(
+    mine: Sequence[frozenset[str]], others: Sequence[frozenset[str]], common: Counter[str]
+) -> tuple[tuple[str, ...], float]:
+    """Phrases that cover ``mine`` and are in none of ``others``, greedily, and the share they cover.  Of equal ones the
+    one that is rarest in all goals (``common``), then the shortest."""
     foreign = frozenset().union(*others)
     open_goals = list(mine)
     chosen: list[str] = []
     while open_goals:
         counts = Counter(phrase for goal in open_goals for phrase in goal - foreign)
-        best = min(counts, key=lambda phrase: (-counts[phrase], len(phrase.split()), len(phrase), phrase), default=None)
+        best = min(counts, key=lambda p: (-counts[p], common[p], len(p.split()), len(p), p), default=None)
         if best is None or counts[best] < min(SUPPORT, len(mine)):
             break
         chosen.append(best)
