@@ -9,7 +9,7 @@ Actions become steps in words of the goal (the environment's ``steps`` module). 
   both won and lost), counted within as many turns as the median won episode has, for lost ones are longer.
 
 The general skill holds what goes with winning or losing in that sense in all types together.  Order, Avoid and general
-rules are corrected for the number of patterns tried (Bonferroni).  All of it is association, not cause: every rule
+rules are corrected for the number of patterns tried (Holm).  All of it is association, not cause: every rule
 carries its counts.
 """
 
@@ -26,6 +26,7 @@ from sdar_cli.errors import ConfigError
 from sdar_cli.skills.bank import GENERAL, Skill
 from sdar_cli.skills.evidence import Count, count, normal_tail, pooled_z
 from sdar_cli.skills.traces import Trace, references
+from sdar_cli.stats.holm import holm
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,15 @@ def _rank(episode: _Episode, step: str) -> float:
 def _orders(won: Sequence[_Episode], lost: Sequence[_Episode], order: Sequence[str], limits: Limits) -> list[Rule]:
     """Of the episodes that did ``b``: was ``a`` done before?"""
     pairs = [(a, b) for a, b in permutations(order, 2) if order.index(a) < order.index(b)]
-    rules = []
+    counts = []
     for a, b in pairs:
         first, rest = ([{a} if _before(e, a, b) else set() for e in part if b in e.all] for part in (won, lost))
-        counted = count(first, rest, a)
-        if counted.won + counted.lost >= limits.support and counted.p_helps() <= limits.alpha / len(pairs):
-            rules.append(Rule("order", f"{a} before you {b}", counted))
-    return rules
+        counts.append(count(first, rest, a))
+    return [
+        Rule("order", f"{a} before you {b}", counted)
+        for (a, b), counted, p in zip(pairs, counts, holm([c.p_helps() for c in counts]), strict=True)
+        if counted.won + counted.lost >= limits.support and p <= limits.alpha
+    ]
 
 
 def _before(episode: _Episode, a: str, b: str) -> bool:
@@ -124,12 +127,12 @@ def _before(episode: _Episode, a: str, b: str) -> bool:
 def _tested(episodes: Sequence[_Episode], names: Sequence[str], limits: Limits) -> list[Rule]:
     """Steps that go with winning (``do``) or losing (``avoid``) among those of one task, the strongest first."""
     mixed = _mixed(episodes)
+    tables = [[count([e.early for e in won], [e.early for e in lost], n) for won, lost in mixed] for n in names]
+    zs = [pooled_z(counts) for counts in tables]
     found = []
-    for name in names:
-        counts = [count([e.early for e in won], [e.early for e in lost], name) for won, lost in mixed]
+    for name, counts, z, p in zip(names, tables, zs, holm([normal_tail(abs(z)) for z in zs]), strict=True):
         total = Count(*(sum(getattr(c, key) for c in counts) for key in ("won", "won_of", "lost", "lost_of")))
-        z = pooled_z(counts)
-        if total.won + total.lost >= limits.support and normal_tail(abs(z)) <= limits.alpha / len(names):
+        if total.won + total.lost >= limits.support and p <= limits.alpha:
             found.append((abs(z), Rule("do" if z > 0 else "avoid", name, total)))
     return [rule for _, rule in sorted(found, key=lambda item: (-item[0], item[1].text))]
 
