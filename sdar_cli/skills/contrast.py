@@ -2,9 +2,9 @@
 
 Actions become steps in words of the goal (the environment's ``steps`` module).  Per task type:
 
-- *Do*: steps of nearly all won episodes that lost ones have less often (Fisher's exact test), in the order of the won
-  episodes; their one-sentence form is the skill's brief.
-- *Order*: pairs of those where, of the episodes with the later step, won ones had the earlier step before it oftener.
+- *Do*: steps of nearly all won episodes that lost ones have less often (Fisher's exact test) or in another order, as
+  the won ones order them; their one-sentence form is the skill's brief.
+- *Order*: pairs of such steps where, of the episodes with the second, won ones had done the first before it oftener.
 - *Avoid*: steps that go with losing among episodes of the same task (Mantel and Haenszel's test over tasks that were
   both won and lost), counted within as many turns as the median won episode has, for lost ones are longer.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations
 from typing import Any
 
 from sdar_cli.envs.registry import steps_of
@@ -73,7 +73,7 @@ def contrast(traces: Sequence[Trace], env: str, limits: Limits) -> tuple[list[Sk
         if len(won) < limits.support:
             warnings.append(f"{kind}: {len(won)} of {len(episodes)} episodes won, too few for a skill")
             continue
-        order = procedure(won, lost, limits)
+        order, order_rules = procedure(won, lost, limits)
         if not order:
             warnings.append(f"{kind}: no step separates {len(won)} won from {len(lost)} lost episodes: no skill")
             continue
@@ -81,7 +81,7 @@ def contrast(traces: Sequence[Trace], env: str, limits: Limits) -> tuple[list[Sk
             warnings.append(f"{kind}: all {len(won)} episodes won: its rules are what they share, not what separates")
         done |= set(order)
         rules = [Rule("do", step, count([e.all for e in won], [e.all for e in lost], step)) for step in order]
-        rules += _orders(won, lost, order, limits)
+        rules += order_rules
         rest = sorted({step for e in episodes for step in e.early} - set(order))
         rules += [rule for rule in _tested(episodes, rest, limits) if rule.kind == "avoid"]
         skills.append(_skill(kind, episodes, words.brief(order), rules))
@@ -91,14 +91,23 @@ def contrast(traces: Sequence[Trace], env: str, limits: Limits) -> tuple[list[Sk
     return general + skills, warnings
 
 
-def procedure(won: Sequence[_Episode], lost: Sequence[_Episode], limits: Limits) -> list[str]:
-    """The steps of nearly all won episodes that lost ones lack, in the order in which won episodes first do them."""
-    found = []
-    for step in sorted({step for episode in won for step in episode.steps}):
-        counted = count([e.all for e in won], [e.all for e in lost], step)
-        if counted.won_share >= limits.core and (not lost or counted.p_helps() <= limits.alpha):
-            found.append(step)
-    return sorted(found, key=lambda step: (statistics.mean(_rank(e, step) for e in won if step in e.all), step))
+def procedure(won: Sequence[_Episode], lost: Sequence[_Episode], limits: Limits) -> tuple[list[str], list[Rule]]:
+    """(steps in the order in which won episodes first do them, rules about their order).
+
+    The steps of nearly all won episodes that lost ones have less often, or in another order; all of them where nothing
+    was lost.
+    """
+    counts = {
+        step: count([e.all for e in won], [e.all for e in lost], step)
+        for step in sorted({step for episode in won for step in episode.steps})
+    }
+    core = [step for step, counted in counts.items() if counted.won_share >= limits.core]
+    core.sort(key=lambda step: (statistics.mean(_rank(e, step) for e in won if step in e.all), step))
+    orders = _orders(won, lost, core, limits)
+    apart = {step for pair in orders for step in pair}
+    apart |= {step for step in core if not lost or counts[step].p_helps() <= limits.alpha}
+    rules = [Rule("order", f"{a} before you {b}", counted) for (a, b), counted in orders.items()]
+    return [step for step in core if step in apart], rules
 
 
 def _rank(episode: _Episode, step: str) -> float:
@@ -106,18 +115,20 @@ def _rank(episode: _Episode, step: str) -> float:
     return episode.steps.index(step) / len(episode.steps)
 
 
-def _orders(won: Sequence[_Episode], lost: Sequence[_Episode], order: Sequence[str], limits: Limits) -> list[Rule]:
-    """Of the episodes that did ``b``: was ``a`` done before?"""
-    pairs = [(a, b) for a, b in permutations(order, 2) if order.index(a) < order.index(b)]
-    counts = []
-    for a, b in pairs:
+def _orders(
+    won: Sequence[_Episode], lost: Sequence[_Episode], core: Sequence[str], limits: Limits
+) -> dict[tuple[str, str], Count]:
+    """Pairs of steps whose order separates: of the episodes that did the second, how many had done the first before?"""
+    counts = {}
+    for a, b in combinations(core, 2):
         first, rest = ([{a} if _before(e, a, b) else set() for e in part if b in e.all] for part in (won, lost))
-        counts.append(count(first, rest, a))
-    return [
-        Rule("order", f"{a} before you {b}", counted)
-        for (a, b), counted, p in zip(pairs, counts, holm([c.p_helps() for c in counts]), strict=True)
+        counts[(a, b)] = count(first, rest, a)
+    adjusted = holm([c.p_helps() for c in counts.values()])
+    return {
+        pair: counted
+        for (pair, counted), p in zip(counts.items(), adjusted, strict=True)
         if counted.won + counted.lost >= limits.support and p <= limits.alpha
-    ]
+    }
 
 
 def _before(episode: _Episode, a: str, b: str) -> bool:

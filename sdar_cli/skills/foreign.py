@@ -28,9 +28,9 @@ def read_foreign(source: Path, header: Header) -> tuple[Draft, list[str]]:
     Raises ConfigError for a file that is neither, or bad.
     """
     mapping = source / MAPPING if source.is_dir() else source
-    if mapping.name == MAPPING:
+    if mapping.name == MAPPING and mapping.is_file():
         return read_mapping(mapping, header)
-    if source.is_dir() or not source.is_file():
+    if not source.is_file():
         raise ConfigError(
             f"nothing to import at {source}",
             why=f"it is neither a JSON file nor a folder with {MAPPING}",
