@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sdar_cli.runs import RunDir
     from sdar_cli.skills.retriever import Retriever
 
-Retrieval = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none"]
+Retrieval = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
 Placement = Literal["user", "system", "prefix"]
 Form = Literal["brief", "full"]
 Style = Literal["compact", "full"]

@@ -189,5 +189,8 @@ def _print_diff(record: dict[str, Any]) -> None:
     for category, words in record["keywords"].items():
         changes = [f"+{word}" for word in words["added"]] + [f"-{word}" for word in words["removed"]]
         say(f"keywords of {category}: {' '.join(changes)}")
+    for key in ("types", "routes"):
+        for name, (old, new) in record[key].items():
+            say(f"{key}: {name} {old or 'nowhere'} -> {new or 'nowhere'}")
     if record["order"]:
         say(f"order of categories: {', '.join(record['order'][0])} -> {', '.join(record['order'][1])}")

@@ -89,7 +89,7 @@ def coverage(reporter: Reporter, record: Record) -> Record:
     for kind, number in record["without_own"].items():
         reporter.warn(f"{number} of {types[kind]} tasks of type {kind} are given no skill of their category")
     for kind, number in record["refused"].items():
-        reporter.warn(f"{number} tasks of type {kind} have no skill: retrieval=task-type refuses them")
+        reporter.warn(f"{number} tasks of type {kind} have no skill: retrieval={record['retrieval']} refuses them")
     for name in record["unused"]:
         reporter.warn(f"no task is given {name}")
     return record

@@ -80,6 +80,10 @@ class Bank:
         """The skills of one category."""
         return self._by_category.get(category, ())
 
+    def category_of(self, kind: str) -> str:
+        """The category of a task type, under whatever name the environment has for it; perhaps none of the bank."""
+        return self.types.get(kind, kind)
+
     @cached_property
     def _by_category(self) -> dict[str, tuple[Skill, ...]]:
         groups: dict[str, list[Skill]] = {}

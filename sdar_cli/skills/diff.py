@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from sdar_cli.skills.bank import Bank, Skill
@@ -25,6 +26,8 @@ def diff_banks(a: Bank, b: Bank) -> dict[str, Any]:
         "removed": [_brief(old[name]) for name in old if name not in new],
         "changed": [change for name in old if name in new and (change := _changed(old[name], new[name]))],
         "keywords": _keywords(a, b),
+        "types": _mapped(a.types, b.types),
+        "routes": _mapped(a.routes, b.routes),
         "order": [list(a.categories), list(b.categories)] if _reordered(a, b) else None,
     }
 
@@ -50,6 +53,12 @@ def _keywords(a: Bank, b: Bank) -> dict[str, dict[str, list[str]]]:
             added, removed = [k for k in new if k not in old], [k for k in old if k not in new]
             found[category] = {"added": added, "removed": removed}
     return found
+
+
+def _mapped(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, list[str | None]]:
+    """Names that lead elsewhere: each [old, new], None where it is missing."""
+    names = dict.fromkeys([*old, *new])
+    return {name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)}
 
 
 def _reordered(a: Bank, b: Bank) -> bool:

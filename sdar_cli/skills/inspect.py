@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,11 +117,11 @@ def describe_coverage(retriever: Retriever, goals: Sequence[Goal], strategy: str
     bare: Counter[str] = Counter()
     for goal in goals:
         kind = goal.task.type
-        if strategy == "task-type" and kind not in retriever.bank.categories:
+        if kind not in _served(retriever.bank, strategy, kind):
             refused[kind] += 1
             continue
         chosen = retriever.choose(strategy, goal.task, goal.text).skills
-        bare[kind] += not any(skill.category == kind for skill in chosen)
+        bare[kind] += not any(skill.category == retriever.bank.category_of(kind) for skill in chosen)
         for skill in chosen:
             table[skill.id][kind] += 1
     return {
@@ -132,6 +132,13 @@ def describe_coverage(retriever: Retriever, goals: Sequence[Goal], strategy: str
         "without_own": {kind: n for kind, n in sorted(bare.items()) if n},
         "refused": dict(refused),
     }
+
+
+def _served(bank: Bank, strategy: str, kind: str) -> Container[str]:
+    """The task types a strategy has skills for; the others are an error in a run."""
+    if strategy == "released":
+        return bank.routes
+    return (kind,) if strategy != "task-type" or bank.category_of(kind) in bank.categories else ()
 
 
 def _describe_prompt(prompt: EncodedPrompt, limit: int, placement: str = "user") -> dict[str, Any]:

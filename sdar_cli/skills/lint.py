@@ -125,13 +125,15 @@ def lint_panel(bank: Bank, goals: Sequence[Goal]) -> list[Finding]:
     findings = []
     types = Counter(goal.task.type for goal in goals)
     for kind, number in sorted(types.items()):
-        if kind not in bank.categories:
+        if bank.category_of(kind) not in bank.categories:
             text = f"{number} tasks of this type have no skill; retrieval=task-type refuses them"
             findings.append(Finding("error", "uncovered-type", kind, text))
     hits = [list(keyword_hits(bank, goal.text)) for goal in goals]
     chosen = Counter(found[0][0] for found in hits if found)
+    owners = Counter(bank.category_of(goal.task.type) for goal in goals)
+    owners.update(bank.routes[goal.task.type] for goal in goals if goal.task.type in bank.routes)
     for category in bank.categories:
-        reached = [how for how, n in (("type", types[category]), ("keyword", chosen[category])) if n]
+        reached = [how for how, n in (("type", owners[category]), ("keyword", chosen[category])) if n]
         if not reached:
             findings.append(Finding("warning", "unreached-category", category, "no task of the panel reaches it"))
     return findings + list(_keyword_findings(bank, goals, hits)) + list(_words_of_goals(bank, goals))
@@ -144,7 +146,8 @@ def _keyword_findings(bank: Bank, goals: Sequence[Goal], hits: Sequence[list[tup
         yield Finding("warning", "uncovered-goal", "keywords", text)
     wrong: dict[tuple[str, str, str], int] = Counter()
     for goal, found in zip(goals, hits, strict=True):
-        if found and found[0][0] != goal.task.type and goal.task.type in bank.categories:
+        own = bank.category_of(goal.task.type)
+        if found and own in bank.categories and found[0][0] != own:
             wrong[(goal.task.type, *found[0])] += 1
     for (kind, category, keyword), number in sorted(wrong.items()):
         text = f"{keyword!r} takes {number} tasks of type {kind}"

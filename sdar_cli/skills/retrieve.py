@@ -34,7 +34,7 @@ def retrieve(bank: Bank, task: Task, goal: str, strategy: str) -> tuple[Skill, .
 def by_task_type(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
     """General skills and those of ``task.type``.  A type the bank lacks is an error: a teacher that silently
     loses its skill trains a different method."""
-    category = bank.types.get(task.type, task.type)
+    category = bank.category_of(task.type)
     if category not in bank.categories:
         raise ConfigError(
             f"bank {bank.name} has no skill for the task type {task.type!r}",

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from sdar_cli.atomic import refuse_taken
@@ -29,6 +29,8 @@ class Draft:
     categories: Mapping[str, tuple[str, ...]]
     skills: Sequence[Skill]
     origin: Origin | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_bank(draft: Draft, out: Path) -> Bank:
@@ -71,7 +73,11 @@ def header_text(draft: Draft) -> str:
     """The text of ``bank.toml``."""
     lines = [f"{key} = {quoted(getattr(draft, key))}" for key in ("name", "version", "environment", "licence")]
     for category, keywords in draft.categories.items():
-        lines += ["", f"[categories.{_key(category)}]", f"keywords = {_listed(keywords)}"]
+        names = [kind for kind, owner in draft.types.items() if owner == category]
+        lines += ["", f"[categories.{_key(category)}]", *([f"types = {_listed(names)}"] if names else [])]
+        lines.append(f"keywords = {_listed(keywords)}")
+    if draft.routes:
+        lines += ["", "[routes]", *(f"{_key(kind)} = {quoted(name)}" for kind, name in draft.routes.items())]
     if draft.origin:
         fields = draft.origin.model_dump()
         files = fields.pop("files")
@@ -106,7 +112,7 @@ def one_line(text: str) -> str:
 
 def renamed(bank: Bank, **changes: object) -> Draft:
     """A loaded bank as a draft, with changes."""
-    draft = Draft(bank.name, bank.version, bank.environment, bank.licence, bank.categories, bank.skills, bank.origin)
+    draft = Draft(**{each.name: getattr(bank, each.name) for each in fields(Draft)})
     return replace(draft, **changes)  # type: ignore[arg-type]
 
 
