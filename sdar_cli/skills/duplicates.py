@@ -51,24 +51,26 @@ def candidates(words: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
             first.setdefault(value, number)
 
 
+class _Codes(dict[str, int]):
+    """A word's hash, the same in every process."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = code = zlib.crc32(word.encode())
+        return code
+
+
 def _sketches(words: Sequence[Sequence[str]]) -> Iterator[set[int]]:
     """The ``SKETCH`` smallest hashes of every text's runs of words; texts shorter than a run are hashed whole."""
     import numpy as np
 
-    known: dict[str, int] = {}
+    known = _Codes()
     for text in words:
-        codes = np.fromiter((_code(word, known) for word in text), dtype=np.uint64, count=len(text))
+        codes = np.array([known[word] for word in text], dtype=np.uint64)
         runs = max(1, len(codes) - RUN + 1)
         hashes = np.zeros(runs, dtype=np.uint64)
         for offset in range(min(RUN, len(codes))):  # a polynomial in the words' codes, modulo 2^64
             hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + codes[offset : offset + runs]
         hashes ^= hashes >> np.uint64(29)
         hashes *= np.uint64(0xBF58476D1CE4E5B9)
-        yield set(np.sort(hashes)[:SKETCH].tolist())
-
-
-def _code(word: str, known: dict[str, int]) -> int:
-    """A hash that is the same in every process."""
-    if word not in known:
-        known[word] = zlib.crc32(word.encode())
-    return known[word]
+        hashes.sort()
+        yield set(hashes[:SKETCH].tolist())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from sdar_cli.envs.base import Observation, Task
@@ -71,11 +72,11 @@ def _repeats(bank: Bank) -> Iterator[Finding]:
 
 def _thin(bank: Bank) -> Iterator[Finding]:
     for skill in bank.skills:
-        words = WORDS.findall(skill.text)
+        words = sum(1 for _ in islice(WORDS.finditer(skill.text), FEW_WORDS))
         if not words:
             yield Finding("error", "empty", skill.path, "its text has no words")
-        elif len(words) < FEW_WORDS:
-            yield Finding("warning", "short", skill.path, f"its text has {len(words)} words")
+        elif words < FEW_WORDS:
+            yield Finding("warning", "short", skill.path, f"its text has {words} words")
 
 
 def _keywords(bank: Bank) -> Iterator[Finding]:
