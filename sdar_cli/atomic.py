@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sdar_cli.errors import ConfigError
+
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Replace a file in one go: a reader or a crash sees the old or the new content, never a part."""
@@ -22,6 +24,12 @@ def write_text_atomic(path: Path, text: str) -> None:
 def write_json_atomic(path: Path, value: Any) -> None:
     """``write_text_atomic`` of indented JSON."""
     write_text_atomic(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def refuse_taken(out: Path) -> None:
+    """Raises ConfigError where ``out`` exists and is not an empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists and is not empty", fix="give another folder with --out")
 
 
 def finite(value: Any) -> Any:

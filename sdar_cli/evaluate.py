@@ -133,6 +133,7 @@ def summary_of(episode: Episode) -> dict[str, Any]:
     return {
         "task": episode.task.id,
         "type": episode.task.type,
+        "goal": episode.turns[0].view.goal if episode.turns else "",
         "won": episode.won,
         "score": episode.score,
         "reward_parts": episode.reward_parts,

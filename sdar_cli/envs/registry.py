@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sdar_cli.config import EnvConfig
+from sdar_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from sdar_cli.display import Reporter
@@ -21,3 +23,18 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Any
 def wording(name: str) -> Any:
     """The prompt module of an environment: ``messages``, ``follow_up``, ``body_of``, ``parse_action``."""
     return import_module(f"{ENVIRONMENTS[name]}.prompt")
+
+
+def steps_of(name: str) -> Any:
+    """The module that says an environment's episodes as steps: ``steps``, ``brief``, ``general_brief``.
+
+    Raises ConfigError where an environment has none.
+    """
+    module = f"{ENVIRONMENTS[name]}.steps"
+    if find_spec(module) is None:
+        raise ConfigError(
+            f"the builder contrast does not know the actions of {name}",
+            why=f"there is no module {module}",
+            fix="--builder llm",
+        )
+    return import_module(module)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sdar_cli.atomic import refuse_taken
 from sdar_cli.envs.alfworld.layout import TASK_TYPES
 from sdar_cli.envs.alfworld.prompt import shown_actions
 from sdar_cli.envs.base import Environment, Step, Task
 from sdar_cli.envs.registry import wording
-from sdar_cli.errors import ConfigError
 from sdar_cli.models.demonstrations import Habits, Memory, Move, clumsy, expert
 from sdar_cli.rollout.episode import TurnView
 
@@ -323,12 +323,6 @@ def briefs(bank_name: str, tasks: Sequence[Task]) -> dict[str, str]:
     bank = load_bank(bank_name)
     chosen = {t.type: retrieve(bank, t, "", "task-type") for t in tasks}
     return {kind: skill_text(found, "brief") for kind, found in chosen.items()}
-
-
-def refuse_taken(out: Path) -> None:
-    """Raises ConfigError where the folder exists and is not empty."""
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty", fix="give another folder with --out")
 
 
 def build_tiny_alfworld(out: Path, seed: int, games: int | None, workers: int, reporter: Reporter) -> Path:

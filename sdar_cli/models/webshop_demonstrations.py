@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdar_cli.atomic import refuse_taken
 from sdar_cli.config import EnvConfig
 from sdar_cli.envs.base import Step, Task
 from sdar_cli.envs.webshop import shopper
@@ -21,7 +22,7 @@ from sdar_cli.envs.webshop.env import WebShopEnvironment, open_environment
 from sdar_cli.envs.webshop.goods import TASK_TYPES
 from sdar_cli.envs.webshop.prompt import read_page
 from sdar_cli.envs.webshop.synth import make_catalogue
-from sdar_cli.models.warmstart import DRIVERS, HISTORY, MAX_TURNS, Example, Recipe, briefs, build, refuse_taken
+from sdar_cli.models.warmstart import DRIVERS, HISTORY, MAX_TURNS, Example, Recipe, briefs, build
 from sdar_cli.rollout.episode import TurnView
 
 if TYPE_CHECKING:

@@ -73,4 +73,5 @@ class Bandit:
 
 def best(scores: Mapping[str, float]) -> str:
     """The skill with the highest score; of equal ones the id that sorts first.  Raises ValueError without any."""
-    return min(scores, key=lambda each: (-scores[each], each))
+    highest = max(scores.values())
+    return min(each for each, score in scores.items() if score == highest)

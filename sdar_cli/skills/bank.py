@@ -7,34 +7,37 @@ with their keywords, in the order in which keyword retrieval tries them.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from sdar_cli.config import Section
 from sdar_cli.errors import ConfigError
 from sdar_cli.resources import resource_dir
+from sdar_cli.skills.files import HEADER, bad, content_hash, read_folder
 
 GENERAL = "general"
 """The category of skills that belong to every task."""
-HEADER = "bank.toml"
 FENCE = "+++"
-MAX_BYTES = 256 * 1024
-"""Largest file of a bank, in bytes."""
 
 Line = Annotated[str, Field(min_length=1, pattern=r"^\S[^\r\n]*$")]
 """One line of text that is not blank."""
+Kind = Literal["skill", "mistake"]
 
 
 @dataclass(frozen=True)
 class Skill:
     """One Markdown file.  ``brief`` is one line; ``text`` the body without surrounding blank lines;
-    ``path`` is relative to the bank's folder, with forward slashes."""
+    ``path`` is relative to the bank's folder, with forward slashes.
+
+    ``sources``: where it came from, such as ``runs/a/episodes/step-000001.jsonl:3,7-9`` (lines, from 1).
+    ``kind``: a ``mistake`` says what to avoid; it is shown like any other skill.
+    """
 
     id: str
     category: str
@@ -42,6 +45,18 @@ class Skill:
     brief: str
     text: str
     path: str
+    sources: tuple[str, ...] = ()
+    kind: Kind = "skill"
+
+
+class Origin(Section):
+    """How a bank was made.  ``files``: the episode files it was made from, to their SHA-256."""
+
+    builder: Line
+    sdar: Line
+    episodes: int = Field(ge=0)
+    won: int = Field(ge=0)
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,14 +74,22 @@ class Bank:
     categories: Mapping[str, tuple[str, ...]]
     types: Mapping[str, str] = field(default_factory=dict)
     routes: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def of(self, category: str) -> tuple[Skill, ...]:
         """The skills of one category."""
-        return tuple(skill for skill in self.skills if skill.category == category)
+        return self._by_category.get(category, ())
 
     def category_of(self, kind: str) -> str:
         """The category of a task type, under whatever name the environment has for it; perhaps none of the bank."""
         return self.types.get(kind, kind)
+
+    @cached_property
+    def _by_category(self) -> dict[str, tuple[Skill, ...]]:
+        groups: dict[str, list[Skill]] = {}
+        for skill in self.skills:
+            groups.setdefault(skill.category, []).append(skill)
+        return {category: tuple(skills) for category, skills in groups.items()}
 
 
 class _Category(Section):
@@ -79,8 +102,9 @@ class _BankHeader(Section):
     version: Line
     environment: Line
     licence: Line
-    categories: dict[str, _Category] = Field(min_length=1)
-    routes: dict[str, Line] = Field(default_factory=dict)
+    categories: dict[Line, _Category] = Field(min_length=1)
+    routes: dict[Line, Line] = Field(default_factory=dict)
+    origin: Origin | None = None
 
 
 class _SkillHeader(Section):
@@ -88,6 +112,8 @@ class _SkillHeader(Section):
     category: Line
     when: Line
     brief: Line
+    sources: tuple[Line, ...] = ()
+    kind: Kind = "skill"
 
 
 Header = TypeVar("Header", bound=Section)
@@ -104,25 +130,30 @@ def load_bank(name_or_path: str | Path) -> Bank:
 
     Raises ConfigError for an unknown bank, and for a bad one with the file at fault.
     """
-    folder = find_bank(name_or_path)
+    return read_bank(find_bank(name_or_path))
+
+
+def read_bank(folder: Path) -> Bank:
+    """The bank in a folder.  Raises ConfigError for a bad one with the file at fault."""
     where = folder / HEADER
-    if not where.is_file():
-        raise _bad(folder, f"it holds no {HEADER}", "write it with name, version, environment, licence, categories")
-    files = dict(_files(folder))
+    if not where.is_file() and not where.is_symlink():
+        raise bad(folder, f"it holds no {HEADER}", "write it with name, version, environment, licence, categories")
+    files = read_folder(folder)
     header = _validated(_BankHeader, _toml(_decoded(files[HEADER], where), where), where)
     skills = [_skill(folder / name, name, data) for name, data in files.items() if name != HEADER]
     _check(folder, header, skills)
-    order = [GENERAL, *header.categories]
+    order = {name: number for number, name in enumerate([GENERAL, *header.categories])}
     return Bank(
         name=header.name,
         version=header.version,
         environment=header.environment,
         licence=header.licence,
         sha256=content_hash(files),
-        skills=tuple(sorted(skills, key=lambda skill: (order.index(skill.category), skill.path))),
+        skills=tuple(sorted(skills, key=lambda skill: (order[skill.category], skill.path))),
         categories={name: category.keywords for name, category in header.categories.items()},
         types={kind: name for name, category in header.categories.items() for kind in category.types},
         routes=header.routes,
+        origin=header.origin,
     )
 
 
@@ -144,64 +175,38 @@ def find_bank(name_or_path: str | Path) -> Path:
     )
 
 
-def content_hash(files: Mapping[str, bytes]) -> str:
-    """SHA-256 (hex) over names and bytes, sorted by name; lengths are included, so no two banks collide by shifting
-    bytes from one file to the next."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        encoded = name.encode()
-        digest.update(f"{len(encoded)} {len(files[name])}\n".encode() + encoded + files[name])
-    return digest.hexdigest()
-
-
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(relative name, bytes) of bank.toml and every Markdown file, sorted; hidden files are left out."""
-    root = folder.resolve()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if any(part.startswith(".") for part in name.split("/")):
-            continue
-        if not path.resolve().is_relative_to(root):
-            raise _bad(path, "it leads outside the bank's folder", "copy the file into the bank")
-        if not path.is_file() or (name != HEADER and path.suffix != ".md"):
-            continue
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise _bad(path, f"{size} bytes; at most {MAX_BYTES} (256 KiB) are allowed", "split or shorten it")
-        yield name, path.read_bytes()
-
-
 def _skill(path: Path, name: str, data: bytes) -> Skill:
     lines = _decoded(data, path).split("\n")
     if lines[0].rstrip() != FENCE or FENCE not in (line.rstrip() for line in lines[1:]):
-        raise _bad(path, f"it has no front matter between two {FENCE} lines", "begin it with id, category, when, brief")
+        raise bad(path, f"it has no front matter between two {FENCE} lines", "begin it with id, category, when, brief")
     end = next(number for number, line in enumerate(lines[1:], 1) if line.rstrip() == FENCE)
     header = _validated(_SkillHeader, _toml("\n".join(lines[1:end]), path), path)
     text = "\n".join(lines[end + 1 :]).strip()
     if not text:
-        raise _bad(path, "it has no text after the front matter", "write the skill, or remove the file")
-    return Skill(header.id, header.category, header.when, header.brief, text, name)
+        raise bad(path, "it has no text after the front matter", "write the skill, or remove the file")
+    return Skill(text=text, path=name, **dict(header))
 
 
 def _check(folder: Path, header: _BankHeader, skills: list[Skill]) -> None:
     """What only the whole bank can tell: unique ids, known categories, no empty category."""
     where = folder / HEADER
     if GENERAL in header.categories:
-        raise _bad(where, f"{GENERAL!r} is not a task type", "remove its table: general skills need no keywords")
+        raise bad(where, f"{GENERAL!r} is not a task type", "remove its table: general skills need no keywords")
     seen: dict[str, str] = {}
     for skill in skills:
         if skill.id in seen:
-            raise _bad(folder / skill.path, f"the id {skill.id!r} is also that of {seen[skill.id]}", "give it another")
+            raise bad(folder / skill.path, f"the id {skill.id!r} is also that of {seen[skill.id]}", "give it another")
         seen[skill.id] = skill.path
         if skill.category != GENERAL and skill.category not in header.categories:
             known = ", ".join([GENERAL, *header.categories])
-            raise _bad(folder / skill.path, f"unknown category {skill.category!r}", f"use one of: {known}")
+            raise bad(folder / skill.path, f"unknown category {skill.category!r}", f"use one of: {known}")
     astray = [f"{kind} to {name}" for kind, name in header.routes.items() if name not in header.categories]
     if astray:
-        raise _bad(where, f"routes to no category: {', '.join(astray)}", f"use {', '.join(header.categories)}")
-    empty = [name for name in header.categories if all(skill.category != name for skill in skills)]
+        raise bad(where, f"routes to no category: {', '.join(astray)}", f"use {', '.join(header.categories)}")
+    filled = {skill.category for skill in skills}
+    empty = [name for name in header.categories if name not in filled]
     if empty:
-        raise _bad(where, f"no skill for {', '.join(empty)}", "add a file of that category, or remove the table")
+        raise bad(where, f"no skill for {', '.join(empty)}", "add a file of that category, or remove the table")
 
 
 def _decoded(data: bytes, path: Path) -> str:
@@ -209,23 +214,23 @@ def _decoded(data: bytes, path: Path) -> str:
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise _bad(path, f"it is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
+        raise bad(path, f"it is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
 
 
 def _toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _bad(path, f"bad TOML: {error}", "correct that line") from error
+        raise bad(path, f"bad TOML: {error}", "correct that line") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nesting without end
+        raise bad(path, f"TOML that cannot be read: {error}", "write plain strings and lists of strings") from error
 
 
 def _validated(model: type[Header], data: dict[str, Any], path: Path) -> Header:
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        if "include" in data:
+            raise bad(path, "include: a bank includes nothing", "copy the skills into the bank's folder") from error
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise _bad(path, "; ".join(problems), f"correct the keys; known: {', '.join(model.model_fields)}") from error
-
-
-def _bad(path: Path, why: str, fix: str) -> ConfigError:
-    return ConfigError(f"bad skill bank: {path}", why=why, fix=fix)
+        raise bad(path, "; ".join(problems), f"correct the keys; known: {', '.join(model.model_fields)}") from error

@@ -1,9 +1,10 @@
-"""What ``sdar skills inspect`` shows, as plain data: a bank, or the prompts of one task."""
+"""What ``sdar skills inspect`` shows, as plain data: a bank, the prompts of one task, the coverage of a panel."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from sdar_cli.envs.base import Environment, Observation, Task
 from sdar_cli.errors import ConfigError, RunFailedError
 from sdar_cli.rollout.episode import TurnView
 from sdar_cli.skills.bank import Bank, Skill
+from sdar_cli.skills.lint import Goal
 from sdar_cli.skills.retrieve import reason, skill_text
 from sdar_cli.skills.retriever import Retriever
 from sdar_cli.skills.teacher import PREFIX, EncodedPrompt, Tokenizer, encode_prompt
@@ -37,6 +39,7 @@ def describe_bank(bank: Bank, count: Count | None = None) -> dict[str, Any]:
         "environment": bank.environment,
         "licence": bank.licence,
         "sha256": bank.sha256,
+        "origin": bank.origin.model_dump() if bank.origin else None,
         "skills": [_describe_skill(bank, skill, count) for skill in bank.skills],
     }
 
@@ -50,27 +53,37 @@ def _describe_skill(bank: Bank, skill: Skill, count: Count | None) -> dict[str, 
         "keywords": list(bank.categories.get(skill.category, ())),
         "words": len(skill.text.split()),
         "path": skill.path,
+        "kind": skill.kind,
+        "sources": list(skill.sources),
     }
     if count:
         record |= {"tokens": count(skill.text), "brief_tokens": count(skill.brief)}
     return record
 
 
-def describe_task(bank: Bank, task: Task, seen: Observation, shown: Shown, tokenizer: Tokenizer) -> dict[str, Any]:
-    """A JSON-ready record of the skills chosen for a task and of both prompts of its first turn."""
-    strategy = shown.skills.retrieval
-    chosen = Retriever(bank, shown.skills).choose(strategy, task, seen.goal).skills
+def describe_task(
+    retriever: Retriever, task: Task, seen: Observation, shown: Shown, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """A JSON-ready record of the skills chosen for a task and of both prompts of its first turn.
+
+    retriever: with what a run has learnt, or new.  Choices are those of an evaluation: nothing is explored.
+    """
+    bank, strategy = retriever.bank, shown.skills.retrieval
+    choice = retriever.choose(strategy, task, seen.goal)
     view = TurnView(seen.goal, seen.text, seen.admissible, env=shown.env.name)
     common: dict[str, Any] = {"style": shown.env.prompt, "thinking": shown.model.thinking}
     student = encode_prompt(tokenizer, view, limit=shown.model.max_prompt_tokens, **common)
+    text = skill_text(choice.skills, shown.skills.form)
     teacher = encode_prompt(
         tokenizer,
         view,
         limit=shown.teacher.max_prompt_tokens,
-        skill=skill_text(chosen, shown.skills.form),
+        skill=text,
         placement=shown.teacher.placement,
         **common,
     )
+    described = _describe_prompt(teacher, shown.teacher.max_prompt_tokens, shown.teacher.placement)
+    described["dropped"] = text.strip().removeprefix(teacher.skill) if "skill" in teacher.cut else ""
     return {
         "bank": {"name": bank.name, "version": bank.version, "sha256": bank.sha256},
         "model": shown.model.name,
@@ -79,12 +92,53 @@ def describe_task(bank: Bank, task: Task, seen: Observation, shown: Shown, token
         "form": shown.skills.form,
         "placement": shown.teacher.placement,
         "skills": [
-            {"id": skill.id, "category": skill.category, "reason": reason(bank, skill, task, seen.goal, strategy)}
-            for skill in chosen
+            {
+                "id": skill.id,
+                "category": skill.category,
+                "reason": reason(bank, skill, task, seen.goal, strategy),
+                "score": choice.scores.get(skill.id),
+            }
+            for skill in choice.skills
         ],
-        "teacher": _describe_prompt(teacher, shown.teacher.max_prompt_tokens, shown.teacher.placement),
+        "scores": dict(sorted(choice.scores.items(), key=lambda item: (-item[1], item[0]))),
+        "teacher": described,
         "student": _describe_prompt(student, shown.model.max_prompt_tokens),
     }
+
+
+def describe_coverage(retriever: Retriever, goals: Sequence[Goal], strategy: str) -> dict[str, Any]:
+    """Which skills the tasks of a panel are given: per skill and task type the number of tasks.
+
+    ``refused``: task types that the strategy has no skill for, with their tasks.
+    """
+    types = Counter(goal.task.type for goal in goals)
+    table = {skill.id: dict.fromkeys(sorted(types), 0) for skill in retriever.bank.skills}
+    refused: Counter[str] = Counter()
+    bare: Counter[str] = Counter()
+    for goal in goals:
+        kind = goal.task.type
+        if kind not in _served(retriever.bank, strategy, kind):
+            refused[kind] += 1
+            continue
+        chosen = retriever.choose(strategy, goal.task, goal.text).skills
+        bare[kind] += not any(skill.category == retriever.bank.category_of(kind) for skill in chosen)
+        for skill in chosen:
+            table[skill.id][kind] += 1
+    return {
+        "retrieval": strategy,
+        "types": dict(sorted(types.items())),
+        "skills": table,
+        "unused": [name for name, row in table.items() if not any(row.values())],
+        "without_own": {kind: n for kind, n in sorted(bare.items()) if n},
+        "refused": dict(refused),
+    }
+
+
+def _served(bank: Bank, strategy: str, kind: str) -> Container[str]:
+    """The task types a strategy has skills for; the others are an error in a run."""
+    if strategy == "released":
+        return bank.routes
+    return (kind,) if strategy != "task-type" or bank.category_of(kind) in bank.categories else ()
 
 
 def _describe_prompt(prompt: EncodedPrompt, limit: int, placement: str = "user") -> dict[str, Any]:

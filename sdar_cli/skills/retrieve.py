@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import get_args
 
 from sdar_cli.config import RETRIEVALS
@@ -76,11 +76,17 @@ def nothing(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
 
 def match_keyword(bank: Bank, goal: str) -> tuple[str, str] | None:
     """(category, keyword) of the first category, in the bank's order, that has a keyword in ``goal``."""
+    return next(keyword_hits(bank, goal), None)
+
+
+def keyword_hits(bank: Bank, goal: str) -> Iterator[tuple[str, str]]:
+    """(category, keyword) of every keyword in ``goal``, in the bank's order."""
+    text = goal.lower()
     for category, keywords in bank.categories.items():
         for keyword in keywords:
-            if _pattern(keyword).search(goal):
-                return category, keyword
-    return None
+            # Few keywords begin with a word of the goal: most are done with before a pattern is made.
+            if keyword.split(maxsplit=1)[0].lower() in text and _pattern(keyword).search(goal):
+                yield category, keyword
 
 
 def reason(bank: Bank, skill: Skill, task: Task, goal: str, strategy: str) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from sdar_cli.errors import ConfigError
 from sdar_cli.resources import resource_dir
-from sdar_cli.skills.bank import MAX_BYTES, bank_names, load_bank
+from sdar_cli.skills.bank import bank_names, load_bank
+from sdar_cli.skills.files import MAX_BYTES
 
 BRIEFS = {
     "general": "search every place and open closed ones.",
@@ -81,7 +84,7 @@ def test_hash_does_not_see_time_stamps_or_other_files(folder):
 
 def test_hash_tells_where_one_file_ends(tmp_path):
     """The same bytes in a row, cut elsewhere, are another bank."""
-    from sdar_cli.skills.bank import content_hash
+    from sdar_cli.skills.files import content_hash
 
     assert content_hash({"a": b"xb", "c": b""}) != content_hash({"a": b"x", "bc": b""})
     assert content_hash({"a": b"1", "b": b"2"}) == content_hash({"b": b"2", "a": b"1"})
@@ -124,6 +127,15 @@ def _escape(folder: Path) -> None:
 def _escape_by_folder(folder: Path) -> None:
     (folder.parent / "elsewhere").mkdir()
     (folder / "more").symlink_to(folder.parent / "elsewhere")
+
+
+def _circle(folder: Path) -> None:
+    (folder / "a.md").symlink_to(folder / "b.md")
+    (folder / "b.md").symlink_to(folder / "a.md")
+
+
+def _append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
 
 
 def _sub(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -170,6 +182,23 @@ BAD = {
     "too large": (lambda f: (f / "general.md").write_bytes(b"x" * (MAX_BYTES + 1)), "general.md", "262145 bytes"),
     "outside": (_escape, "general.md", "outside the bank's folder"),
     "folder outside": (_escape_by_folder, "more", "outside the bank's folder"),
+    "link to itself": (lambda f: (f / "loop.md").symlink_to(f / "loop.md"), "loop.md", "run in a circle"),
+    "links in a circle": (_circle, ".md", "run in a circle"),
+    "link to the bank": (lambda f: (f / "more").symlink_to(f), "more", "a link to a folder"),
+    "link to nothing": (lambda f: (f / "gone.md").symlink_to(f / "nothing.md"), "gone.md", "a link to nothing"),
+    "no file": (lambda f: os.mkfifo(f / "pipe.md"), "pipe.md", "no regular file"),
+    "include in the bank": (_sub("bank.toml", "name =", 'include = "x"\nname ='), "bank.toml", "includes nothing"),
+    "include in a skill": (_sub("general.md", "id =", 'include = "x"\nid ='), "general.md", "includes nothing"),
+    "endless number": (_sub("general.md", "id =", f"n = {'9' * 5000}\nid ="), "general.md", "cannot be read"),
+    "endless nesting": (_sub("general.md", "id =", f"n = {'[' * 5000}\nid ="), "general.md", "TOML"),
+    "unknown kind": (_sub("general.md", "id =", 'kind = "law"\nid ='), "general.md", "kind"),
+    "sources of many lines": (_sub("general.md", "id =", 'sources = ["a\\nb"]\nid ='), "general.md", "sources.0"),
+    "nameless category": (
+        _sub("bank.toml", "[categories.pick_two_obj_and_place]", '[categories.""]'),
+        "bank.toml",
+        "categories",
+    ),
+    "bad origin": (lambda f: _append(f / "bank.toml", "\n[origin]\nbuilder = 1\n"), "bank.toml", "origin.builder"),
 }
 
 
@@ -189,3 +218,57 @@ def test_largest_file_is_allowed(folder):
     text = path.read_bytes()
     path.write_bytes(text + b"x" * (MAX_BYTES - len(text)))
     assert load_bank(folder).skills[0].text.endswith("xxx")
+
+
+def test_links_inside_the_bank_are_read(folder):
+    text = (folder / "general.md").read_text()
+    (folder / "general.md").unlink()
+    (folder / "general.txt").write_text(text)
+    (folder / "general.md").symlink_to(folder / "general.txt")
+    assert load_bank(folder).skills == load_bank("alfworld").skills
+
+
+def test_sources_kind_and_origin_are_read(folder):
+    _sub("general.md", "id =", 'sources = ["run/a.jsonl:1-3", "run/b.jsonl:2"]\nkind = "mistake"\nid =')(folder)
+    origin = 'builder = "hand"\nsdar = "1"\nepisodes = 4\nwon = 3\nfiles = { "a" = "00" }\n'
+    _append(folder / "bank.toml", f"\n[origin]\n{origin}")
+    bank = load_bank(folder)
+    assert bank.skills[0].sources == ("run/a.jsonl:1-3", "run/b.jsonl:2")
+    assert (bank.skills[0].kind, bank.skills[1].kind) == ("mistake", "skill")
+    assert bank.origin and (bank.origin.builder, bank.origin.won, bank.origin.files) == ("hand", 3, {"a": "00"})
+    assert load_bank("alfworld").origin is None
+
+
+HEADER_TEXT = b'name = "b"\nversion = "1"\nenvironment = "e"\nlicence = "l"\n[categories.c]\n'
+SKILL_TEXT = b'+++\nid = "i"\ncategory = "c"\nwhen = "w"\nbrief = "b"\n+++\ntext\n'
+PIECES = (b"+++", b"\n", b"\r\n", b'id = "', b'"', b"=", b"[", b"]", b"{", b"\\", b"\x00", b"\xff", b"\xef\xbb\xbf")
+PIECES += (b"9" * 5000, b"include = ", b"kind", b"[categories.", b"\x27\x27\x27", "é".encode(), b"\xe2\x80\xa8")
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, original: bytes) -> bytes:
+    """Any bytes, or the original with something put in, with or without a part of it cut out."""
+    if draw(st.booleans()):
+        return draw(st.binary(max_size=200))
+    start, end = sorted(draw(st.tuples(*[st.integers(0, len(original))] * 2)))
+    new = draw(st.one_of(st.sampled_from(PIECES), st.binary(max_size=8)))
+    return original[:start] + new + original[draw(st.sampled_from([start, end])) :]
+
+
+HEADERS = st.one_of(st.just(HEADER_TEXT), spoiled(HEADER_TEXT))
+SKILLS = st.one_of(st.just(SKILL_TEXT), spoiled(SKILL_TEXT))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(header=HEADERS, skill=SKILLS)
+@example(header=HEADER_TEXT, skill=SKILL_TEXT)
+def test_any_bytes_are_a_bank_or_a_clear_error(tmp_path, header, skill):
+    (tmp_path / "bank.toml").write_bytes(header)
+    (tmp_path / "skill.md").write_bytes(skill)
+    try:
+        bank = load_bank(tmp_path)
+    except ConfigError as error:
+        assert (header, skill) != (HEADER_TEXT, SKILL_TEXT), "the fuzz begins at a good bank"
+        assert error.what.startswith("bad skill bank: ") and error.why and error.fix
+    else:
+        assert bank.skills[0].text.strip() and bank.skills[0].category in {"general", *bank.categories}

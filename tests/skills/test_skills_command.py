@@ -5,58 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from types import ModuleType
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from sdar_cli.commands.skills import register
-from sdar_cli.envs.base import Observation, Step, Task
 from sdar_cli.errors import ConfigError, RunFailedError
 from sdar_cli.skills.bank import load_bank
 
-from .material import word_tokenizer
-
-TASKS = [
-    Task("train/heat-0", "pick_heat_then_place_in_recep", "train"),
-    Task("train/look-0", "look_at_obj_in_light", "train"),
-]
-ACTIONS = ("go to desk 1", "help", "look")
-
-
-class TwoTasks:
-    """An environment that only resets."""
-
-    failure: str | None = None
-    closed = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        TwoTasks.closed += 1
-
-    def tasks(self, split):
-        return TASKS if split == "train" else []
-
-    def preflight(self, tasks):
-        assert set(tasks) <= set(TASKS)
-
-    def reset(self, assignment):
-        seen = Observation("You see a [bold]desk[/] 1.", "look at mug under the desklamp", ACTIONS)
-        return {slot: Step(seen, 0.0, False, False, self.failure) for slot in assignment}
+from .conftest import TwoTasks
 
 
 @pytest.fixture
-def invoke(monkeypatch):
-    """Run the command; what it opens and loads is recorded in ``invoke.asked``."""
-    asked = []
-    environments, loading = ModuleType("env"), ModuleType("loading")
-    environments.open_environment = lambda config, reporter: asked.append(config) or TwoTasks()
-    loading.load_tokenizer = lambda name, revision=None: asked.append(name) or word_tokenizer()
-    monkeypatch.setitem(sys.modules, "sdar_cli.envs.alfworld.env", environments)
-    monkeypatch.setitem(sys.modules, "sdar_cli.models.loading", loading)
+def invoke(monkeypatch, offline):
+    """Run the command; what it opens and loads is in ``invoke.asked``."""
     monkeypatch.setenv("COLUMNS", "200")
     app = typer.Typer()
     register(app)
@@ -65,7 +28,7 @@ def invoke(monkeypatch):
     def run(*words):
         return CliRunner().invoke(app, ["skills", "inspect", *words])
 
-    run.asked = asked
+    run.asked = offline
     return run
 
 
@@ -145,13 +108,107 @@ def test_bank_of_another_environment_is_refused(invoke, tmp_path):
     )
     (tmp_path / "buy.md").write_text('+++\nid = "buy"\ncategory = "buy"\nwhen = "w"\nbrief = "b"\n+++\ntext\n')
     assert invoke(str(tmp_path)).exit_code == 0
-    result = invoke(str(tmp_path), "--task", "train/look-0")
+    result = invoke(str(tmp_path), "--env", "alfworld", "--task", "train/look-0")
     assert "webshop" in result.exception.what
 
 
-def test_help_has_examples(invoke):
-    text = invoke("--help").stdout
-    assert text.count("sdar skills inspect") >= 3
+def test_prompts_stand_side_by_side_where_there_is_room(invoke, monkeypatch):
+    def line_of(text: str, wanted: str) -> int:
+        return next(number for number, line in enumerate(text.splitlines()) if wanted in line)
+
+    wide = invoke("--task", "train/look-0").stdout
+    assert line_of(wide, "teacher: ") == line_of(wide, "student: ")
+    monkeypatch.setenv("COLUMNS", "100")
+    narrow = invoke("--task", "train/look-0").stdout
+    assert line_of(narrow, "teacher: ") < line_of(narrow, "student: ")
+    monkeypatch.delenv("COLUMNS")
+    piped = invoke("--task", "train/look-0").stdout
+    assert line_of(piped, "teacher: ") < line_of(piped, "student: "), "a file is no wide terminal"
+
+
+def test_the_part_of_the_skill_that_is_cut_is_shown(invoke):
+    record = json.loads(invoke("--task", "train/look-0", "--limit", "30", "--json").stdout)
+    text = " ".join(
+        skill.brief for skill in load_bank("alfworld").of("general") + load_bank("alfworld").of("look_at_obj_in_light")
+    )
+    teacher = record["teacher"]
+    assert teacher["cut"] == ["observation", "skill"] and teacher["tokens"] == 30
+    assert teacher["dropped"] and text.endswith(teacher["dropped"])
+    assert teacher["dropped"] not in teacher["text"]
+    assert "of the skill this is cut: " in invoke("--task", "train/look-0", "--limit", "30").stdout
+
+
+def test_coverage_of_a_panel(invoke):
+    record = json.loads(invoke("--panel", "--split", "train", "--retrieval", "keyword", "--json").stdout)
+    assert record["tasks"] == 2 and record["types"] == {"look_at_obj_in_light": 1, "pick_heat_then_place_in_recep": 1}
+    assert record["skills"]["look_at_obj_in_light"] == {"look_at_obj_in_light": 1, "pick_heat_then_place_in_recep": 1}
+    assert record["skills"]["general"] == {"look_at_obj_in_light": 1, "pick_heat_then_place_in_recep": 1}
+    assert record["without_own"] == {"pick_heat_then_place_in_recep": 1} and record["refused"] == {}
+    assert "pick_two_obj_and_place" in record["unused"]
+    shown = invoke("--panel", "--split", "train").stdout
+    assert "no task is given pick_two_obj_and_place" in shown and "no task is given general" not in shown
+
+
+def test_a_type_that_the_bank_lacks_is_shown_as_refused(invoke, tmp_path):
+    from sdar_cli.skills.write import renamed, write_bank
+
+    bank = load_bank("alfworld")
+    kept = [skill for skill in bank.skills if skill.category in ("general", "look_at_obj_in_light")]
+    words = {"look_at_obj_in_light": bank.categories["look_at_obj_in_light"]}
+    write_bank(renamed(bank, skills=kept, categories=words), tmp_path / "bank")
+    record = json.loads(invoke(str(tmp_path / "bank"), "--panel", "--split", "train", "--json").stdout)
+    assert record["refused"] == {"pick_heat_then_place_in_recep": 1}
+
+
+def test_use_in_a_run(invoke, tmp_path):
+    from .episodes import WIN, trained
+    from .test_usage import choice, make_run
+
+    log = [choice(1, "general", 1.0), choice(2, "general", 0.0)]
+    make_run(tmp_path, [[trained(WIN, True, 0, ["general"], [[0.25]])]], log, retrieval="ucb")
+    words = ["--run", "run", "--runs-dir", str(tmp_path)]
+    record = json.loads(invoke(*words, "--json").stdout)
+    assert record["skills"]["general"]["gap"] == 0.25
+    shown = invoke(*words).stdout
+    assert "+0.250" in shown and "0.750" in shown and "bandit, pick_heat_then_place_in_recep" in shown
+    assert invoke.asked == [], "nothing but the run's files is read"
+
+
+def test_a_task_under_what_a_run_has_learnt(invoke, tmp_path):
+    from .episodes import WIN, trained
+    from .test_usage import make_run
+
+    run = make_run(tmp_path, [[trained(WIN, True)]], retrieval="ucb")
+    state = {
+        "ucb": {"look_at_obj_in_light": {"pick_two_obj_and_place": [2, 1.5]}},
+        "dropped": {},
+        "rewritten": {},
+        "memory": {},
+    }
+    checkpoint = run.checkpoints / "step-000002"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "skills.json").write_text(json.dumps(state))
+    result = invoke("--run", "run", "--runs-dir", str(tmp_path), "--task", "train/look-0", "--json")
+    record = json.loads(result.stdout)
+    assert [(s["id"], s["score"]) for s in record["skills"]] == [("pick_two_obj_and_place", 0.75)]
+    assert record["retrieval"] == "ucb" and record["scores"] == {"pick_two_obj_and_place": 0.75}
+
+
+def test_every_environment_can_be_inspected(invoke):
+    from sdar_cli.envs.registry import ENVIRONMENTS
+
+    for name in ENVIRONMENTS:
+        record = json.loads(invoke(name, "--json").stdout)
+        assert record["environment"] == name and record["skills"]
+
+
+def test_retrievals_are_those_of_the_configuration():
+    from typing import get_args
+
+    from sdar_cli.commands.skills_inspect import Retrieval
+    from sdar_cli.config import RETRIEVALS
+
+    assert get_args(Retrieval) == get_args(RETRIEVALS)
 
 
 def test_importing_the_command_loads_nothing_heavy():

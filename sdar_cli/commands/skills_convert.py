@@ -1,0 +1,128 @@
+"""``sdar skills import`` and ``sdar skills export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sdar_cli.commands.skills_common import JsonOption
+
+SourceArgument = Annotated[
+    Path, typer.Argument(metavar="FILE|DIR", help="JSON file, or folder with skill_mapping.json.", show_default=False)
+]
+BankOption = Annotated[str, typer.Argument(metavar="BANK", help="Bundled bank or folder.", show_default=False)]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the new bank; must not exist.", show_default=False)]
+TargetOption = Annotated[
+    Path, typer.Option("--out", help="File (claude) or folder (mapping); must not exist.", show_default=False)
+]
+EnvOption = Annotated[str, typer.Option("--env", help="Environment the bank is for.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name; default: that of --out.", show_default=False)]
+LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the texts: the formats do not say.")]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="OLD=NEW[,NEW]",
+        help="Put a task type of the file into types of the environment; repeatable.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    Literal["claude", "mapping"],
+    typer.Option("--format", help="SkillRL's JSON, or skill_mapping.json with Markdown files.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``import`` and ``export``."""
+    app.command("import")(import_command)
+    app.command("export")(export_command)
+
+
+def import_command(
+    source: SourceArgument,
+    out: OutOption,
+    env: EnvOption = "alfworld",
+    name: NameOption = None,
+    licence: LicenceOption = "unknown",
+    maps: MapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bank of skills in a released format: SkillRL's JSON, or skill_mapping.json with Markdown files.
+
+    What could not be kept is said. Then run sdar skills lint.
+
+    Examples:
+
+    sdar skills import claude_style_skills.json --out my-bank --map clean=pick_clean_then_place_in_recep
+
+    sdar skills import skills/alfworld/ --out my-bank --licence Apache-2.0
+
+    sdar skills import skills/webshop/skill_mapping.json --env webshop --out shop-bank --json
+    """
+    from sdar_cli.display import Reporter, json_stdout
+    from sdar_cli.skills.foreign import read_foreign
+    from sdar_cli.skills.foreign_parts import Header
+    from sdar_cli.skills.write import write_bank
+
+    require_env(env)
+    header = Header(name or out.resolve().name, "1", env, licence, _renames(maps or []))
+    draft, warnings = read_foreign(source, header)
+    bank = write_bank(draft, out)
+    with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
+        for warning in warnings:
+            reporter.warn(warning)
+        reporter.info(f"{out}: {len(bank.skills)} skills in {len(bank.categories)} task types, sha256 {bank.sha256}")
+        if as_json:
+            about = {"bank": str(out), "skills": len(bank.skills), "categories": list(bank.categories)}
+            reporter.emit_object({**about, "sha256": bank.sha256, "warnings": warnings})
+
+
+def export_command(bank: BankOption, form: FormatOption, out: TargetOption, as_json: JsonOption = False) -> None:
+    """Write a bank in a released format. What the format cannot hold is said.
+
+    Examples:
+
+    sdar skills export alfworld --format claude --out skills.json
+
+    sdar skills export webshop --format mapping --out skills/webshop
+
+    sdar skills export my-bank/ --format mapping --out out --json
+    """
+    from sdar_cli.display import Reporter, json_stdout
+    from sdar_cli.skills.bank import load_bank
+    from sdar_cli.skills.foreign import write_foreign
+
+    loaded = load_bank(bank)
+    warnings = write_foreign(loaded, form, out)
+    with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
+        for warning in warnings:
+            reporter.warn(warning)
+        reporter.info(f"{out}: {len(loaded.skills)} skills of {loaded.name}")
+        if as_json:
+            reporter.emit_object({"out": str(out), "skills": len(loaded.skills), "warnings": warnings})
+
+
+def require_env(name: str) -> None:
+    """Raises ConfigError for an environment that does not exist."""
+    from sdar_cli.envs.registry import ENVIRONMENTS
+    from sdar_cli.errors import ConfigError
+
+    if name not in ENVIRONMENTS:
+        raise ConfigError(f"unknown environment {name!r}", why=f"known: {', '.join(ENVIRONMENTS)}", fix="--env NAME")
+
+
+def _renames(maps: list[str]) -> dict[str, tuple[str, ...]]:
+    """OLD=NEW,NEW as a mapping.  Raises ConfigError for another form."""
+    from sdar_cli.errors import ConfigError
+
+    found = {}
+    for text in maps:
+        old, equals, new = text.partition("=")
+        names = tuple(name.strip() for name in new.split(",") if name.strip())
+        if not equals or not old.strip() or not names:
+            raise ConfigError(f"--map {text}", why="it should be OLD=NEW or OLD=NEW,NEW", fix="--map clean=pick_clean")
+        found[old.strip()] = names
+    return found

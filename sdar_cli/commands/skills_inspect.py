@@ -1,0 +1,195 @@
+"""``sdar skills inspect``: a bank, the prompts of a task, the coverage of a panel, the use of skills in a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from sdar_cli.commands import completion
+from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdar_cli.config import RunConfig
+    from sdar_cli.display import Reporter
+    from sdar_cli.runs import RunDir
+    from sdar_cli.skills.retriever import Retriever
+
+Retrieval = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
+Placement = Literal["user", "system", "prefix"]
+Form = Literal["brief", "full"]
+Style = Literal["compact", "full"]
+WHAT, PROMPT = "What is shown", "Prompt"
+
+
+def _option(name: str, text: str, panel: str, **more: Any) -> Any:
+    return typer.Option(name, help=text, rich_help_panel=panel, show_default=False, **more)
+
+
+Task = Annotated[str | None, _option("--task", "Task id, or a task type for its first task: both prompts.", WHAT)]
+Panel = Annotated[bool, _option("--panel", "Coverage: which skill the tasks of each type are given.", WHAT)]
+Run = Annotated[
+    str | None,
+    _option("--run", "Use of skills in a run; with --task or --panel: with what it has learnt.", WHAT,
+            autocompletion=completion.run_names),
+]  # fmt: skip
+RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs lie.", rich_help_panel=WHAT)]
+Split = Annotated[
+    str | None,
+    _option("--split", "Split of the tasks; default: that of training, with --panel the held-out one.", WHAT),
+]
+Tasks = Annotated[int, _option("--tasks", "With --panel: N tasks spread over it; default: all.", WHAT, min=0)]
+Chosen = Annotated[Retrieval | None, _option("--retrieval", "How skills are chosen; default: as in training.", PROMPT)]
+Place = Annotated[Placement | None, _option("--placement", "Where the skill stands; default: as in training.", PROMPT)]
+Shape = Annotated[Form | None, _option("--form", "Briefs, or whole texts; default: as in training.", PROMPT)]
+Wording = Annotated[Style | None, _option("--prompt", "Wording of the prompt; default: as in training.", PROMPT)]
+Limit = Annotated[
+    int | None, _option("--limit", "Teacher's budget in tokens; default: teacher.max_prompt_tokens.", PROMPT, min=1)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``inspect``."""
+    app.command("inspect")(inspect_command)
+
+
+def inspect_command(
+    bank: BankArgument = None,
+    env: EnvOption = None,
+    task: Task = None,
+    panel: Panel = False,
+    run: Run = None,
+    runs_dir: RunsDir = "runs",
+    split: Split = None,
+    tasks: Tasks = 0,
+    data: DataOption = None,
+    model: ModelOption = None,
+    retrieval: Chosen = None,
+    placement: Place = None,
+    form: Shape = None,
+    prompt: Wording = None,
+    limit: Limit = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List a bank; or show exactly what teacher and student read for a task, a panel's coverage, a run's use of skills.
+
+    Examples:
+
+    sdar skills inspect
+
+    sdar skills inspect my-bank/ --model Qwen/Qwen3-0.6B
+
+    sdar skills inspect webshop --task footwear
+
+    sdar skills inspect --task look_at_obj_in_light --retrieval keyword --form full --placement system --json
+
+    sdar skills inspect --env alfworld --panel --retrieval keyword
+
+    sdar skills inspect --run my-run
+    """
+    from sdar_cli.display import Reporter, json_stdout
+
+    flags = {
+        "env.data": (data, "--data"),
+        "env.prompt": (prompt, "--prompt"),
+        "skills.bank": (bank, "BANK"),
+        "skills.retrieval": (retrieval, "--retrieval"),
+        "skills.form": (form, "--form"),
+        "teacher.placement": (placement, "--placement"),
+        "teacher.max_prompt_tokens": (limit, "--limit"),
+    }
+    with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
+        record = _record(reporter, bank, env, task, panel, run, runs_dir, split, tasks, model, flags)
+        if as_json:
+            reporter.emit_object(record)
+
+
+def _record(
+    reporter: Reporter,
+    bank: str | None,
+    env: str | None,
+    task: str | None,
+    panel: bool,
+    run: str | None,
+    runs_dir: str,
+    split: str | None,
+    tasks: int,
+    model: str | None,
+    flags: dict[str, tuple[Any, str]],
+) -> dict[str, Any]:
+    """What was asked for, shown unless JSON is wanted."""
+    from pathlib import Path
+
+    from sdar_cli.commands import skills_show as show
+    from sdar_cli.commands.skills_common import settings
+    from sdar_cli.runs import RunDir
+    from sdar_cli.skills.bank import load_bank
+    from sdar_cli.skills.inspect import describe_bank
+    from sdar_cli.skills.usage import describe_run
+
+    directory = RunDir.open(run, Path(runs_dir)) if run else None
+    quiet = reporter.json_mode
+    if directory is not None and not (task or panel):
+        record = describe_run(directory)
+        return record if quiet else show.run(reporter, record)
+    if not (task or panel):
+        loaded = load_bank(bank) if bank else settings(bank, env, None, flags)[0]
+        record = describe_bank(loaded, _counter(model) if model else None)
+        return record if quiet else show.bank(reporter, record)
+    loaded, config = settings(bank, env, model, flags, directory.config_path if directory else None)
+    retriever = _retriever(loaded, config, directory)
+    if panel:
+        record = _coverage(retriever, config, split, tasks, reporter)
+        return record if quiet else show.coverage(reporter, record)
+    assert task is not None
+    record = _prompts(retriever, config, task, split)
+    return record if quiet else show.prompts(reporter, record)
+
+
+def _counter(model: str) -> Any:
+    from sdar_cli.models.loading import load_tokenizer
+    from sdar_cli.skills.teacher import count_tokens
+
+    tokenizer = load_tokenizer(model)
+    return lambda text: count_tokens(tokenizer, text)
+
+
+def _retriever(bank: Any, config: RunConfig, run: RunDir | None) -> Retriever:
+    """A new one, or one that knows what the run has learnt by its last checkpoint."""
+    from sdar_cli.session import load_skills
+    from sdar_cli.skills.retriever import Retriever
+    from sdar_cli.train.checkpoint import latest_checkpoint
+
+    retriever = Retriever(bank, config.skills, config.seed)
+    checkpoint: Path | None = latest_checkpoint(run.checkpoints) if run else None
+    if checkpoint is not None:
+        load_skills(retriever, checkpoint)
+    return retriever
+
+
+def _coverage(
+    retriever: Retriever, config: RunConfig, split: str | None, tasks: int, reporter: Reporter
+) -> dict[str, Any]:
+    from sdar_cli.commands.skills_common import goals_of
+    from sdar_cli.session import eval_split
+    from sdar_cli.skills.inspect import describe_coverage
+
+    goals = goals_of(config.env, split or eval_split(config), tasks, reporter)
+    record = describe_coverage(retriever, goals, config.skills.retrieval)
+    return {"bank": retriever.bank.name, "sha256": retriever.bank.sha256, "tasks": len(goals), **record}
+
+
+def _prompts(retriever: Retriever, config: RunConfig, wanted: str, split: str | None) -> dict[str, Any]:
+    from sdar_cli.envs.registry import open_environment
+    from sdar_cli.models.loading import load_tokenizer
+    from sdar_cli.skills.inspect import Shown, describe_task, find_task, first_observation
+
+    tokenizer = load_tokenizer(config.model.name, config.model.revision)
+    with open_environment(config.env) as environment:
+        chosen = find_task(environment.tasks(split or config.env.train_split), wanted)
+        environment.preflight([chosen])
+        seen = first_observation(environment, chosen)
+    shown = Shown(config.env, config.model, config.skills, config.teacher)
+    return describe_task(retriever, chosen, seen, shown, tokenizer)

@@ -1,0 +1,196 @@
+"""``sdar skills lint`` and ``sdar skills diff``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
+
+if TYPE_CHECKING:
+    from sdar_cli.config import RunConfig
+    from sdar_cli.display import Reporter
+    from sdar_cli.skills.bank import Bank
+    from sdar_cli.skills.lint import Finding, Goal
+
+COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="Split of the panel; default: the held-out one.", show_default=False)
+]
+TasksOption = Annotated[int, typer.Option("--tasks", min=0, help="N tasks spread over the panel; 0 = all.")]
+First = Annotated[str, typer.Argument(metavar="A", help="Bundled bank or folder.")]
+Second = Annotated[str, typer.Argument(metavar="B", help="Bundled bank or folder.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``lint`` and ``diff``."""
+    app.command("lint")(lint_command)
+    app.command("diff")(diff_command)
+
+
+def lint_command(
+    bank: BankArgument = None,
+    env: EnvOption = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    split: SplitOption = None,
+    tasks: TasksOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a bank: repeated texts and bad keywords; with --env a panel of tasks; with --model the token budget.
+
+    Exit code 1 with errors, 0 with warnings or nothing.
+
+    Examples:
+
+    sdar skills lint
+
+    sdar skills lint my-bank/ --env alfworld --model tiny-alfworld
+
+    sdar skills lint webshop --env webshop --tasks 200 --json
+    """
+    from sdar_cli.display import Reporter, json_stdout
+    from sdar_cli.errors import ConfigError
+    from sdar_cli.skills.lint import Finding, summary
+
+    with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
+        try:
+            record, findings = _lint(bank, env, model, data, split, tasks, reporter)
+        except ConfigError as error:
+            if not error.what.startswith("bad skill bank"):
+                raise
+            record = {"bank": bank, "checked": ["files"]}
+            findings = [Finding("error", "unreadable", error.what.partition(": ")[2], f"{error.why}; {error.fix}")]
+        record |= {**summary(findings), "findings": [finding.record() for finding in findings]}
+        if as_json:
+            reporter.emit_object(record)
+        else:
+            _print_findings(reporter, record, findings)
+    raise typer.Exit(1 if record["errors"] else 0)
+
+
+def _lint(
+    name: str | None,
+    env: str | None,
+    model: str | None,
+    data: str | None,
+    split: str | None,
+    tasks: int,
+    reporter: Reporter,
+) -> tuple[dict[str, Any], list[Finding]]:
+    """(record of the bank and of what was checked, findings)"""
+    from sdar_cli.commands.skills_common import goals_of, settings
+    from sdar_cli.session import eval_split
+    from sdar_cli.skills.bank import load_bank
+    from sdar_cli.skills.lint import lint_bank, lint_panel, lint_tokens
+
+    flags = {"env.data": (data, "--data"), "eval.split": (split, "--split")}
+    if name and not (env or model or data):  # a bank of any environment can be read
+        bank = load_bank(name)
+        return _about(bank, ["bank"], 0), lint_bank(bank)
+    bank, config = settings(name, env, model, flags)
+    findings = lint_bank(bank)
+    checked = ["bank"]
+    goals: list[Goal] = []
+    if env or data:
+        goals += goals_of(config.env, eval_split(config), tasks, reporter)
+        checked.append("panel")
+        findings += lint_panel(bank, goals)
+    if model:
+        checked.append("tokens")
+        count, prompts = _measure(config, goals)
+        findings += lint_tokens(bank, count, config.teacher.max_prompt_tokens, prompts)
+    return _about(bank, checked, len(goals)), findings
+
+
+def _about(bank: Bank, checked: list[str], tasks: int) -> dict[str, Any]:
+    about = {"bank": bank.name, "sha256": bank.sha256, "skills": len(bank.skills), "categories": len(bank.categories)}
+    return {**about, "checked": checked, "tasks": tasks}
+
+
+def _measure(config: RunConfig, goals: Sequence[Goal]) -> tuple[Callable[[str], int], dict[str, int]]:
+    """(text to its tokens, the longest first prompt without a skill per task type, in tokens)."""
+    from sdar_cli.models.loading import load_tokenizer
+    from sdar_cli.rollout.episode import TurnView
+    from sdar_cli.skills.teacher import count_tokens, render
+
+    tokenizer = load_tokenizer(config.model.name, config.model.revision)
+    longest: dict[str, int] = {}
+    for goal in goals:
+        assert goal.seen is not None
+        view = TurnView(goal.text, goal.seen.text, goal.seen.admissible, env=config.env.name)
+        text = render(tokenizer, view, style=config.env.prompt, thinking=config.model.thinking)
+        longest[goal.task.type] = max(longest.get(goal.task.type, 0), count_tokens(tokenizer, text))
+    return lambda text: count_tokens(tokenizer, text), longest
+
+
+def _print_findings(reporter: Reporter, record: dict[str, Any], findings: Sequence[Finding]) -> None:
+    from rich.text import Text
+
+    for finding in findings:
+        line = Text.assemble(
+            (f"{finding.level:<8}", COLOURS[finding.level]), f"{finding.check:<22}", f"{finding.where}: {finding.text}"
+        )
+        reporter.console.print(line, soft_wrap=True)
+    left = {"panel": "coverage by tasks (--env)", "tokens": "token budget (--model)"}
+    missing = [text for name, text in left.items() if name not in record["checked"]]
+    said = ", ".join(f"{record[level]} {level}" for level in ("errors", "warnings", "notes"))
+    size = f"{record['skills']} skills" if "skills" in record else "unreadable"
+    reporter.info(f"{record['bank']}: {size}, {said}" + (f"; not checked: {', '.join(missing)}" if missing else ""))
+
+
+def diff_command(a: First, b: Second, as_json: JsonOption = False) -> None:
+    """What differs between two banks: skills by id, keywords, order of categories, and the text line by line.
+
+    Examples:
+
+    sdar skills diff alfworld my-bank/
+
+    sdar skills diff bank-v1/ bank-v2/
+
+    sdar skills diff bank-v1/ bank-v2/ --json
+    """
+    from sdar_cli.commands.skills_common import print_json
+    from sdar_cli.skills.bank import load_bank
+    from sdar_cli.skills.diff import diff_banks
+
+    record = diff_banks(load_bank(a), load_bank(b))
+    print_json(record) if as_json else _print_diff(record)
+
+
+def _print_diff(record: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from sdar_cli.display import clean
+
+    console = Console(highlight=False)
+
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(clean(text), style=style), soft_wrap=True)
+
+    before, after = record["sha256"]
+    say(f"sha256 {before[:12]} -> {after[:12]}" if not record["same"] else f"the same content, sha256 {before[:12]}")
+    for key, (old, new) in record["bank"].items():
+        say(f"{key}: {old} -> {new}")
+    for sign, key, style in (("+", "added", "green"), ("-", "removed", "red")):
+        for skill in record[key]:
+            say(f"{sign} {skill['id']} ({skill['category']}): {skill['brief']}", style)
+    for change in record["changed"]:
+        say(f"~ {change['id']}: {', '.join(change['fields'])}", "bold")
+        for field in ("category", "kind", "when", "brief", "path"):
+            if field in change["fields"]:
+                say(f"    {field}: {change['fields'][field][0]} -> {change['fields'][field][1]}")
+        for line in change["diff"]:
+            say(f"    {line}", {"+": "green", "-": "red"}.get(line[:1], "dim"))
+    for category, words in record["keywords"].items():
+        changes = [f"+{word}" for word in words["added"]] + [f"-{word}" for word in words["removed"]]
+        say(f"keywords of {category}: {' '.join(changes)}")
+    for key in ("types", "routes"):
+        for name, (old, new) in record[key].items():
+            say(f"{key}: {name} {old or 'nowhere'} -> {new or 'nowhere'}")
+    if record["order"]:
+        say(f"order of categories: {', '.join(record['order'][0])} -> {', '.join(record['order'][1])}")
