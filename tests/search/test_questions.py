@@ -115,6 +115,16 @@ def test_ids_are_of_the_source_and_different(tmp_path: Path) -> None:
     assert by_text["3"] in {q.id for part in moved.splits.values() for q in part}  # named by its content, not its place
 
 
+def test_the_content_of_a_question_is_its_text_and_its_answers(tmp_path: Path) -> None:
+    """Files number their rows alike, so an id does not tell one panel from another."""
+    digests = set()
+    for n, answer in ((1, "x"), (1, "y"), (2, "x")):
+        path = write_lines(tmp_path / "nq.jsonl", [row(n, id="test_0", split="test", golden_answers=[answer]), row(3)])
+        (question,) = [q for q in load_questions(path).splits["eval"] if q.id == "nq/test_0"]
+        digests.add(question.content)
+    assert len(digests) == 3
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [

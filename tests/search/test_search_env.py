@@ -185,6 +185,15 @@ def test_episodes_through_the_collector(tokenizer: Any) -> None:
     assert last.count("Search: ada") == 3 and "secret" not in last
 
 
+def test_a_transcript_grows_by_what_was_found(tokenizer: Any) -> None:
+    retriever = Fixed(PASSAGES[:1])
+    out = collected(environment(retriever), lambda prompt: SEARCH, tokenizer, context="transcript")
+    first, second, *_ = out.episodes[0].turns
+    assert second.prompt_ids[: len(first.prompt_ids)] == first.prompt_ids
+    new = tokenizer.decode(second.prompt_ids[len(first.prompt_ids) + len(first.response_ids) :])
+    assert "- Velmora is a port town on the river Tarn." in new and "Question" not in new
+
+
 def test_an_observation_has_at_most_so_many_tokens(tokenizer: Any) -> None:
     long = [Passage("p", "T", "gap " * 400)]
     uncut = collected(environment(Fixed(long)), lambda prompt: SEARCH, tokenizer).episodes[0]

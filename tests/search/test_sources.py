@@ -144,4 +144,4 @@ def test_a_server_that_does_not_answer_is_an_error_at_once(tmp_path: Path, monke
     monkeypatch.setattr(sources, "PATIENCE", 0.2)
     data = write_data(tmp_path / "data")
     with pytest.raises(RetrieverUnavailableError, match=r"within 0\.2 s"):
-        open_environment(settings(data=str(data), retriever="http://127.0.0.1:9", step_timeout=600.0))
+        open_environment(settings(data=str(data), retriever="http://127.0.0.1:9", step_timeout=5.0))
