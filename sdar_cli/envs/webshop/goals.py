@@ -112,10 +112,9 @@ class Goals(Sequence[Goal]):
         self.failing = left_out.failing
         self._templates = templates
         self._ends = array("q", itertools.accumulate(template.goals for template in templates))
-        order = list(range(self._ends[-1]))
+        self._order = array("q", range(self._ends[-1]))
         self._rng = random.Random(SHUFFLE_SEED)
-        self._rng.shuffle(order)
-        self._order = array("q", order)
+        self._rng.shuffle(self._order)
         self._uses: Counter[str] = Counter()
         for template in templates:
             for attribute in template.attributes:
