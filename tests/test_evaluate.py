@@ -15,7 +15,18 @@ from sdar_cli.display import Reporter
 from sdar_cli.envs.base import Task
 from sdar_cli.envs.panels import make_panel
 from sdar_cli.errors import RunFailedError
-from sdar_cli.evaluate import Setting, dump_episodes, evaluate, means_over_sources, settings_for, summarise, table
+from sdar_cli.evaluate import (
+    Setting,
+    benchmark_table,
+    dump_episodes,
+    evaluate,
+    internalisation,
+    internalisation_line,
+    means_over_sources,
+    settings_for,
+    summarise,
+    table,
+)
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.rollout.engine import ScriptedEngine
 from sdar_cli.runs import RunDir
@@ -222,3 +233,33 @@ def test_other_benchmarks_have_no_means(tokenizer) -> None:
     result, _, _ = play(tokenizer)
     assert result["means"] is None
     assert [row[0] for row in table([result])[1]][-2:] == ["all", "mean ± sd over seeds"]
+
+
+def test_internalisation_is_what_the_skill_still_adds(tokenizer) -> None:
+    """Without it, corridors of two rooms are lost (3 of 9); with it, none: paired by task, per way of decoding."""
+    settings = settings_for(["sampled", "greedy"], [False, True], 0.4, 2)
+
+    def respond(prompt: str) -> str:
+        return toy.walker(prompt) if "Skill:" in prompt else short_walker(prompt)
+
+    played = [play(tokenizer, setting, respond)[:2] for setting in settings]
+    found = internalisation([result for result, _ in played], [episodes for _, episodes in played])
+    assert [each["decoding"] for each in found] == ["sampled T=0.4", "greedy"]
+    for each in found:
+        assert (each["without"], each["with"], each["share"]) == (6 / 9, 1.0, 6 / 9)
+        assert (each["gain"]["better"], each["gain"]["worse"], each["gain"]["tasks"]) == (3, 0, 9)
+        assert each["gain"]["estimate"] == pytest.approx(3 / 9) and each["gain"]["p"] == pytest.approx(2 / 8)
+    assert internalisation_line(found[1]).startswith(
+        "internalised (greedy): without skills 66.7 %, with them 100.0 % (67 % is there without); "
+        "showing the skill adds +33.3 points ["
+    )
+    assert internalisation([played[0][0]], [played[0][1]]) == []
+
+
+def test_benchmarks_share_a_table_only_where_settings_are_alike(tokenizer) -> None:
+    sampled, _, _ = play(tokenizer, Setting(False, "sampled", 0.4, (0,)))
+    warmer, _, _ = play(tokenizer, Setting(False, "sampled", 1.0, (0,)))
+    columns, rows = benchmark_table([{"benchmark": "a", "results": [sampled]}, {"benchmark": "b", "results": [warmer]}])
+    assert columns == ["benchmark", "task type", "no skill, sampled T=0.4", "no skill, sampled T=1"]
+    assert [row[:2] for row in rows if row[1] == "all"] == [["a", "all"], ["b", "all"]]
+    assert all((row[2] is None) is (row[0] == "b") and (row[3] is None) is (row[0] == "a") for row in rows)

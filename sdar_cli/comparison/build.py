@@ -16,7 +16,7 @@ from sdar_cli.comparison import notes
 from sdar_cli.comparison.arms import Arm
 from sdar_cli.comparison.evaluations import EARLY_STEPS, Evaluation, read_evaluations, step_of
 from sdar_cli.comparison.measures import Measure, measures_of
-from sdar_cli.stats import holm, paired, seeds_needed, t_interval, tasks_needed, two_level, welch, wilson
+from sdar_cli.stats import MIN_SEEDS, holm, paired, seeds_needed, t_interval, tasks_needed, two_level, welch, wilson
 
 GAIN = 0.05
 """The difference that the needed seeds and tasks are told for."""
@@ -103,8 +103,10 @@ def _interval(measure: Measure, index: int) -> dict[str, Any]:
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """The t interval, cut to what a share can be."""
+    """The t interval, cut to what a share can be; none where all seeds came out the same, which leaves no spread."""
     found = t_interval(values)
+    if len(set(values)) == 1:
+        return {"estimate": found.estimate, "low": None, "high": None, "interval": None}
     return {"estimate": found.estimate, "low": max(0.0, found.low), "high": min(1.0, found.high),
             "interval": "t over seeds"}  # fmt: skip
 
@@ -118,7 +120,7 @@ def _tests(measure: Measure, i: int, j: int, kind: str) -> dict[str, Any]:
         found["paired"] = {**asdict(result), "tasks_needed": tasks_needed(discordant, GAIN)}
     if min(len(first), len(second)) > 1:
         found["welch"] = asdict(welch(first, second))
-        if measure.outcomes is not None:
+        if measure.outcomes is not None and min(len(first), len(second)) >= MIN_SEEDS:
             found["two_level"] = asdict(two_level(measure.outcomes[i], measure.outcomes[j]))
     return found
 

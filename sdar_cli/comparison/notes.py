@@ -10,6 +10,7 @@ from sdar_cli.comparison.evaluations import Evaluation, step_of
 from sdar_cli.comparison.measures import Measure, taggers
 from sdar_cli.merge import flatten
 from sdar_cli.runs import RunDir
+from sdar_cli.stats import MIN_SEEDS
 
 ONE_SEED = "this compares two checkpoints, not two methods"
 NO_SETTING = ("name", "seed")
@@ -40,6 +41,9 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[Sequence[Evaluation]], kind
     if kind == "mixed":
         single = ", ".join(arm.label for arm in arms if len(arm.members) == 1)
         found.append(f"no test of {single}: one seed says nothing of a method; give it two seeds or more")
+    few = [arm.label for arm in arms if 1 < len(arm.members) < MIN_SEEDS]
+    if few and kind == "methods":
+        found.append(f"no two-level bootstrap of {', '.join(few)}: it needs {MIN_SEEDS} seeds, and so should you")
     if kind == "one" and len(arms[0].members) == 1:
         found.append("one seed: the intervals speak of the sampling of tasks only")
     for arm in arms:
@@ -92,5 +96,7 @@ def spreads(arms: Sequence[Arm], measures: Sequence[Measure]) -> list[str]:
     for measure in measures:
         flat = [arm.label for arm, v in zip(arms, measure.values, strict=True) if len(v) > 1 and len(set(v)) == 1]
         if flat:
-            found.append(f"{measure.title}: the seeds of {', '.join(flat)} do not differ; intervals and p are too sure")
+            found.append(
+                f"{measure.title}: all seeds of {', '.join(flat)} came out the same: no spread"
+            )
     return found

@@ -8,10 +8,11 @@ from sdar_cli.stats.holm import holm
 from sdar_cli.stats.proportion import wilson
 from sdar_cli.stats.seeds import SeedsNeeded, mean_sd, seeds_needed, t_interval, t_power, welch
 from sdar_cli.stats.tasks import PairedDifference, mcnemar, paired, sign_flip, tasks_needed
-from sdar_cli.stats.twolevel import two_level
+from sdar_cli.stats.twolevel import MIN_SEEDS, two_level
 from sdar_cli.stats.types import Difference, Interval
 
 __all__ = [
-    "Difference", "Interval", "PairedDifference", "SeedsNeeded", "early_speed", "holm", "mcnemar", "mean_sd", "paired",
-    "seeds_needed", "sign_flip", "t_interval", "t_power", "tasks_needed", "two_level", "welch", "wilson",
+    "MIN_SEEDS", "Difference", "Interval", "PairedDifference", "SeedsNeeded", "early_speed", "holm", "mcnemar",
+    "mean_sd", "paired", "seeds_needed", "sign_flip", "t_interval", "t_power", "tasks_needed", "two_level", "welch",
+    "wilson",
 ]  # fmt: skip

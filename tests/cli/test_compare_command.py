@@ -201,12 +201,12 @@ def test_a_single_seed_among_methods_is_not_tested(runs, capsys) -> None:
 
 def test_scores_are_compared_as_well(tmp_path, capsys) -> None:
     for name, low in (("a", 0.2), ("b", 0.4)):
-        for seed in range(2):
+        for seed in range(3):
             scores = [low + 0.1 * seed] * TASKS
             make_run(tmp_path, f"{name}{seed}", {6: wins(10, TASKS)}, seed=seed, scores=scores)
     found = compare(capsys, tmp_path, "a*", "b*")
     score = next(m for m in found["measures"] if m["measure"].startswith("score"))
-    assert score["arms"][1]["values"] == pytest.approx([0.4, 0.5])
+    assert score["arms"][1]["values"] == pytest.approx([0.4, 0.5, 0.6])
     assert score["comparisons"][0]["two_level"]["estimate"] == pytest.approx(0.2)
 
 
@@ -292,7 +292,11 @@ def test_seeds_that_do_not_differ(tmp_path, capsys) -> None:
         for seed in range(2):
             make_run(tmp_path, f"{name}{seed}", {6: wins(count, TASKS)}, seed=seed)
     found = compare(capsys, tmp_path, "a*", "b*")
-    assert "the seeds of a*, b* do not differ" in found["notes"][0]
+    assert "needs 3 seeds" in found["notes"][0]
+    assert "all seeds of a*, b* came out the same" in found["notes"][1]
+    assert found["measures"][0]["arms"][0]["low"] is None
+    row = found["measures"][0]["comparisons"][0]
+    assert "welch" in row and "two_level" not in row
 
 
 def test_intervals_of_shares_end_at_one(tmp_path, capsys) -> None:

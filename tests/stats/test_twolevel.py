@@ -66,7 +66,7 @@ def test_tasks_are_paired() -> None:
 
 
 def test_refuses_what_it_cannot_judge() -> None:
-    with pytest.raises(ValueError, match="two seeds in each arm"):
-        two_level(FIRST[:1], SECOND)
+    with pytest.raises(ValueError, match="3 seeds in each arm"):
+        two_level(FIRST[:2], SECOND)
     with pytest.raises(ValueError, match="over the same tasks"):
         two_level(FIRST[:, :39], SECOND)
