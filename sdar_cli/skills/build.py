@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdar_cli import __version__
-from sdar_cli.errors import RunFailedError
+from sdar_cli.errors import ConfigError, RunFailedError
 from sdar_cli.skills.bank import GENERAL, Bank, Origin, Skill
 from sdar_cli.skills.keywords import learn_keywords
 from sdar_cli.skills.traces import Trace, Traces
@@ -46,8 +46,16 @@ def build_bank(traces: Traces, builder: Builder, label: str, wanted: Wanted) -> 
     """Build, write and load a bank; (bank, warnings).
 
     label: what made it, for ``origin``.  Raises RunFailedError where nothing was found, ConfigError where the folder is
-    taken.
+    taken or the episodes are of another environment.
     """
+    strangers = [trace for trace in traces.episodes if trace.env not in ("", wanted.environment)]
+    if strangers:
+        first, share = strangers[0], f"{len(strangers)} of {len(traces.episodes)} episodes"
+        raise ConfigError(
+            f"{share} are of {first.env}, not of {wanted.environment}",
+            why=f"the first is {first.file}, line {first.line}",
+            fix=f"--env {first.env}",
+        )
     skills, warnings = builder(traces.episodes, wanted.environment)
     types = {skill.category for skill in skills} - {GENERAL}
     if not types:
@@ -62,8 +70,11 @@ def build_bank(traces: Traces, builder: Builder, label: str, wanted: Wanted) -> 
     warnings += [
         f"{kind}: its goals share no phrase, so it has no keywords" for kind, found in keywords.items() if not found
     ]
+    bare = sorted(goals.keys() - types)
+    if bare:
+        warnings.append(f"no skill of {', '.join(bare)}: retrieval=task-type refuses such tasks, keyword does not")
     if traces.broken:
-        warnings.append(f"{traces.broken} episodes in which the environment failed were left out")
+        warnings.append(f"{traces.broken} episodes in which nothing was played or the environment failed were left out")
     origin = Origin(
         builder=label,
         sdar=__version__,
