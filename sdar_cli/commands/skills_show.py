@@ -82,10 +82,13 @@ def prompts(reporter: Reporter, record: Record) -> Record:
 def coverage(reporter: Reporter, record: Record) -> Record:
     """Skills by task types; each cell the number of tasks that are given the skill."""
     types = record["types"]
-    columns = ["skill", *(f"{kind} ({number})" for kind, number in types.items())]
+    labels = [f"T{number}" for number in range(1, len(types) + 1)]  # names of types are too long for columns
+    columns = ["skill", *labels]
     rows = [[name, *(row[kind] or "·" for kind in types)] for name, row in record["skills"].items()]
     title = f"{record['bank']} on {record['tasks']} tasks, retrieval {record['retrieval']}: tasks given each skill"
     reporter.table(title, columns, rows, [name in record["unused"] for name in record["skills"]])
+    for label, (kind, number) in zip(labels, types.items(), strict=True):
+        reporter.info(f"{label}  {kind} ({number} tasks)")
     for kind, number in record["without_own"].items():
         reporter.warn(f"{number} of {types[kind]} tasks of type {kind} are given no skill of their category")
     for kind, number in record["refused"].items():

@@ -69,7 +69,7 @@ def write_mapping(bank: Bank, out: Path) -> list[str]:
         lost.append(
             f"readers of this format match inside words: short keywords such as {inside[0]!r} may match by chance"
         )
-    return [*lost, "ids, when and briefs are not in this format"]
+    return [*lost, "ids, when, briefs and sources are not in this format"]
 
 
 def _mapping_name(bank: Bank, kinds: Sequence[str]) -> str:

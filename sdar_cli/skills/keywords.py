@@ -24,18 +24,20 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that say nothing of a task by themselves; a phrase with another word in it may hold them."""
 
 
-def learn_keywords(goals: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+def learn_keywords(goals: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
     """Task type to its keywords, types in the order in which they are to be tried.
 
     Each time the type comes next whose goals are best covered by phrases that no goal of the other remaining types
-    has.  A type whose goals have no such phrase comes last, perhaps with no keyword at all.
+    has, nor any of ``others`` (goals of no type here).  A type whose goals have no such phrase comes last, perhaps with
+    no keyword at all.
     """
     left = {kind: [_phrases(goal) for goal in sorted(set(texts))] for kind, texts in sorted(goals.items())}
     common = Counter(phrase for mine in left.values() for goal in mine for phrase in goal)
+    strange = [_phrases(goal) for goal in sorted(set(others))]
     found: dict[str, tuple[str, ...]] = {}
     while left:
         options = {
-            kind: _cover(mine, [g for k, v in left.items() if k != kind for g in v], common)
+            kind: _cover(mine, [*strange, *(g for k, v in left.items() if k != kind for g in v)], common)
             for kind, mine in left.items()
         }
         best = max(options, key=lambda kind: options[kind][1])  # the first of equals: sorted by name

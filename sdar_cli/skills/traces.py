@@ -41,11 +41,14 @@ class Trace:
     goal: str
     won: bool
     acts: tuple[Act, ...]
+    env: str = ""
+    """The environment, where the record says it."""
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Episodes, and the SHA-256 of every file they were read from.  ``broken``: left out, the environment failed."""
+    """Episodes, and the SHA-256 of every file they were read from.  ``broken``: those left out, because the environment
+    failed or no turn was played."""
 
     episodes: tuple[Trace, ...]
     files: dict[str, str]
@@ -67,7 +70,7 @@ def read_traces(source: str | Path, runs_dir: Path = Path("runs")) -> Traces:
         for number, line in enumerate(data.split(b"\n"), 1):
             if line.strip():
                 record = _parsed(line, path, number)
-                if record.get("failure"):
+                if record.get("failure") or record.get("turns") == []:
                     broken += 1
                 else:
                     episodes.append(_trace(record, name, number, path))
@@ -141,7 +144,8 @@ def _trace(record: dict[str, Any], name: str, number: int, path: Path) -> Trace:
     texts = (identity, kind, goal, *(act.action for act in acts))
     if not isinstance(won, bool) or not all(isinstance(text, str) for text in texts):
         raise _bad(path, number, "task, type, goal and actions are texts, and won is true or false")
-    return Trace(name, number, identity, kind, goal, won, acts)
+    env = (turns[0].get("view") or {}).get("env", "") if turns else ""
+    return Trace(name, number, identity, kind, goal, won, acts, env)
 
 
 def _acts(turns: Sequence[dict[str, Any]]) -> Iterator[Act]:

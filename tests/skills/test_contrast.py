@@ -13,7 +13,7 @@ from sdar_cli.skills.contrast import Limits, contrast
 from sdar_cli.skills.retrieve import match_keyword
 from sdar_cli.skills.traces import Traces, read_traces
 
-from .episodes import GOAL, HEAT, LATE, LOST, UNHEATED, WIN, demonstration, write
+from .episodes import GOAL, HEAT, LATE, LOST, UNHEATED, WIN, demonstration, trained, write
 
 COOL = "pick_cool_then_place_in_recep"
 
@@ -134,6 +134,25 @@ def test_a_bank_is_written_with_keywords_and_origin(tmp_path):
     assert bank.origin.files == traces.files
     assert match_keyword(bank, "put a cool potato in fridge") == (COOL, "cool")
     assert (bank.name, bank.licence, bank.environment) == ("b", "MIT", "alfworld")
+
+
+def test_types_without_a_skill_are_told(tmp_path):
+    traces = read(tmp_path, [*played(4), demonstration(LOST, False, "c", COOL, "cool some egg and put it in sink")])
+    wanted = Wanted("b", "alfworld", "MIT", tmp_path / "out")
+    bank, warnings = build_bank(traces, partial(contrast, limits=Limits()), "contrast", wanted)
+    assert COOL not in bank.categories
+    assert f"no skill of {COOL}: retrieval=task-type refuses such tasks, keyword does not" in warnings
+
+
+def test_episodes_of_another_environment_are_refused(tmp_path):
+    record = trained(WIN, True)
+    record["turns"][0]["view"]["env"] = "webshop"
+    traces = read(tmp_path, [*played(4), record])
+    with pytest.raises(ConfigError, match="1 of 13 episodes are of webshop, not of alfworld") as caught:
+        build_bank(
+            traces, partial(contrast, limits=Limits()), "contrast", Wanted("b", "alfworld", "MIT", tmp_path / "out")
+        )
+    assert "line 13" in caught.value.why
 
 
 def test_nothing_found_is_an_error_and_writes_nothing(tmp_path):

@@ -48,6 +48,12 @@ def test_a_later_category_may_use_a_word_of_an_earlier_one():
     assert list(learnt)[-1] == "c" and learnt["c"] in (("tea",), ("red",))
 
 
+def test_goals_of_no_type_are_kept_out():
+    learnt = learn_keywords({"a": ["buy red tea", "buy red soap"]}, ["buy blue tea"])
+    assert learnt == {"a": ("red",)}
+    assert learn_keywords({"a": ["buy red tea", "buy red soap"]}) == {"a": ("buy",)}
+
+
 def test_goals_without_a_phrase_of_their_own_get_no_keyword():
     learnt = learn_keywords({"a": ["the same words"], "b": ["the same words"]})
     assert sorted(learnt.values()) == [(), ("same",)], "the second to be tried owns what is left"

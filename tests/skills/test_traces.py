@@ -45,9 +45,10 @@ def test_a_run_is_read_by_name_and_its_training_comes_first(tmp_path):
 
 
 def test_broken_episodes_are_left_out_and_counted(tmp_path):
-    path = write(tmp_path / "a.jsonl", [trained(WIN, True), {**trained((), False), "failure": "engine died"}])
+    broken = {**trained(WIN, False), "failure": "engine died"}
+    path = write(tmp_path / "a.jsonl", [trained(WIN, True), broken, trained((), False)])
     traces = read_traces(path)
-    assert (len(traces.episodes), traces.broken) == (1, 1)
+    assert (len(traces.episodes), traces.broken) == (1, 2)
 
 
 def test_a_file_given_twice_is_read_once(tmp_path):
