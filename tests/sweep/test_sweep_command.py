@@ -55,6 +55,8 @@ def test_the_evaluation_before_training_is_made_once_and_every_run_has_it(sweep:
         assert RunDir(Path("sweeps/s/runs") / run).config().eval.before is False
         shared = json.loads(Path("sweeps/s/runs", run, "eval/step-000000.json").read_text())
         assert shared == {**own, "shared_from": "untrained"}
+        summary = RunDir(Path("sweeps/s/runs") / run).status()["summary"]
+        assert (summary["success_before"], summary["with_skill_before"], summary["steps"]) == (0.1, 0.9, 3)
     assert RunDir(Path("sweeps/s/runs/untrained")).config().train.steps == 0
 
 
