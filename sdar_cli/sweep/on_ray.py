@@ -64,7 +64,7 @@ class Task:
             return 1
 
     def signal(self, number: int) -> None:
-        """Ctrl-C lets the run save; SIGKILL ends the task and its processes."""
+        """Ctrl-C lets the run save; SIGKILL ends the task, and a run that outlives it is waited for when resumed."""
         self._ray.cancel(self._reference, force=number == signal.SIGKILL)
 
 

@@ -127,6 +127,20 @@ def test_resume_takes_no_other_settings_and_finds_names(sweep: Sweep) -> None:
     assert taken.code == 4 and "sdar sweep --resume s" in taken.err
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--sbatch=--time=1",), "--sbatch says nothing with --executor local"),
+        (("--task", "1"), "--task is a run of a sweep that exists"),
+        (("--name", "a b"), "a name is made of letters"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(sweep: Sweep, words: tuple[str, ...], said: str) -> None:
+    refused = sweep("beta", *words)
+    assert refused.code == 2 and said in refused.err
+    assert not Path("sweeps").exists()
+
+
 def start(*words: str) -> subprocess.Popen[str]:
     """``sdar sweep WORDS`` in a process of its own."""
     command = [sys.executable, "-m", "sdar_cli.cli", "sweep", *words]
