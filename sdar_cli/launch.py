@@ -156,6 +156,8 @@ def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM (a scheduler's) takes the same way out as Ctrl-C: save, note the state, end."""
 
     def forward(number: int, frame: FrameType | None) -> None:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background of a shell
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     try:

@@ -211,6 +211,11 @@ class RunDir:
             self._locked.close()
             self._locked = None
 
+    def add_to_summary(self, **values: Any) -> None:
+        """Put into a finished run's summary what was measured apart from it."""
+        status = _read_json(self.status_path)
+        write_json_atomic(self.status_path, {**status, "summary": {**status["summary"], **values}})
+
     def resume(self, argv: Sequence[str], config: RunConfig) -> None:
         """Note another start in the provenance and store the configuration it continues with.
 

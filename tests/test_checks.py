@@ -75,6 +75,7 @@ CONTRADICTIONS = [
         "cannot hold one prompt and response (536)",
         ("model.max_context_tokens", "model.max_prompt_tokens", "model.max_response_tokens", "env.context"),
     ),
+    ({"train": {"steps": 0}, "eval": {"before": False}}, "nothing to do", ("train.steps", "eval.before")),
 ]
 
 
@@ -107,6 +108,8 @@ AGREEMENTS = [
     {"skills": {"retrieval": "embedding", "embedding_model": "e5"}},
     {"skills": {"evolve": "drop"}, "algo": {"coef": 0.1}},
     {"skills": {"evolve": "my.hooks:grow"}, "algo": {"coef": 0}},
+    {"train": {"steps": 0}},
+    {"eval": {"before": False}},
     {"env": {"games_train": 6}},
     {"env": {"games_train": 5, "source": "real"}},
     {"train": {"updates_per_step": 36}},

@@ -63,6 +63,7 @@ SWEEP, WHERE, OUTPUT = "Sweep", "Where it runs", "Output"
 Which = Annotated[
     str | None,
     typer.Argument(
+        metavar="[SWEEP]",
         help="beta, gate, coef, objective, retrieval or method; or none, with --grid.",
         autocompletion=completion.sweeps,
         show_default=False,
@@ -166,6 +167,7 @@ def sweep(
     request = Request(
         which, tuple(grid or ()), values, seeds, env, model, method, tuple(preset or ()), tuple(sets or ()), flags
     )
+    _refuse_lone(executor, sbatch, task, resume)
     places = Places(executor.value, slots, tries, tuple(sbatch or ()))
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         if show is not None:
@@ -186,6 +188,16 @@ def sweep(
                 raise typer.Exit(preview.show_plan(plan, path, places, reporter))
             about = {"sweep": which, "grids": grid or [], "argv": sys.argv[1:]}
             start.begin(path, plan, about, places, reporter)
+
+
+def _refuse_lone(executor: ExecutorName, sbatch: list[str] | None, task: int | None, resume: str | None) -> None:
+    """Flags that would do nothing by themselves."""
+    from sdar_cli.errors import ConfigError
+
+    if sbatch and executor is not ExecutorName.slurm:
+        raise ConfigError(f"--sbatch says nothing with --executor {executor.value}", fix="--executor slurm")
+    if task is not None and resume is None:
+        raise ConfigError("--task is a run of a sweep that exists", fix="--resume SWEEP --task N")
 
 
 def _refuse_changes(reference: str, request: Request, name: str | None) -> None:

@@ -43,7 +43,8 @@ class Board:
     def finished(self, job: Job) -> None:
         """A run is done."""
         outcome = self.outcomes[job.run] = outcome_of(self.sweep.run_dir(job))
-        self.done_here.append(outcome.seconds)
+        if job.steps:
+            self.done_here.append(outcome.seconds)
         ended = ", ".join(
             f"{name} {format_metric(value, '%')}"
             for name, value in (("success", outcome.success), ("with skill", outcome.with_skill))
@@ -79,9 +80,9 @@ class Board:
         text = f"sweep {self.sweep.name}: {len(self.outcomes)} of {total} runs done"
         if not self.done_here or not running:
             return text
-        trained = [job for job in self.sweep.jobs if job.run not in self.outcomes and job.run not in self.given_up]
-        parts = [1 - at.get(job.run, 0) / job.steps if job.steps else 1.0 for job in trained]
-        left = sum(parts) * max(self.done_here) / self.slots
+        trained = [job for job in self.sweep.jobs if job.steps and job.run not in {*self.outcomes, *self.given_up}]
+        parts = [1 - at.get(job.run, 0) / job.steps for job in trained]
+        left = sum(parts) * sum(self.done_here) / len(self.done_here) / self.slots
         return f"{text}, about {duration(left)} left"
 
     def _rows(self, at: dict[str, int]) -> list[list[Any]]:

@@ -29,6 +29,7 @@ def run_on_node(path: str, run: str, threads: int) -> int:
     sweep = SweepDir.open(path)
     job = next(job for job in sweep.jobs if job.run == run)
     words = command(sweep, job, workers_of(sweep, job, threads))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked in Ray's workers, and the run inherits that
     attempt = Started(words, {**os.environ, "OMP_NUM_THREADS": str(threads)}, sweep.logs / f"{job.run}.log")
     try:
         while (code := attempt.poll()) is None:
@@ -63,7 +64,7 @@ class Task:
             return 1
 
     def signal(self, number: int) -> None:
-        """Ctrl-C lets the run save; SIGKILL ends the task and its processes."""
+        """Ctrl-C lets the run save; SIGKILL ends the task, and a run that outlives it is waited for when resumed."""
         self._ray.cancel(self._reference, force=number == signal.SIGKILL)
 
 

@@ -69,7 +69,7 @@ def collect(sweep: SweepDir) -> dict[str, Any]:
 
 
 def _share_evaluations(sweep: SweepDir, outcomes: dict[str, Outcome]) -> None:
-    """Give every run the evaluation before training that was made once for all of them, saying whose it is."""
+    """Give every run, and its summary, the evaluation before training that was made once, saying whose it is."""
     for job in sweep.jobs:
         base = sweep.baselines.get(job.point or "")
         if base not in outcomes or job.run not in outcomes:
@@ -79,6 +79,8 @@ def _share_evaluations(sweep: SweepDir, outcomes: dict[str, Outcome]) -> None:
         if not path.exists():
             write_text_atomic(path.with_suffix(".jsonl"), played.with_suffix(".jsonl").read_text(encoding="utf-8"))
             write_json_atomic(path, {**json.loads(played.read_text(encoding="utf-8")), "shared_from": base})
+            before = outcomes[base]
+            run.add_to_summary(success_before=before.success, with_skill_before=before.with_skill)
 
 
 def over_seeds(outcomes: Sequence[Outcome], measure: str) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from .support import environment, sdar
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "textworld", "alfworld", "numpy")
 OWN = [
     ("train",),
+    ("sweep",),
     ("probe",),
     ("doctor",),
     ("presets", "list"),
@@ -23,7 +24,9 @@ OWN = [
 ]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["probe", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["sweep", "--help"], ["probe", "--help"], ["--version"]]
+)
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     code = f"""
 import sys
@@ -40,7 +43,7 @@ print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     result = sdar(capsys, "--help")
-    for command in ("train", "eval", "probe", "play", "skills", "data", "models", "presets", "runs", "doctor"):
+    for command in ("train", "eval", "sweep", "probe", "play", "skills", "data", "models", "presets", "runs", "doctor"):
         assert f"\n│ {command} " in result.out
 
 
@@ -93,4 +96,5 @@ def test_values_are_completed(function: str, start: str, expected: list[str]) ->
     from sdar_cli.commands import completion
 
     assert getattr(completion, function)(start) == expected
+    assert completion.sweeps("g") == ["gate"]
     assert completion.preset_names("envs")("alfworld-") == ["alfworld-real"]

@@ -1,15 +1,12 @@
 """Methods that are the same must train the same, through the command line: metrics, episodes and weights.
 
-And every method's preset must train at all.  The games are the corridor's, the policy one that walks it badly; only
-the slow test at the end plays ALFWorld, with the bundled policy, as ``benchmarks/methods.py`` does.
+And every method's preset must train at all.  The games are the corridor's, the policy one that walks it badly; the
+methods on ALFWorld with the bundled policy are a sweep (``tests/sweep/test_real_sweep.py``).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,37 +197,3 @@ def test_every_method_trains(trained: Command, method: str) -> None:
         assert ("shaping_change" in row) is (taught and config.algo.shaping != "none")
     both = [result["with_skill"] for result in json.loads((run / "eval/step-000002.json").read_text())["results"]]
     assert both == [False, True]
-
-
-MEANT = ("grpo", "opsd", "grpo-opsd", "skill-grpo", "skill-prompt", "skill-sd", "rlsd", "sdar")
-SMALL = (
-    "env.games_train=12", "env.games_eval=6", "env.workers=1", "env.max_turns=6", "train.group_size=3",
-    "train.tasks_per_step=4", "train.threads=1",
-)  # fmt: skip
-
-
-@pytest.mark.slow
-def test_the_comparison_of_methods_is_one_command(tmp_path: Path) -> None:
-    """The eight methods of the paper on ALFWorld with the bundled policy, two steps each."""
-    words = [sys.executable, str(ROOT / "benchmarks" / "methods.py"), "--runs-dir", str(tmp_path / "runs")]
-    words += ["--methods", *MEANT, "--seeds", "0", "--steps", str(STEPS)]
-    words += [word for assignment in SMALL for word in (SET, assignment)]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "SDAR_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    environment.pop("ALFWORLD_DATA", None)
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| `")]
-    assert [line.split("`")[1] for line in lines] == list(MEANT)
-    assert all(line.count("|") == lines[0].count("|") == 8 for line in lines)
-    for method in MEANT:
-        run = RunDir(tmp_path / "runs" / f"{method}-s0")
-        assert run.status()["state"] == "done"
-        steps = 0 if method == "skill-prompt" else STEPS
-        assert len(metrics_of(run.path)) == steps
-        reports = {path.name for path in run.eval.glob("*.json")}
-        assert reports == {f"step-{step:06d}.json" for step in {0, steps}}
-        assert [step_of(path) for path in list_checkpoints(run.checkpoints)] == ([steps] if steps else [])
-        assert run.config().method == method and (run.path / "provenance.json").exists()
-    shown = subprocess.run([*words, "--show"], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert shown.stdout == done.stdout

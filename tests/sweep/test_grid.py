@@ -13,6 +13,7 @@ from sdar_cli.sweep.grid import list_sweeps, load_sweep, parse_grid, parse_value
 GRIDS: dict[str, tuple[str, list[str]]] = {
     "beta": ("algo.gate_beta", ["0", "1", "5", "10"]),
     "gate": ("algo.gate", ["gap", "entropy", "soft-or", "none"]),
+    "retrieval": ("skills.retrieval", ["ucb", "task-type", "keyword", "full", "random", "none"]),
     "objective": ("algo.objective", ["reverse-kl", "jsd", "forward-kl", "surrogate", "signed"]),
     "method": (
         "method", ["grpo", "sdar", "opsd", "grpo-opsd", "skill-grpo", "skill-prompt", "skill-sd", "rlsd"],
@@ -43,12 +44,13 @@ def test_figures_of_the_methods_are_those_of_their_presets() -> None:
     for method in GRIDS["method"][1]:
         parts = [part.split(" / ") for part in load_preset(method).about["paper"]["Qwen2.5-3B"].split(", ")]
         assert paper["alfworld"][method] == " / ".join(part[0] for part in parts)
+        assert paper["search"][method] == " / ".join(part[1] for part in parts)
         assert paper["webshop"][method] == " / ".join(part[3].split()[0] for part in parts)
     three, seven = (load_preset("sdar").about["paper"][model].split(" / ") for model in ("Qwen2.5-3B", "Qwen2.5-7B"))
     for sweep, value, expected in (("beta", "5", three), ("gate", "gap", three), ("coef", "x1", three),
                                    ("objective", "surrogate", seven)):  # fmt: skip
         figures = load_sweep(sweep).paper
-        assert (figures["alfworld"][value], figures["webshop"][value]) == (expected[0], expected[3])
+        assert [figures[env][value] for env in ("alfworld", "search", "webshop")] == [expected[n] for n in (0, 1, 3)]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ def test_the_evaluation_before_training_is_made_once_and_every_run_has_it(sweep:
         assert RunDir(Path("sweeps/s/runs") / run).config().eval.before is False
         shared = json.loads(Path("sweeps/s/runs", run, "eval/step-000000.json").read_text())
         assert shared == {**own, "shared_from": "untrained"}
+        summary = RunDir(Path("sweeps/s/runs") / run).status()["summary"]
+        assert (summary["success_before"], summary["with_skill_before"], summary["steps"]) == (0.1, 0.9, 3)
     assert RunDir(Path("sweeps/s/runs/untrained")).config().train.steps == 0
 
 
@@ -123,6 +125,20 @@ def test_resume_takes_no_other_settings_and_finds_names(sweep: Sweep) -> None:
     assert unknown.code == 2 and "the sweeps under sweeps are s" in unknown.err
     taken = sweep(*TWO)
     assert taken.code == 4 and "sdar sweep --resume s" in taken.err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--sbatch=--time=1",), "--sbatch says nothing with --executor local"),
+        (("--task", "1"), "--task is a run of a sweep that exists"),
+        (("--name", "a b"), "a name is made of letters"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(sweep: Sweep, words: tuple[str, ...], said: str) -> None:
+    refused = sweep("beta", *words)
+    assert refused.code == 2 and said in refused.err
+    assert not Path("sweeps").exists()
 
 
 def start(*words: str) -> subprocess.Popen[str]:

@@ -269,6 +269,25 @@ def test_evaluations_on_the_way_are_not_lost(walker_model, tokenizer, tmp_path, 
     assert_same_record(tmp_path / "pressed", tmp_path / "whole", STEPS)
 
 
+def test_without_the_evaluation_before_the_rest_is_the_same(walker_model, tokenizer, tmp_path, whole) -> None:
+    """Also when it is stopped and resumed: nothing of a run depends on having evaluated before it."""
+
+    def crash() -> None:
+        raise Crash
+
+    settings = config(eval={"before": False})
+    with pytest.raises(Crash):
+        play(tmp_path, settings, walker_model, tokenizer, prepare=in_evaluation(STEPS, crash))
+    summary = play(tmp_path, settings, walker_model, tokenizer, resume=True)
+    assert (summary["success_before"], summary["with_skill_before"]) == (None, None)
+    assert summary["success_after"] is not None
+    assert [path.name for path in sorted((tmp_path / "eval").glob("*.json"))] == [f"step-{STEPS:06d}.json"]
+    for suffix in ("json", "jsonl"):  # which the sweep adds
+        name = f"step-000000.{suffix}"
+        (tmp_path / "eval" / name).write_text((whole("plain") / "eval" / name).read_text())
+    assert_same_record(tmp_path, whole("plain"), STEPS)
+
+
 def test_more_steps_are_those_of_a_longer_run(whole, walker_model, tokenizer, tmp_path) -> None:
     """A finished run of two steps, raised to three (the schedule is constant)."""
     play(tmp_path, config(train={"steps": 2}), walker_model, tokenizer)
