@@ -174,7 +174,7 @@ def test_ctrl_c_ends_the_runs_and_resume_continues_them(sweep: Sweep) -> None:
     assert not Path("sweeps/s/runs/gate-beta-1-s1").exists()
     done = sweep("--resume", "s")
     assert done.code == 0, done.err
-    assert [line for line in starts() if line.endswith("resumed")] == [
+    assert sorted(line for line in starts() if line.endswith("resumed")) == [
         "gate-beta-1-s0 resumed",
         "gate-beta-5-s0 resumed",
     ]
