@@ -84,7 +84,7 @@ def _brief(title: str, text: str) -> str:
     words = text.split()
     shown = " ".join(words[:PASSAGE_WORDS]) + (" ..." if len(words) > PASSAGE_WORDS else "")
     said = set(_WORD.findall(title.lower())) <= set(_WORD.findall(shown.lower()))
-    return shown if not said else f"{title}: {shown}"
+    return shown if said else f"{title}: {shown}"
 
 
 def _information(observation: str) -> str:
