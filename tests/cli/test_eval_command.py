@@ -24,7 +24,7 @@ SMALL = {
     "train.threads": 1,
 }  # fmt: skip
 SETS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-DEADLINE = 300.0
+DEADLINE = 1800.0
 """Seconds a process may take to get where a test wants it."""
 
 
