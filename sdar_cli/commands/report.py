@@ -11,6 +11,7 @@ from sdar_cli.commands import completion
 
 if TYPE_CHECKING:
     from sdar_cli.comparison.arms import Arm
+    from sdar_cli.report.content import Section
 
 EPILOG = """Examples:
 
@@ -68,7 +69,11 @@ def report(
 
     arms = _arms(references or [], named or [], runs_dir, sweeps_dir)
     with Reporter() as reporter:
-        made = build_report(arms, " against ".join(arm.label for arm in arms), episodes=episodes)
+        swept = _swept(references or [], sweeps_dir)
+        title = (
+            f"sweep {references[0].rstrip(':*')}" if references and swept else " against ".join(a.label for a in arms)
+        )
+        made = build_report(arms, title, more=swept, episodes=episodes)
         if terminal:
             print_report(made, reporter)
             return
@@ -85,3 +90,14 @@ def _arms(references: list[str], named: list[str], runs_dir: Path, sweeps_dir: P
         latest = RunDir.latest(runs_dir)
         return [Arm(latest.name, (Member(latest),))]
     return resolve_arms(references, named, Places(runs_dir, sweeps_dir))
+
+
+def _swept(references: list[str], sweeps_dir: Path) -> list[Section]:
+    """What a sweep found, where the whole of one is reported (``NAME:``)."""
+    from sdar_cli.report.sections import sweep
+    from sdar_cli.sweep.results import collect
+    from sdar_cli.sweep.state import SweepDir
+
+    if len(references) != 1 or not references[0].endswith((":", ":*")):
+        return []
+    return [sweep(collect(SweepDir.open(references[0].partition(":")[0], sweeps_dir)))]

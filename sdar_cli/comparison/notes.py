@@ -96,7 +96,5 @@ def spreads(arms: Sequence[Arm], measures: Sequence[Measure]) -> list[str]:
     for measure in measures:
         flat = [arm.label for arm, v in zip(arms, measure.values, strict=True) if len(v) > 1 and len(set(v)) == 1]
         if flat:
-            found.append(
-                f"{measure.title}: all seeds of {', '.join(flat)} came out the same: no spread"
-            )
+            found.append(f"{measure.title}: all seeds of {', '.join(flat)} came out the same: no spread")
     return found

@@ -33,7 +33,7 @@ MUCH_LOST = 0.1
 def build_report(arms: Sequence[Arm], title: str, *, more: Sequence[Section] = (), episodes: int = 12) -> Report:
     """The report of one arm or of several.
 
-    more: sections that stand behind the held-out success.  episodes: shown in all, of the first run of every arm.
+    more: sections that come first, such as a sweep's results.  episodes: shown in all, of the first run of every arm.
     Raises SdarError subclasses for damaged runs, and ConfigError for arms of different panels.
     """
     for arm in arms:
@@ -44,9 +44,9 @@ def build_report(arms: Sequence[Arm], title: str, *, more: Sequence[Section] = (
     configs = [run.config() for run in runs]
     methods = [config.method for config in configs]
     found: list[Section | None] = [
+        *more,
         sections.held_out(arms),
         *compared,
-        *more,
         sections.training(arms),
         sections.signal(arms),
         sections.paper(methods),

@@ -16,6 +16,7 @@ from sdar_cli.report.content import Chart, Section, Table, curve, share, span
 from sdar_cli.report.episodes import records_of
 from sdar_cli.report.series import evaluations, panel_series, result_of, training_series, turn_series
 from sdar_cli.stats import t_interval
+from sdar_cli.sweep.results import point_table, remarks
 
 SKILLS = ((False, "without skill"), (True, "with skill"))
 SEEDS_BAND = "Band: 95 % t interval of the mean over seeds."
@@ -121,6 +122,24 @@ def _cell(rates: Sequence[dict[str, Any] | None]) -> str | None:
     scores = [rate["score"] for rate in known if "score" in rate]
     score = f", score {sum(scores) / len(scores):.3f}" if scores else ""
     return span(found.estimate, max(0.0, found.low), min(1.0, found.high)) + score
+
+
+def sweep(results: dict[str, Any]) -> Section:
+    """The table of a sweep with the paper's figures, its verdicts, and how fast every point learnt."""
+    title, columns, rows = point_table(results)
+    table = Table(title, ["point", *columns[1:]], rows)
+    early = [(point["point"], point["early"]) for point in results["points"] if point["early"]]
+    bars = [Interval(label, e["mean"], e["low"], e["high"], e["values"]) for label, e in early]
+    charts = []
+    if bars:
+        svg = interval_chart(bars, x_label="mean success of early training episodes", percent=True)
+        lines = tuple(Series(bar.label, [0.0], [bar.mean]) for bar in bars)
+        note = (
+            f"Steps 1 to {results['early_steps']}. Mark and bar: mean and 95 % t interval over seeds; rings: the seeds."
+        )
+        charts.append(Chart("Early speed", svg, note, lines, percent=True))
+    said = " ".join(f"{text[0].upper()}{text[1:]}." for text in remarks(results))
+    return Section("sweep", "The sweep", said, charts, [table])
 
 
 def training(arms: Sequence[Arm]) -> Section:

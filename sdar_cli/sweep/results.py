@@ -131,8 +131,8 @@ def _told_apart(row: dict[str, Any]) -> bool:
     return bool(tests) and max(tests) < SIGNIFICANT
 
 
-def show(results: dict[str, Any], reporter: Reporter) -> None:
-    """Table, plot, verdicts, the seeds that are needed, and where the paper's figures are from."""
+def point_table(results: dict[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
+    """(title, columns, rows): a row per point, with the paper's figures where it has them."""
     columns = {key: name for key, name in MEASURES.items() if any(point[key] for point in results["points"])}
     paper = any(point["paper"] for point in results["points"])
     rows = [
@@ -141,22 +141,33 @@ def show(results: dict[str, Any], reporter: Reporter) -> None:
         for point in results["points"]
     ]  # fmt: skip
     title = f"sweep {results['sweep']}: mean over seeds and 95 % t interval, %"
-    reporter.table(title, ["", "seeds", "before, no / with skill", *columns.values(), *(["the paper's"] * paper)], rows)
-    for line in forest(results["points"]):
-        reporter.info(line)
+    return title, ["", "seeds", "before, no / with skill", *columns.values(), *(["the paper's"] * paper)], rows
+
+
+def remarks(results: dict[str, Any]) -> list[str]:
+    """What early speed is, the verdicts and their tests, the seeds still needed, where the paper's figures are from."""
+    found = []
     if results["early_steps"]:
-        reporter.info(f"early speed: mean success of the training episodes of steps 1 to {results['early_steps']}")
-    for told in results["verdicts"]:
-        reporter.info(told["text"])
+        steps = results["early_steps"]
+        found.append(f"early speed: mean success of the training episodes of steps 1 to {steps}")
+    found += [told["text"] for told in results["verdicts"]]
     if results["comparison"]:
         how = " and ".join(TESTS[test] for test in ("welch", "two_level"))
-        reporter.info(f"told apart: {how}, both below 5 % after Holm's correction over all pairs of points")
+        found.append(f"told apart: {how}, both below 5 % after Holm's correction over all pairs of points")
         for line in power_lines(results["comparison"])[:1]:
-            reporter.info(f"{line}; {len(results['seeds'])} were run (--resume {results['sweep']} --seeds N adds more)")
+            found.append(f"{line}; {len(results['seeds'])} were run (--resume {results['sweep']} --seeds N adds more)")
+    if results["paper_note"]:
+        found.append(f"the paper: {results['paper_note']}")
+    return found
+
+
+def show(results: dict[str, Any], reporter: Reporter) -> None:
+    """Table, plot and remarks."""
+    reporter.table(*point_table(results))
+    for line in [*forest(results["points"]), *remarks(results)]:
+        reporter.info(line)
     if results.get("not_compared"):
         reporter.warn(f"the points were not tested against each other: {results['not_compared']}")
-    if results["paper_note"]:
-        reporter.info(f"the paper: {results['paper_note']}")
 
 
 def _before(rates: dict[str, float | None]) -> str | None:

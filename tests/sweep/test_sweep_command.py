@@ -15,7 +15,7 @@ import pytest
 
 from sdar_cli.runs import RunDir
 from sdar_cli.stats import t_interval, welch
-from tests.cli.support import environment
+from tests.cli.support import environment, sdar
 
 from .conftest import Sweep, behave, results, starts
 
@@ -216,3 +216,13 @@ def test_a_second_ctrl_c_kills(sweep: Sweep) -> None:
     out, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, out
     assert state("gate-beta-1-s0") == "lost"
+
+
+def test_a_sweep_is_reported_with_the_papers_figures(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep(*TWO).code == 0
+    made = sdar(capsys, "report", "s:")
+    assert made.code == 0, made.err
+    page = Path("report.html").read_text(encoding="utf-8")
+    for text in ("<title>sweep s</title>", "75.0 [11, 139]", "84.4", "Early speed", "Held-out success without skill"):
+        assert text in page, text
+    assert "gate_beta=5" in sdar(capsys, "report", "s:gate_beta=5", "--terminal").out
