@@ -83,6 +83,10 @@ class Bm25Writer:
         self._writer.commit()
         self._writer.wait_merging_threads()
 
+    def release(self) -> None:
+        """Give the folder's lock back, whoever still holds this object (an exception's traceback does)."""
+        self._writer = None
+
 
 class Bm25:
     """The lexical engine of an index folder."""

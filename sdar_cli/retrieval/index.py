@@ -159,12 +159,26 @@ def _add_passages(
 ) -> str:
     """Store and index every passage that is not there yet; the corpus's sha256."""
     writer = Bm25Writer(building)
-    kept = min(state["passages"], writer.committed)
-    if kept != writer.committed:  # stopped between the two: what the index has beyond is not known to be right
-        kept = 0
-        del writer
+    if writer.committed > state["passages"]:  # stopped between the two: what is beyond is not known to be right
+        writer.release()
         _empty(building, but=STATE)
         writer = Bm25Writer(building)
+    try:
+        return _index_rows(building, corpus, state, bad, reporter, commit_every, writer)
+    finally:
+        writer.release()
+
+
+def _index_rows(
+    building: Path,
+    corpus: Path,
+    state: dict[str, Any],
+    bad: BadRows,
+    reporter: Reporter | None,
+    commit_every: int,
+    writer: Bm25Writer,
+) -> str:
+    kept = writer.committed
     before = PassageStore(building) if kept else None
     store = StoreWriter(building, kept)
     with _progress(reporter, "indexing passages", None) as advance:

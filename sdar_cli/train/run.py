@@ -90,9 +90,9 @@ def _forget_after(run: RunDir, step: int) -> None:
 def _refuse_other_data(run: RunDir, now: dict[str, Any]) -> None:
     """A resumed run must go on with the same tasks, skills and model.  Raises RunConflictError naming what differs."""
     before = run.provenance()
-    changed = [key for key in IDENTITY if before.get(key) not in (None, now[key])]
+    changed = [key for key in IDENTITY if before.get(key) not in (None, now.get(key))]
     if changed:
-        listed = "".join(f"\n  - {key}: {before[key]} in the run, {now[key]} now" for key in changed)
+        listed = "".join(f"\n  - {key}: {before[key]} in the run, {now.get(key)} now" for key in changed)
         raise RunConflictError(
             f"run {run.name} was started with other data", why=listed, fix="restore them, or start a new run"
         )
