@@ -180,6 +180,7 @@ def test_a_task_under_what_a_run_has_learnt(invoke, tmp_path):
 
     run = make_run(tmp_path, [[trained(WIN, True)]], retrieval="ucb")
     state = {
+        "bank": load_bank("alfworld").sha256,
         "ucb": {"look_at_obj_in_light": {"pick_two_obj_and_place": [2, 1.5]}},
         "dropped": {},
         "rewritten": {},
@@ -189,6 +190,7 @@ def test_a_task_under_what_a_run_has_learnt(invoke, tmp_path):
     checkpoint.mkdir(parents=True)
     (checkpoint / "skills.json").write_text(json.dumps(state))
     result = invoke("--run", "run", "--runs-dir", str(tmp_path), "--task", "train/look-0", "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
     record = json.loads(result.stdout)
     assert [(s["id"], s["score"]) for s in record["skills"]] == [("pick_two_obj_and_place", 0.75)]
     assert record["retrieval"] == "ucb" and record["scores"] == {"pick_two_obj_and_place": 0.75}
