@@ -2,7 +2,7 @@
 
 The bank alone: repeated texts, keywords that cannot work.  On a panel of tasks: what no task reaches and what no skill
 covers.  With a model's tokenizer: what would not fit the teacher's budget.  An ``error`` would make a run fail or show
-a teacher something else than the bank says; a ``warning`` deserves a look; a ``note`` matters to other readers only.
+a teacher something else than the bank says; a ``warning`` deserves a look; a ``note`` is fine in the right place.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def _keywords(bank: Bank) -> Iterator[Finding]:
         for keyword in keywords:
             words = tuple(keyword.lower().split())
             if FUNCTION_WORDS.issuperset(words):
-                yield Finding("warning", "common-keyword", category, f"{keyword!r} says nothing of a task")
+                text = f"{keyword!r} is an everyday word; --env shows how many goals it takes"
+                yield Finding("note", "common-keyword", category, text)
             sooner = next((run for run in _runs(words) if owners.get(run, category) != category), None)
             if sooner:
                 text = f"{keyword!r} never decides: {owners[sooner]} comes before and has {' '.join(sooner)!r}"

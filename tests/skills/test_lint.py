@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -33,7 +34,7 @@ def checks(findings) -> list[tuple[str, str, str]]:
     return [(f.level, f.check, f.where) for f in findings]
 
 
-@pytest.mark.parametrize("name", ["alfworld", "webshop"])
+@pytest.mark.parametrize("name", ["alfworld", "webshop", "search"])
 def test_bundled_banks_are_clean(name):
     assert [f for f in lint_bank(load_bank(name)) if f.level != "note"] == []
 
@@ -71,7 +72,7 @@ def test_keywords_that_cannot_decide():
     )
     assert checks(found) == [
         ("warning", "unreachable-keyword", "towel"),
-        ("warning", "common-keyword", "towel"),
+        ("note", "common-keyword", "towel"),
         ("warning", "no-keywords", "none"),
         ("warning", "unreachable-keyword", "again"),
     ]
@@ -109,6 +110,13 @@ def test_coverage_of_a_panel():
     ]
     found = lint_panel(bank(skill("a")), [goal("a hot mug"), goal("a cold one", number=1)])
     assert checks(found) == [("warning", "uncovered-goal", "keywords")] and "heat-1" in found[0].text
+
+
+def test_a_type_is_covered_by_the_category_that_names_it():
+    tested = replace(bank(skill("a")), types={"warm": "heat"})
+    assert checks(lint_panel(tested, [goal("a hot mug", "warm"), goal("a cup", "warm", 1)])) == [
+        ("warning", "uncovered-goal", "keywords")
+    ]
 
 
 def test_token_budgets():

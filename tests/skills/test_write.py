@@ -17,12 +17,13 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 LINES = TEXTS.filter(lambda text: text[:1].strip() and not set(text) & {"\r", "\n"})
 
 
-@pytest.mark.parametrize("name", ["alfworld", "webshop"])
+@pytest.mark.parametrize("name", ["alfworld", "webshop", "search"])
 def test_a_bundled_bank_survives(name, tmp_path):
     bank = load_bank(name)
     copy = write_bank(renamed(bank), tmp_path / "copy")
     assert copy.skills == bank.skills and dict(copy.categories) == dict(bank.categories)
     assert list(copy.categories) == list(bank.categories)
+    assert (copy.types, copy.routes) == (bank.types, bank.routes)
 
 
 @given(TEXTS)
