@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -26,3 +28,22 @@ def cache_dir() -> Path:
     """``$SDAR_CACHE`` or ``~/.cache/sdar``; not created here."""
     override = os.environ.get("SDAR_CACHE")
     return Path(override).expanduser() if override else Path.home() / ".cache" / "sdar"
+
+
+def made_once(root: Path, make: Callable[[Path], object]) -> Path:
+    """A folder of the cache: as it is, else made aside by ``make`` and moved into place when it is whole.
+
+    Of several processes that make the same folder at once, all find the first one's.
+    """
+    if root.is_dir():
+        return root
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{root.name}.", dir=root.parent) as folder:
+        partial = Path(folder) / root.name
+        make(partial)
+        try:
+            partial.rename(root)
+        except OSError:
+            if not root.is_dir():
+                raise
+    return root

@@ -30,7 +30,7 @@ from sdar_cli.envs.alfworld.layout import (
     objects_with,
 )
 from sdar_cli.errors import ConfigError
-from sdar_cli.resources import cache_dir
+from sdar_cli.resources import cache_dir, made_once
 
 if TYPE_CHECKING:
     from sdar_cli.display import Reporter
@@ -277,21 +277,14 @@ def ensure_games(config: EnvConfig, workers: int, reporter: Reporter | None = No
     """
     key = f"{GENERATOR_VERSION}-{config.size}-s{config.games_seed}-t{config.games_train}-e{config.games_eval}"
     root = cache_dir() / "alfworld" / f"games-{key}"
-    if (root / COMPLETE).exists():
-        return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{root.name}.", dir=root.parent) as folder:
-        partial = Path(folder) / root.name
-        make_games("train", config.games_train, config.games_seed, config.size, partial)
-        make_games("eval", config.games_eval, config.games_seed, config.size, partial)
-        _prove(partial, workers, config.step_timeout, reporter)
-        (partial / COMPLETE).write_text("every game was won once in the engine\n")
-        try:
-            partial.rename(root)
-        except OSError:
-            if not (root / COMPLETE).exists():  # else another process has just made the same set
-                raise
-    return root
+
+    def make(folder: Path) -> None:
+        make_games("train", config.games_train, config.games_seed, config.size, folder)
+        make_games("eval", config.games_eval, config.games_seed, config.size, folder)
+        _prove(folder, workers, config.step_timeout, reporter)
+        (folder / COMPLETE).write_text("every game was won once in the engine\n")
+
+    return made_once(root, make)
 
 
 def _prove(root: Path, workers: int, timeout: float, reporter: Reporter | None) -> None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 
+from sdar_cli.envs.chat import Message, turn_messages
 from sdar_cli.envs.search.actions import SEARCH, read_action
 from sdar_cli.envs.search.actions import parse_action as parse_action
 from sdar_cli.envs.search.information import documents, inside
 from sdar_cli.rollout.episode import TurnView
 
-Message = dict[str, str]
 PASSAGE_WORDS = 32
 """Words of a passage in a compact prompt."""
 ADMISSIBLE = ("<search>your query</search>", "<answer>your answer</answer>")
@@ -42,17 +42,8 @@ def steps(view: TurnView) -> list[tuple[str, str]]:
 
 
 def messages(view: TurnView, style: str, skill: str = "", placement: str = "user") -> list[Message]:
-    """Chat messages of one turn.
-
-    style: ``compact`` or ``full``.  skill: text shown to the teacher, empty for the student.
-    placement: ``user`` or ``system``; where the skill stands.
-    """
-    in_user = skill if placement == "user" else ""
-    text = (_compact if style == "compact" else _full)(view, in_user)
-    out: list[Message] = [{"role": "user", "content": text}]
-    if skill and placement == "system":
-        out.insert(0, {"role": "system", "content": skill})
-    return out
+    """The chat messages of one turn (``chat``); style: ``compact`` or ``full``."""
+    return turn_messages(_compact if style == "compact" else _full, view, skill, placement)
 
 
 def follow_up(view: TurnView, style: str) -> list[Message]:

@@ -13,13 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.resources import cache_dir
+from sdar_cli.resources import cache_dir, made_once
 
 VERSION = 1
 """Raise when the same seed would give other files: it is part of the cache's key."""
@@ -294,17 +293,7 @@ def write_world(folder: Path, seed: int) -> Path:
 def ensure_world(seed: int) -> Path:
     """The folder of a cached world, made when absent."""
     root = cache_dir() / "search" / f"world-{VERSION}-s{seed}"
-    if root.is_dir():
-        return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{root.name}.", dir=root.parent) as folder:
-        partial = write_world(Path(folder) / root.name, seed)
-        try:
-            partial.rename(root)
-        except OSError:
-            if not root.is_dir():  # else another process has just made the same files
-                raise
-    return root
+    return made_once(root, lambda folder: write_world(folder, seed))
 
 
 def load_puzzles(folder: Path) -> list[Puzzle]:

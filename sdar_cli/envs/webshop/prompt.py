@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from sdar_cli.envs.chat import Message, turn_messages
 from sdar_cli.rollout.episode import TurnView
 from sdar_cli.rollout.response import parse_action as parse_action
 
-Message = dict[str, str]
 SEP = " [SEP] "
 ANY_SEARCH = "search[<your query>]"
 """Stands for every search in a list of actions."""
@@ -139,17 +139,8 @@ def shown_actions(view: TurnView) -> list[str]:
 
 
 def messages(view: TurnView, style: str, skill: str = "", placement: str = "user") -> list[Message]:
-    """Chat messages of one turn.
-
-    style: ``compact`` or ``full``.  skill: text shown to the teacher, empty for the student.
-    placement: ``user`` or ``system``; where the skill stands.
-    """
-    in_user = skill if placement == "user" else ""
-    text = (_compact if style == "compact" else _full)(view, in_user)
-    out: list[Message] = [{"role": "user", "content": text}]
-    if skill and placement == "system":
-        out.insert(0, {"role": "system", "content": skill})
-    return out
+    """The chat messages of one turn (``chat``); style: ``compact`` or ``full``."""
+    return turn_messages(_compact if style == "compact" else _full, view, skill, placement)
 
 
 def follow_up(view: TurnView, style: str) -> list[Message]:

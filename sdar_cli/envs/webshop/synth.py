@@ -38,7 +38,7 @@ from sdar_cli.envs.webshop.goods import (
 )
 from sdar_cli.envs.webshop.goods_nouns import ODD_NAMES, TAGGER, nouns_of
 from sdar_cli.errors import ConfigError
-from sdar_cli.resources import cache_dir
+from sdar_cli.resources import cache_dir, made_once
 
 Row: TypeAlias = dict[str, Any]
 Options: TypeAlias = dict[str, list[str]]
@@ -107,17 +107,7 @@ def make_catalogue(
 def ensure_catalogue(products: int = PRODUCTS, seed: int = SEED) -> Path:
     """The folder of a cached synthetic catalogue, made when absent."""
     root = cache_dir() / "webshop" / f"synth-{VERSION}-p{products}-s{seed}"
-    if (root / NOUNS_FILE).exists():
-        return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{root.name}.", dir=root.parent) as folder:
-        partial = make_catalogue(Path(folder) / root.name, products, seed)
-        try:
-            partial.rename(root)
-        except OSError:
-            if not (root / NOUNS_FILE).exists():  # else another process has just made the same files
-                raise
-    return root
+    return made_once(root, lambda folder: make_catalogue(folder, products, seed))
 
 
 class _Joined:
