@@ -64,7 +64,7 @@ class Bm25Writer:
         self._index = tantivy.Index(_schema(), path=str(home), reuse=True)
         self._index.register_tokenizer(ANALYZER, analyzer())
         self.committed: int = self._index.searcher().num_docs
-        self._writer = self._index.writer(heap_size=HEAP, num_threads=1)
+        self._writer: Any = self._index.writer(heap_size=HEAP, num_threads=1)
 
     def add(self, number: int, row: Row) -> None:
         """Index one passage under its number."""
