@@ -107,7 +107,8 @@ def run(reporter: Reporter, record: Record) -> Record:
     reporter.table(f"run {record['run']}, retrieval {record['retrieval']}: skills in training", columns, rows)
     for kind, arms in (record["bandit"] or {}).items():
         arm_rows = [[a["skill"], a["n"], f"{a['mean']:.3f}", _number(a["bound"])] for a in arms]
-        reporter.table(f"bandit, {kind}", ["skill", "groups", "mean reward", "upper bound"], arm_rows)
+        title = f"bandit, {kind}: {len(arms)} of {record['candidates'][kind]} skills tried"
+        reporter.table(title, ["skill", "groups", "mean reward", "upper bound"], arm_rows)
     for change in record["changes"]:
         reporter.info(f"step {change['step']}, {change['type']}: {change['skill']} {change['effect']}, {change['why']}")
     return record

@@ -59,7 +59,8 @@ class Use:
 
 def describe_run(run: RunDir) -> dict[str, Any]:
     """A JSON-ready record: ``skills`` (by id), ``without`` (episodes whose teacher was shown nothing), ``bandit`` (by
-    task type, None unless a strategy was ucb), ``changes`` the evolution hook made.
+    task type, None unless a strategy was ucb), ``candidates`` (by task type, how many skills ucb had to choose from),
+    ``changes`` the evolution hook made.
 
     Raises RunFailedError where the run has no episodes, or a file is damaged.
     """
@@ -79,6 +80,7 @@ def describe_run(run: RunDir) -> dict[str, Any]:
         "views": [view.retrieval for view in config.views],
         "skills": {name: uses[name].record() for name in sorted(uses)},
         "without": bare.record() if bare.episodes else None,
+        "candidates": {c["type"]: c["candidates"] for c in choices if c["strategy"] == "ucb"},
         "bandit": _bandit(choices, config.skills.ucb_c) if "ucb" in config.retrievals else None,
         "changes": [{"step": c["step"], "type": c["type"], **change} for c in choices for change in c["changes"]],
     }

@@ -170,7 +170,9 @@ def test_use_in_a_run(invoke, tmp_path):
     record = json.loads(invoke(*words, "--json").stdout)
     assert record["skills"]["general"]["gap"] == 0.25
     shown = invoke(*words).stdout
-    assert "+0.250" in shown and "0.750" in shown and "bandit, pick_heat_then_place_in_recep" in shown
+    assert (
+        "+0.250" in shown and "0.750" in shown and "bandit, pick_heat_then_place_in_recep: 1 of 7 skills tried" in shown
+    )
     assert invoke.asked == [], "nothing but the run's files is read"
 
 

@@ -30,6 +30,7 @@ def make_run(tmp_path, steps, choices=(), **skills) -> RunDir:
 def choice(step: int, skill: str, reward: float | None, kind: str = HEAT, strategy: str = "ucb", changes=()) -> dict:
     return {
         "step": step, "group": 0, "task": "t", "type": kind, "strategy": strategy, "skills": [skill], "reward": reward,
+        "candidates": 7,
         "changes": list(changes),
     }  # fmt: skip
 
@@ -75,6 +76,7 @@ def test_the_bandit_is_the_log_played_again(tmp_path):
     assert bandit[HEAT][0]["bound"] == pytest.approx(1 + 0.5 * math.sqrt(1.098612))
     assert bandit[HEAT][1]["bound"] == pytest.approx(0.5 + 0.5 * math.sqrt(1.098612 / 2))
     assert [row["skill"] for row in bandit["other"]] == ["a"]
+    assert describe_run(run)["candidates"] == {HEAT: 7, "other": 7}
 
 
 def test_changes_of_the_evolution_hook_are_listed(tmp_path):
