@@ -1,11 +1,11 @@
 """A generated closed corpus and questions on it: made-up people, towns, firms and books, from word lists of our own.
 
-Every fact stands in one known passage.  Four kinds of questions need four procedures: ``direct``: the passage named like
-the thing asked about has it; ``entity``: another passage about that thing has it, found by name and attribute; ``bridge``: a
-first passage names the thing whose passage has it; ``comparison``: two passages have what must be compared.
+Every fact stands in one known passage.  Four kinds of questions need four procedures: ``direct``: the passage named
+like the thing asked about has it; ``entity``: another passage about that thing has it, found by name and attribute;
+``bridge``: a first passage names the thing whose passage has it; ``comparison``: two passages have the years.
 
-A question is held out when every name it mentions hashes into the held-out fifth, and used for training when none does;
-mixed ones are not asked.  The same seed gives the same bytes everywhere.
+A question is held out when the name it mentions hashes into the held-out fifth; two names that are compared are of the
+same part.  The same seed gives the same bytes everywhere.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ GIVEN = _words(
 )
 FAMILY = _words(
     "Abernott Brindle Castell Dorrik Elmquist Farrow Garland Holt Ibsworth Jarrow Kestrel Lindqvist Marlow Norcross "
-    "Oakes Pemberly Quill Rastrick Selwyn Thackray Umber Vane Wexley Yardley Zander Ashdown Birkett Crome Dunmore Ewing "
-    "Fenwick Gorse Hatherly Inskip Judd Kemble Lomax Merrow Nash Orwin Penrose Rudd Stroud Tamworth Upton Varley Winslow "
-    "Yates Arden Blythe"
+    "Oakes Pemberly Quill Rastrick Selwyn Thackray Umber Vane Wexley Yardley Zander Ashdown Birkett Crome Dunmore "
+    "Ewing Fenwick Gorse Hatherly Inskip Judd Kemble Lomax Merrow Nash Orwin Penrose Rudd Stroud Tamworth Upton Varley "
+    "Winslow Yates Arden Blythe"
 )
 TOWNS = _words(
     "Velmora Tarnby Oskill Rivenhall Dunmere Carrowick Helmsby Nettlefold Pellworth Stavering Lunden Marrick Ostwell "
@@ -63,6 +63,11 @@ NOUNS = _words(
     "Atlas Garden Lantern Harvest Bridge Orchard Compass Letter Mirror Voyage Winter Tower Island Ladder Feather Clock"
 )
 SUBJECTS = _words("whales comets bees glaciers harbors orchids maps bells moths tides")
+RIVERS = _words("Alm Brenn Corv Delph Esk Fenn Gar Hesk Issel Jore")
+EMBLEMS = _words("lion heron anchor oak star crown plough bear swan key")
+HOBBIES = _words("chess skating fencing gardening sailing baking archery singing hiking weaving")
+SIDE = "{} has the {} {}."
+"""Subject, attribute, value."""
 YEARS = tuple(str(year) for year in range(1900, 2000, 5))
 
 
@@ -140,7 +145,7 @@ def make_world(seed: int) -> World:
     world = World(towns=list(TOWNS))
     names = [f"{given} {family}" for given in GIVEN for family in FAMILY]
     world.people = rng.sample(names, PEOPLE)
-    world.books = rng.sample([f"The {a} {n}" for a in ADJECTIVES for n in NOUNS], BOOKS)
+    world.books = rng.sample([f"{a} {n}" for a in ADJECTIVES for n in NOUNS], BOOKS)
     world.firms = rng.sample([f"{family} {kind}" for family in FAMILY for kind in FIRM_KINDS], FIRMS)
     for town in world.towns:
         _town(world, town, rng)
@@ -154,36 +159,45 @@ def make_world(seed: int) -> World:
     return world
 
 
+def _side(world: World, subject: str, attribute: str, value: str) -> None:
+    """A passage of its own for one fact; its title's words are all in its text."""
+    world.tell(subject, f"{subject} {attribute}", SIDE.format(subject, attribute, value), **{attribute: value})
+
+
 def _town(world: World, town: str, rng: random.Random) -> None:
-    country, trade, mayor = rng.choice(COUNTRIES), rng.choice(TRADES), rng.choice(world.people)
+    country = rng.choice(COUNTRIES)
     world.tell(town, town, f"{town} is a town in {country}.", country=country)
-    world.tell(town, f"{town} today", f"The trade of {town} is {trade}.", trade=trade)
-    world.tell(town, f"{town} council", f"The mayor of {town} is {mayor}.", mayor=mayor)
+    _side(world, town, "trade", rng.choice(TRADES))
+    _side(world, town, "mayor", rng.choice(world.people))
+    _side(world, town, "river", rng.choice(RIVERS))
 
 
 def _firm(world: World, firm: str, rng: random.Random) -> None:
-    product, town = rng.choice(PRODUCTS), rng.choice(world.towns)
-    year, founder = rng.choice(YEARS), rng.choice(world.people)
-    world.tell(firm, firm, f"{firm} makes {product}. Opened in {year}.", product=product, opened=year)
-    world.tell(firm, f"{firm} history", f"The founder of {firm} was {founder}.", founder=founder)
-    world.tell(firm, f"{firm} address", f"The town of {firm} is {town}.", town=town)
+    product, year = rng.choice(PRODUCTS), rng.choice(YEARS)
+    world.tell(firm, firm, f"{firm}, opened {year}, makes {product}.", product=product, opened=year)
+    _side(world, firm, "founder", rng.choice(world.people))
+    _side(world, firm, "town", rng.choice(world.towns))
+    _side(world, firm, "emblem", rng.choice(EMBLEMS))
 
 
 def _person(world: World, person: str, rng: random.Random) -> None:
     job, town, year = rng.choice(JOBS), rng.choice(world.towns), rng.choice(YEARS)
-    award, firm = rng.choice(AWARDS), rng.choice(world.firms)
-    spouse = rng.choice([other for other in world.people if other != person])
-    text = f"{person}, {job}, was born in {town} in {year}."
+    text = f"{person}, born {year} in {town}, worked as {job}."
     world.tell(person, person, text, job=job, birthplace=town, born=year)
-    world.tell(person, f"{person} honors", f"The award of {person} was the {award}.", award=award)
-    world.tell(person, f"{person} career", f"The employer of {person} was {firm}.", employer=firm)
-    world.tell(person, f"{person} family", f"The spouse of {person} was {spouse}.", spouse=spouse)
+    _side(world, person, "award", rng.choice(AWARDS))
+    _side(world, person, "employer", rng.choice(world.firms))
+    _side(world, person, "spouse", rng.choice([other for other in world.people if other != person]))
+    _side(world, person, "hobby", rng.choice(HOBBIES))
 
 
 def _book(world: World, book: str, rng: random.Random) -> None:
-    author, year, about = rng.choice(world.people), rng.choice(YEARS), rng.choice(SUBJECTS)
-    text = f"{book} is a book about {about} by {author}, published in {year}."
-    world.tell(book, book, text, author=author, published=year, topic=about)
+    author, year, topic = rng.choice(world.people), rng.choice(YEARS), rng.choice(SUBJECTS)
+    world.tell(
+        book, book, f"{book}, written {year} by {author}, is about {topic}.", author=author, written=year, topic=topic
+    )
+    _side(world, book, "publisher", rng.choice(world.firms))
+    _side(world, book, "translator", rng.choice(world.people))
+    _side(world, book, "heroine", rng.choice(GIVEN))
 
 
 DIRECT = {
@@ -194,20 +208,34 @@ DIRECT = {
     },
     "books": {
         "author": "Who wrote {}?",
-        "published": "When was {} published?",
+        "written": "When was {} written?",
         "topic": "What is {} about?",
     },
     "towns": {"country": "In which country is {}?"},
     "firms": {"product": "What does {} make?", "opened": "When was {} opened?"},
 }
 ENTITY = {
+    "books": {
+        "publisher": "Who was the publisher of {}?",
+        "translator": "Who was the translator of {}?",
+        "heroine": "Who is the heroine of {}?",
+    },
     "people": {
         "award": "Which award did {} win?",
         "employer": "Who was the employer of {}?",
         "spouse": "Who was the spouse of {}?",
+        "hobby": "What was the hobby of {}?",
     },
-    "towns": {"trade": "What is the trade of {}?", "mayor": "Who is the mayor of {}?"},
-    "firms": {"founder": "Who was the founder of {}?", "town": "Which is the town of {}?"},
+    "towns": {
+        "trade": "What is the trade of {}?",
+        "mayor": "Who is the mayor of {}?",
+        "river": "Which is the river of {}?",
+    },
+    "firms": {
+        "founder": "Who was the founder of {}?",
+        "town": "Which is the town of {}?",
+        "emblem": "What is the emblem of {}?",
+    },
 }
 BRIDGE = (
     ("books", "author", "birthplace", "Where was the author of {} born?"),
@@ -225,8 +253,8 @@ BRIDGE = (
 COMPARISON = (
     ("people", "born", False, "Who was born first, {} or {}?"),
     ("people", "born", True, "Who was born last, {} or {}?"),
-    ("books", "published", False, "Which was published first, {} or {}?"),
-    ("books", "published", True, "Which was published last, {} or {}?"),
+    ("books", "written", False, "Which was written first, {} or {}?"),
+    ("books", "written", True, "Which was written last, {} or {}?"),
     ("firms", "opened", False, "Which was opened first, {} or {}?"),
 )
 PAIRS = 3
@@ -242,22 +270,20 @@ def make_puzzles(world: World, seed: int) -> list[Puzzle]:
             for name in getattr(world, group):
                 for attribute, text in questions.items():
                     hop = world.hop(name, attribute)
-                    found[kind].append((text.format(name), hop.value, (hop,), False, _split([name])))
+                    found[kind].append((text.format(name), hop.value, (hop,), False, _split(name)))
     for group, link, attribute, text in BRIDGE:
         for name in getattr(world, group):
             first = world.hop(name, link)
             second = world.hop(first.value, attribute)
-            found["bridge"].append((text.format(name), second.value, (first, second), False, _split([name])))
+            found["bridge"].append((text.format(name), second.value, (first, second), False, _split(name)))
     for group, attribute, later, text in COMPARISON:
-        names = getattr(world, group)
-        for name in names:
-            for other in rng.sample(names, PAIRS):
+        for name in getattr(world, group):
+            others = [other for other in getattr(world, group) if _split(other) == _split(name)]
+            for other in rng.sample(others, min(PAIRS, len(others))):
                 hops = (world.hop(name, attribute), world.hop(other, attribute))
-                split = _split([name, other])
-                if hops[0].value == hops[1].value or not split:
-                    continue
-                winner = (max if later else min)(hops, key=lambda hop: hop.value)
-                found["comparison"].append((text.format(name, other), winner.subject, hops, later, split))
+                if hops[0].value != hops[1].value:
+                    winner = (max if later else min)(hops, key=lambda hop: hop.value)
+                    found["comparison"].append((text.format(name, other), winner.subject, hops, later, _split(name)))
     return [puzzle for kind in KINDS for puzzle in _numbered(kind, found[kind], rng)]
 
 
@@ -270,10 +296,9 @@ def _numbered(kind: str, rows: Sequence[Any], rng: random.Random) -> list[Puzzle
     ]
 
 
-def _split(names: Sequence[str]) -> str:
-    """``eval``, ``train``, or empty for names of both."""
-    held = {hashlib.sha256(name.encode()).digest()[0] % HELD_OUT == 0 for name in names}
-    return "" if len(held) == 2 else "eval" if held == {True} else "train"
+def _split(name: str) -> str:
+    """``eval`` or ``train``, by the name alone."""
+    return "eval" if hashlib.sha256(name.encode()).digest()[0] % HELD_OUT == 0 else "train"
 
 
 def write_world(folder: Path, seed: int) -> Path:
@@ -292,7 +317,7 @@ def write_world(folder: Path, seed: int) -> Path:
 
 def ensure_world(seed: int) -> Path:
     """The folder of a cached world, made when absent."""
-    root = cache_dir() / "search" / f"world-{VERSION}-s{seed}"
+    root = cache_dir() / "search" / f"world-s{seed}-{VERSION}"
     return made_once(root, lambda folder: write_world(folder, seed))
 
 
