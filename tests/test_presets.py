@@ -116,6 +116,9 @@ def test_an_environment_brings_its_own_policy(tmp_path: Path) -> None:
     assert resolve(env="alfworld-real").config.model.name == "tiny-alfworld"
     assert "another benchmark than webshop" in " ".join(resolve(env="webshop", model="tiny-alfworld").warnings)
     assert resolve(env="webshop", model="qwen3-1.7b").warnings == []
+    search = resolve(env="search").config
+    assert (search.model.name, search.skills.bank, search.env.prompt) == ("tiny-search", "search", "compact")
+    assert (search.env.max_turns, search.env.history, search.env.valid_action) == (4, 4, "admissible")
 
 
 def test_each_level_wins_over_the_one_before_and_is_remembered(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def build(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the weights; default: a new ./NAME.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of games, demonstrations and weights.")] = 0,
     games: Annotated[
-        int | None, typer.Option(min=1, help="Games (webshop: catalogues) demonstrated; default: the recipe's.")
+        int | None,
+        typer.Option(min=1, help="Games (webshop: catalogues, search: worlds) demonstrated; default: the recipe's."),
     ] = None,
     workers: Annotated[int, typer.Option(help="Engine processes of ALFWorld; 0 = one per core.")] = 0,
 ) -> None:
@@ -79,6 +80,10 @@ def build(
         from sdar_cli.models.webshop_demonstrations import build_tiny_webshop
 
         build_tiny_webshop(folder, seed=seed, catalogues=games, reporter=reporter)
+    elif name == "tiny-search":
+        from sdar_cli.models.search_demonstrations import build_tiny_search
+
+        build_tiny_search(folder, seed=seed, worlds=games, reporter=reporter)
     else:
         from sdar_cli.models.warmstart import build_tiny_alfworld
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BUNDLED = {
     "tiny-alfworld": "a 0.7M-parameter policy for generated ALFWorld games",
     "tiny-webshop": "a 0.9M-parameter policy for WebShop on generated catalogues",
+    "tiny-search": "a 0.7M-parameter policy for Search-QA on generated worlds",
 }
 
 

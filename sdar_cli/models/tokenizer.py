@@ -41,6 +41,16 @@ WEBSHOP_UNITS = (
 """The same for WebShop."""
 WEBSHOP_CODES = tuple(f"bsy{number:07d}" for number in range(1000))
 """The codes of a generated catalogue's products, each one token to copy."""
+SEARCH_UNITS = (
+    r"\n?[A-Z][a-z]+:",
+    r" ?[A-Za-z]+",
+    r" \d{4}",
+    r"\d",
+    r"[^\sA-Za-z0-9]",
+    r"\s",
+)
+"""The same for Search-QA; a year is one token to copy."""
+SEARCH_TAGS = ("<search>", "</search>", "<answer>", "</answer>")
 
 
 def train_tokenizer(

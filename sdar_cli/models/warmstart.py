@@ -84,6 +84,10 @@ def respond(move: Answer) -> str:
     return f"<think>{move.thought}</think><action>{move.action}</action>"
 
 
+Write = Callable[[Answer], str]
+"""How a move is written as a response."""
+
+
 @dataclass
 class _Player:
     task: Task
@@ -158,10 +162,12 @@ def prompt_text(tokenizer: PreTrainedTokenizerFast, example: Example) -> str:
     return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
+def encode(
+    tokenizer: PreTrainedTokenizerFast, examples: Sequence[Example], write: Write = respond
+) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, response ids with the end token) of every example."""
     prompts = tokenizer([prompt_text(tokenizer, e) for e in examples], add_special_tokens=False)["input_ids"]
-    responses = tokenizer([respond(e.move) for e in examples], add_special_tokens=False)["input_ids"]
+    responses = tokenizer([write(e.move) for e in examples], add_special_tokens=False)["input_ids"]
     end = tokenizer.eos_token_id
     return [(p, [*r, end]) for p, r in zip(prompts, responses, strict=True)]
 
@@ -290,17 +296,19 @@ def build(
     *,
     preset: str,
     words: Sequence[str] = (),
+    write: Write = respond,
 ) -> None:
     """Train the tokenizer and the model on examples, and save both under ``out``.
 
-    units, words: see ``train_tokenizer``.  preset: the bundled model whose settings the new one takes.
+    units, words: see ``train_tokenizer``.  preset: the bundled model whose settings the new one takes.  write: the
+    response format.
     """
     from sdar_cli.models.tokenizer import train_tokenizer
 
     began = time.perf_counter()
     texts = [m["content"] for e in examples for m in wording(e.view.env).messages(e.view, "compact", e.skill)]
-    tokenizer = train_tokenizer([*texts, *(respond(e.move) for e in examples)], recipe.vocabulary, units, words)
-    data = encode(tokenizer, examples)
+    tokenizer = train_tokenizer([*texts, *(write(e.move) for e in examples)], recipe.vocabulary, units, words)
+    data = encode(tokenizer, examples, write)
     tokens = sum(len(p) + len(r) for p, r in data)
     say(f"{len(data)} examples, {tokens / len(data):.0f} tokens each, vocabulary {len(tokenizer)}")
     model = new_model(recipe, tokenizer)

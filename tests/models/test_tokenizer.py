@@ -6,7 +6,7 @@ import pytest
 import toy
 from transformers import AutoTokenizer
 
-from sdar_cli.models.tokenizer import END, PAD, START, TAGS, train_tokenizer
+from sdar_cli.models.tokenizer import END, PAD, SEARCH_TAGS, SEARCH_UNITS, START, TAGS, train_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,18 @@ def test_names_commands_and_tags_are_single_tokens() -> None:
     assert pieces("take apple 1 from shelf 1") == ["take", " apple 1", " from", " shelf 1"]
     assert pieces("\ngo to shelf 1") == ["\ngo to", " shelf 1"]
     assert pieces("<action>take apple 1</action>") == ["<action>", "take", " apple 1", "</action>"]
+
+
+def test_a_name_is_the_same_tokens_in_a_passage_and_in_an_answer() -> None:
+    """What is copied must not change: a word with its space, a year whole, tags single."""
+    passage, answer = "\n- Ada Holt, born 1910.", "<answer> Ada Holt</answer>"
+    tokenizer = train_tokenizer([passage, "<search> Ada Holt 1910</search>"] * 5, 400, SEARCH_UNITS, SEARCH_TAGS)
+
+    def pieces(text: str) -> list[str]:
+        return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    assert pieces(passage) == ["\n", "-", " Ada", " Holt", ",", " born", " 1910", "."]
+    assert pieces(answer) == ["<answer>", " Ada", " Holt", "</answer>"]
 
 
 def test_special_tokens_have_their_places(tokenizer) -> None:

@@ -45,7 +45,8 @@ def view(observation: str, past: list[tuple[str, str]]) -> TurnView:
 
 def won(environment, task: Task, act: Act) -> bool:
     """Whether a searcher answers a question."""
-    step, past = environment.reset({0: task})[0], []
+    step = environment.reset({0: task})[0]
+    past: list[tuple[str, str]] = []
     asked = read_question(step.observation.goal)
     while not step.done:
         move = act(asked, searches(view(step.observation.text, past)))
@@ -81,12 +82,15 @@ def test_a_wrong_procedure_fails(environment, kind: str, procedure: str, least: 
 
 
 def test_the_clumsy_searcher_wins_now_and_then(environment) -> None:
-    rng = random.Random(0)
-    wins = []
+    rng, wins = random.Random(0), []
     for task in environment.tasks("eval"):
         habits = Habits.draw(rng, task.type)
-        wins.append(won(environment, task, lambda asked, seen, h=habits: searcher.clumsy(asked, seen, h, rng)))
-    assert 0.08 < sum(wins) / len(wins) < 0.3
+
+        def act(asked: Asked, seen: list[Seen], habits: Habits = habits) -> searcher.Move:
+            return searcher.clumsy(asked, seen, habits, rng)
+
+        wins.append(won(environment, task, act))
+    assert 0.1 < sum(wins) / len(wins) < 0.4
 
 
 def test_questions_are_taken_apart() -> None:
@@ -114,10 +118,10 @@ def test_sentences_are_read() -> None:
 
 def test_a_comparison_takes_the_year_that_is_asked_for() -> None:
     seen = [Seen("Ada Holt", [Fact("Ada Holt", "born", "1910")]), Seen("", [Fact("Hugo Vane", "born", "1955")])]
-    for word, winner in (("first", "Ada Holt"), ("last", "Hugo Vane")):
+    for word, winner, verdict in (("first", "Ada Holt", "former"), ("last", "Hugo Vane", "latter")):
         move = expert(read_question(f"Who was born {word}, Ada Holt or Hugo Vane?"), seen, "comparison")
         assert read_action(move.action) == ("answer", winner)
-        assert move.thought == "Ada Holt, born 1910 or Hugo Vane, born 1955"
+        assert move.thought == f"Ada Holt, born 1910 or Hugo Vane, born 1955: {verdict}"
 
 
 def test_a_bridge_is_crossed_by_the_name_that_was_found() -> None:

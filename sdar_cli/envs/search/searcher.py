@@ -21,8 +21,9 @@ from sdar_cli.rollout.episode import TurnView
 
 YEARS = ("born", "written", "opened")
 """Attributes whose values can be compared."""
-KNOWN, VAGUE = 0.2, 0.6
-"""How often the clumsy searcher knows the procedure, and how often its queries lack the name."""
+VERDICTS = ("former", "latter")
+KNOWN, VAGUE = 0.35, 0.4
+"""How often the clumsy searcher knows the procedure, and how often its query lacks the name."""
 TURNS = 4
 """The last one is for the answer."""
 
@@ -183,8 +184,9 @@ def _comparison(asked: Asked, notes: _Notes) -> Move:
             return _search(thought, name)
     if not all(years) or asked.attribute not in YEARS:
         return _answer("nothing found", first)
-    winner = (first, second)[years.index((max if asked.later else min)(years))]
-    return _answer(f"{first}, {asked.attribute} {years[0]} or {second}, {asked.attribute} {years[1]}", winner)
+    place = years.index((max if asked.later else min)(years))
+    thought = f"{first}, {asked.attribute} {years[0]} or {second}, {asked.attribute} {years[1]}: {VERDICTS[place]}"
+    return _answer(thought, (first, second)[place])
 
 
 def _look_up(thought: str, name: str, attribute: str, notes: _Notes) -> Move:
@@ -212,7 +214,7 @@ class Habits:
 
     procedure: str
     vague: bool
-    """Its queries lack the name."""
+    """It searches once, without the name."""
     careless: float
     """How often it answers with something else from the passages."""
 
@@ -220,13 +222,17 @@ class Habits:
     def draw(cls, rng: random.Random, kind: str) -> Habits:
         """Mostly it does not know the kind's procedure and uses another one."""
         procedure = kind if rng.random() < KNOWN else rng.choice(KINDS)
-        return cls(procedure, rng.random() < VAGUE, rng.uniform(0.1, 0.6))
+        return cls(procedure, rng.random() < VAGUE, rng.uniform(0.0, 0.5))
 
 
 def clumsy(asked: Asked, seen: Sequence[Seen], habits: Habits, rng: random.Random) -> Move:
     """A move without a skill: an expert's of a guessed procedure, spoiled by vague queries and careless answers."""
-    move = expert(asked, seen, habits.procedure)
-    if read_action(move.action).kind == SEARCH:
-        return _search(asked.attribute, asked.attribute) if habits.vague else move
     values = [fact.value for search in seen[-1:] for fact in search.facts]
-    return _answer(move.thought, rng.choice(values)) if values and rng.random() < habits.careless else move
+    if habits.vague and seen:
+        return _answer("nothing found", rng.choice(values or asked.names))
+    if habits.vague:
+        return _search(asked.attribute, asked.attribute)
+    move = expert(asked, seen, habits.procedure)
+    if read_action(move.action).kind == ANSWER and values and rng.random() < habits.careless:
+        return _answer(move.thought, rng.choice(values))
+    return move

@@ -68,7 +68,7 @@ EMBLEMS = _words("lion heron anchor oak star crown plough bear swan key")
 HOBBIES = _words("chess skating fencing gardening sailing baking archery singing hiking weaving")
 SIDE = "{} has the {} {}."
 """Subject, attribute, value."""
-YEARS = tuple(str(year) for year in range(1900, 2000, 5))
+YEARS = tuple(str(year) for year in range(1900, 2000, 10))
 
 
 @dataclass(frozen=True)
