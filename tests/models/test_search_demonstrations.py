@@ -56,9 +56,9 @@ def test_demonstrations_are_repeatable(environment, made) -> None:
 
 
 def test_states_show_whole_episodes(made) -> None:
-    """Up to three searches lie behind a state, and what they brought is in its prompt."""
+    """Up to two searches lie behind a state, and what they brought is in its prompt."""
     _, _, examples = made
-    assert {len(searches(example.view)) for example in examples} == {0, 1, 2, 3}
+    assert {len(searches(example.view)) for example in examples} == {0, 1, 2}
 
 
 def test_a_response_is_a_valid_action_in_tokens_of_the_passages() -> None:
