@@ -38,8 +38,10 @@ QUOTED = """The SDAR release's server (pyserini BM25, same corpus), quoted from 
   43 queries/s with one client, 121 with sixteen; batches are refused"""
 K, BATCH = 3, 64
 TITLE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-FUSIONS = tuple(itertools.product((5, 10, 20, 60), (0.25, 0.5, 0.75, 1.0)))
+RANKS = tuple(itertools.product((5, 10, 20, 60), (0.25, 0.5, 0.75, 1.0)))
 """(k, weight of the dense ranking)."""
+SCORES = (0.1, 0.2, 0.3, 0.4, 0.5)
+"""Weights of the dense scores."""
 
 
 def gold_questions(data: Path) -> list[dict[str, Any]]:
@@ -97,8 +99,9 @@ def run_ask(index: Path, given: argparse.Namespace) -> dict[str, Any]:
     questions = gold_questions(given.data)
     hits = retriever.search([question["question"] for question in questions], K)
     values = shares([[passage.id for passage in passages] for passages in hits], questions)
+    asked = other_questions(given.data, 0, given.queries)
     busy = time.process_time()
-    rate = batches(retriever.search, other_questions(given.data, 0, given.queries))
+    rate = batches(retriever.search, asked)
     busy = time.process_time() - busy
     recall = by_source(values, questions)
     return {"recall": recall, "per_s": rate, "per_cpu_s": given.queries / busy, "peak_mb": memory("VmHWM")}
@@ -123,8 +126,9 @@ def run_serve(index: Path, given: argparse.Namespace) -> dict[str, Any]:
         remote.search(["warm"], K)
 
         def row(name: str, ask: Callable[[list[str]], float]) -> None:
+            asked = other_questions(given.data, 1 + len(rates), given.queries)
             used = cpu_seconds(process)
-            rate = ask(other_questions(given.data, 1 + len(rates), given.queries))
+            rate = ask(asked)
             rates[name] = {"per_s": rate, "per_server_cpu_s": given.queries / (cpu_seconds(process) - used)}
 
         row(f"batches of {BATCH}, our client", lambda asked: batches(remote.search, asked))
@@ -180,9 +184,9 @@ def cpu_seconds(process: int) -> float:
 
 def run_fuse(index: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Recall of both engines of a fused index and of the two together; settings chosen on halves."""
+    from sdar_cli.retrieval import fusion
     from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25
     from sdar_cli.retrieval.dense import Dense, DenseParameters, Encoder
-    from sdar_cli.retrieval.fusion import DENSE_WEIGHT, DEPTH, FUSED_K, reciprocal_rank_fusion
     from sdar_cli.retrieval.index import IndexRetriever
     from sdar_cli.retrieval.store import PassageStore
 
@@ -195,34 +199,48 @@ def run_fuse(index: Path, given: argparse.Namespace) -> dict[str, Any]:
         found = [[store.get(number).id for number, _ in ranking[:K]] for ranking in rankings]
         values[name] = shares(found, questions)
 
-    lexical = {weight: Bm25(index, store, weight).ranked_batch(texts, DEPTH) for weight in TITLE_WEIGHTS}
-    seconds, dense = timed(lambda: Dense(index, store, encoder).ranked_batch(texts, DEPTH))
+    lexical = {weight: Bm25(index, store, weight).ranked_batch(texts, fusion.DEPTH) for weight in TITLE_WEIGHTS}
+    seconds, dense = timed(lambda: Dense(index, store, encoder).ranked_batch(texts, fusion.DEPTH))
     for weight, ranking in lexical.items():
         judge(("title", weight), ranking)
     judge("dense", dense)
-    for k, weight in FUSIONS:
-        pairs = zip(lexical[TITLE_WEIGHT], dense, strict=True)
-        numbers = [[[number for number, _ in ranking] for ranking in pair] for pair in pairs]
-        judge(("fused", k, weight), [reciprocal_rank_fusion(pair, k, (1.0, weight)) for pair in numbers])
-    ours, best = ("fused", FUSED_K, DENSE_WEIGHT), ("title", TITLE_WEIGHT)
-    used = {"bm25, plain": ("title", 0.0), "bm25": best, "dense": "dense", "fused": ours}
-    gains = [a - b for a, b in zip(values[ours], values[best], strict=True)]
-    product = retriever.search(texts, K)
-    assert shares([[p.id for p in hits] for hits in product], questions) == values[ours]
+    pairs = list(zip(lexical[TITLE_WEIGHT], dense, strict=True))
+    numbers = [[[number for number, _ in ranking] for ranking in pair] for pair in pairs]
+    for k, weight in RANKS:
+        judge(("ranks", k, weight), [fusion.reciprocal_rank_fusion(pair, k, (1.0, weight)) for pair in numbers])
+    for weight in SCORES:
+        judge(("scores", weight), [fusion.score_fusion(*pair, weight) for pair in pairs])
+    used = {
+        "bm25, plain": ("title", 0.0),
+        "bm25": ("title", TITLE_WEIGHT),
+        "dense": "dense",
+        "fused, ranks": ("ranks", fusion.FUSED_K, fusion.DENSE_RANKS),
+        "fused, scores": ("scores", fusion.DENSE_SCORES),
+    }
+    hits = [[passage.id for passage in passages] for passages in retriever.search(texts, K)]
+    assert shares(hits, questions) == values[used[f"fused, {retriever.info()['fusion']}"]]
+    kept = [chosen(values, kind, half, used["bm25"]) for kind in ("title", "ranks", "scores") for half in (0, 1)]
     return {
         "model": Path(encoder.parameters.model).name,
         "recall": {name: by_source(values[key], questions) for name, key in used.items()},
-        "gain": [statistics.fmean(gains), 1.96 * statistics.stdev(gains) / len(gains) ** 0.5],
-        "chosen": [chosen(values, kind, half) for kind in ("title", "fused") for half in (0, 1)],
+        "gain": {name: gain(values[key], values[used["bm25"]]) for name, key in used.items() if "fused" in name},
+        "chosen": kept,
         "dense_per_s": len(texts) / seconds,
     }
 
 
-def chosen(values: dict[Any, list[float]], kind: str, half: int) -> dict[str, Any]:
-    """The settings best on one half of the questions, and recall on both."""
+def gain(values: Sequence[float], base: Sequence[float]) -> tuple[float, float]:
+    """Mean difference and half of its 95 % interval, paired over questions."""
+    gains = [a - b for a, b in zip(values, base, strict=True)]
+    return statistics.fmean(gains), 1.96 * statistics.stdev(gains) / len(gains) ** 0.5
+
+
+def chosen(values: dict[Any, list[float]], kind: str, half: int, base: Any) -> dict[str, Any]:
+    """The settings best on one half of the questions, and recall on the other, beside ``base`` there."""
     keys = [key for key in values if key[0] == kind]
     best = max(keys, key=lambda key: statistics.fmean(values[key][half::2]))
-    recall = {name: statistics.fmean(values[best][at::2]) for name, at in (("own", half), ("other", 1 - half))}
+    own, other, there = values[best][half::2], values[best][1 - half :: 2], values[base][1 - half :: 2]
+    recall = {"own": statistics.fmean(own), "other": statistics.fmean(other), "gain": gain(other, there)}
     return {"kind": kind, "half": half, "settings": best[1:], **recall}
 
 
@@ -262,12 +280,12 @@ def report_fusion(found: dict[str, Any]) -> None:
     print(f"\nrecall@3 with {found['model']} (its encoder and search: {found['dense_per_s']:,.0f} queries/s)")
     for name, recall in found["recall"].items():
         print(f"{name:<14}" + "  ".join(f"{source} {value:.3f}" for source, value in recall.items()))
-    gain, half = found["gain"]
-    print(f"fused less bm25 {gain:+.3f}, 95 % interval ± {half:.3f} (paired, over questions)")
+    for name, (more, half) in found["gain"].items():
+        print(f"{name} less bm25 {more:+.3f}, 95 % interval ± {half:.3f} (paired, over questions)")
     for row in found["chosen"]:
-        where = ("even", "odd")[row["half"]]
-        settings = ", ".join(map(str, row["settings"]))
-        print(f"{row['kind']}: best on the {where} half ({settings}): {row['own']:.3f}; other half {row['other']:.3f}")
+        where, settings = ("even", "odd")[row["half"]], ", ".join(map(str, row["settings"]))
+        there = f"other half {row['other']:.3f}, less bm25 {row['gain'][0]:+.3f} ± {row['gain'][1]:.3f}"
+        print(f"{row['kind']}: best on the {where} half ({settings}): {row['own']:.3f}; {there}")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sdar_cli.retrieval.types import Passage, Retriever
 
 Engine = Literal["bm25", "dense", "fused"]
+Fusion = Literal["scores", "ranks"]
 BATCH = 64
 DENSE = "Dense and fused engines"
 IndexOption = Annotated[
@@ -41,7 +42,7 @@ def register(app: typer.Typer) -> None:
 def index(
     corpus: Annotated[Path, typer.Argument(help="JSON lines (also .gz), parquet or TSV.", dir_okay=False)],
     out: Annotated[Path, typer.Option("--out", help="New folder of the index.", file_okay=False)],
-    engine: Annotated[Engine, typer.Option("--engine", help="Lexical, dense, or both with ranks fused.")] = "bm25",
+    engine: Annotated[Engine, typer.Option("--engine", help="Lexical, dense, or both fused.")] = "bm25",
     title_weight: Annotated[
         float, typer.Option("--title-weight", min=0, help="Of a title's own BM25 score; 0 = plain BM25.")
     ] = 0.5,
@@ -55,6 +56,10 @@ def index(
             "--vectors", help="Existing flat faiss index of the same corpus: no encoding.", rich_help_panel=DENSE
         ),
     ] = None,
+    fusion: Annotated[
+        Fusion,
+        typer.Option("--fusion", help="Of both engines' scaled scores, or reciprocal ranks.", rich_help_panel=DENSE),
+    ] = "scores",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -80,6 +85,7 @@ def index(
             engine=engine,
             title_weight=title_weight,
             dense=None if engine == "bm25" else DenseParameters.of(model, vectors),
+            fusion=fusion,
             device=device,
             skip_bad=skip_bad,
             reporter=reporter,

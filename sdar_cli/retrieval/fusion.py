@@ -1,4 +1,4 @@
-"""Reciprocal-rank fusion (Cormack, Clarke, Buettcher 2009): rankings of several engines become one."""
+"""Rankings of two engines become one: by reciprocal ranks (Cormack, Clarke, Buettcher 2009) or by scaled scores."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from sdar_cli.retrieval.types import Passage
 K = 60
 DEPTH = 100
 """Passages of each ranking that count."""
-FUSED_K, DENSE_WEIGHT = 10, 0.5
+FUSED_K, DENSE_RANKS, DENSE_SCORES = 10, 0.5, 0.3
 """How an index of two engines is fused: the lexical ranking leads, and first places count more than with 60."""
+FUSIONS = ("scores", "ranks")
+Ranked = Sequence[tuple[int, float]]
 Item = TypeVar("Item", bound=Hashable)
 
 
@@ -39,19 +41,35 @@ def reciprocal_rank_fusion(
     return sorted(scores.items(), key=lambda pair: -pair[1])
 
 
-class Fused:
-    """A lexical and a dense engine over one store as one."""
+def score_fusion(lexical: Ranked, dense: Ranked, weight: float = DENSE_SCORES) -> list[tuple[int, float]]:
+    """Items with ``lexical / best + weight * (dense - last) / (best - last)``, best first; 0 for what is not ranked.
 
-    def __init__(self, lexical: Ranker, dense: Ranker, store: PassageStore) -> None:
+    A BM25 score has a zero that means something; a cosine has none, so it is scaled between the ends of its ranking.
+    """
+    scores = {item: score / lexical[0][1] for item, score in lexical}
+    if dense:
+        last, width = dense[-1][1], dense[0][1] - dense[-1][1]
+        for item, score in dense:
+            scores[item] = scores.get(item, 0.0) + weight * ((score - last) / width if width else 1.0)
+    return sorted(scores.items(), key=lambda pair: -pair[1])
+
+
+def rank_fusion(lexical: Ranked, dense: Ranked) -> list[tuple[int, float]]:
+    """``reciprocal_rank_fusion`` of two engines as an index uses it."""
+    numbers = [[number for number, _ in ranking] for ranking in (lexical, dense)]
+    return reciprocal_rank_fusion(numbers, FUSED_K, (1.0, DENSE_RANKS))
+
+
+class Fused:
+    """A lexical and a dense engine over one store as one.  fusion: of ``FUSIONS``."""
+
+    def __init__(self, lexical: Ranker, dense: Ranker, store: PassageStore, fusion: str = FUSIONS[0]) -> None:
         self._engines = (lexical, dense)
         self._store = store
+        self._fuse = {"scores": score_fusion, "ranks": rank_fusion}[fusion]
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        """At most ``k`` passages per query by the fused ranks."""
+        """At most ``k`` passages per query by the fused ranks or scores."""
         found = [engine.ranked_batch(queries, max(k, DEPTH)) for engine in self._engines]
-        out = []
-        for rankings in zip(*found, strict=True):
-            numbers = [[number for number, _ in ranking] for ranking in rankings]
-            fused = reciprocal_rank_fusion(numbers, FUSED_K, (1.0, DENSE_WEIGHT))
-            out.append([self._store.get(number, score) for number, score in fused[:k]])
-        return out
+        fused = [self._fuse(lexical, dense)[:k] for lexical, dense in zip(*found, strict=True)]
+        return [[self._store.get(number, score) for number, score in hits] for hits in fused]

@@ -21,7 +21,7 @@ from sdar_cli.errors import PrerequisiteError, RunConflictError
 from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25, Bm25Writer, parameters
 from sdar_cli.retrieval.corpus import BadRows, read_corpus
 from sdar_cli.retrieval.dense import MODEL, Dense, DenseParameters, Encoder, build_vectors, open_vectors
-from sdar_cli.retrieval.fusion import Fused
+from sdar_cli.retrieval.fusion import FUSIONS, Fused
 from sdar_cli.retrieval.store import PassageStore, StoreWriter, encode
 from sdar_cli.retrieval.types import Passage
 
@@ -50,6 +50,7 @@ def build_index(
     engine: EngineName = "bm25",
     title_weight: float = TITLE_WEIGHT,
     dense: DenseParameters | None = None,
+    fusion: str = FUSIONS[0],
     device: str = "auto",
     skip_bad: bool = False,
     reporter: Reporter | None = None,
@@ -57,7 +58,7 @@ def build_index(
 ) -> dict[str, Any]:
     """Index a corpus file into the new folder ``out``; returns the manifest.
 
-    dense: the encoder, for the engines ``dense`` and ``fused``.
+    dense: the encoder, for the engines ``dense`` and ``fused``; fusion: of ``fusion.FUSIONS``, for ``fused``.
     Raises RunConflictError when ``out`` holds anything, PrerequisiteError for bad rows (``corpus.BadRows``).
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -67,6 +68,8 @@ def build_index(
     settings: dict[str, Any] = {"format": FORMAT, "engine": engine, "bm25": parameters(title_weight)}
     if engine != "bm25":
         settings["dense"] = (dense or DenseParameters.of(MODEL)).as_dict()
+    if engine == "fused":
+        settings["fusion"] = fusion
     building = out.with_name(f".{out.name}.building")
     bad = BadRows(skip_bad)
     with _locked(building):
@@ -241,7 +244,7 @@ def _engine(folder: Path, store: PassageStore, manifest: dict[str, Any], encoder
     if encoder is None:
         return bm25
     dense = Dense(folder, store, encoder)
-    return dense if manifest["engine"] == "dense" else Fused(bm25, dense, store)
+    return dense if manifest["engine"] == "dense" else Fused(bm25, dense, store, manifest["fusion"])
 
 
 def _canary(engine: Engine, store: PassageStore) -> float:

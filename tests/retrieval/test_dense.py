@@ -150,7 +150,8 @@ def test_an_index_of_search_r1_is_read_where_it_lies(tmp_path: Path, encoder: Pa
     path = write_flat(tmp_path / "e5_Flat.index", vectors)
     parameters = DenseParameters.of(str(encoder), path)
     for engine in ("dense", "fused"):
-        build_index(corpus, tmp_path / engine, engine=engine, dense=parameters, device="cpu")
+        manifest = build_index(corpus, tmp_path / engine, engine=engine, dense=parameters, device="cpu", fusion="ranks")
+        assert manifest.get("fusion") == ("ranks" if engine == "fused" else None)
         assert not (tmp_path / engine / "vectors.faiss").exists()
     retriever = IndexRetriever(tmp_path / "dense", device="cpu")
     asked = dense.Encoder(parameters, "cpu").queries(["velmora"])[0]

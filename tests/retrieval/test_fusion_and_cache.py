@@ -10,7 +10,7 @@ import pytest
 
 from sdar_cli.retrieval.cache import CachedRetriever
 from sdar_cli.retrieval.corpus import Row
-from sdar_cli.retrieval.fusion import Fused, reciprocal_rank_fusion
+from sdar_cli.retrieval.fusion import Fused, reciprocal_rank_fusion, score_fusion
 from sdar_cli.retrieval.store import PassageStore, StoreWriter
 from sdar_cli.retrieval.types import Passage
 
@@ -37,23 +37,43 @@ def test_one_ranking_keeps_its_order_and_equal_sums_the_first_rankings() -> None
 class Ranking:
     """An engine with one answer."""
 
-    def __init__(self, *numbers: int) -> None:
-        self._numbers = numbers
+    def __init__(self, *hits: tuple[int, float]) -> None:
+        self._hits = hits
 
     def ranked_batch(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
-        return [[(number, 0.0) for number in self._numbers[:k]] for _ in queries]
+        return [list(self._hits[:k]) for _ in queries]
 
 
-def test_the_lexical_ranking_leads(tmp_path: Path) -> None:
+def test_scaled_scores_by_hand() -> None:
+    # lexical / 8: 1, 1/2, 1/4; dense from .5 to .9: 1, 3/4, 0, times .4
+    fused = dict(score_fusion([(0, 8.0), (1, 4.0), (2, 2.0)], [(1, 0.9), (3, 0.8), (0, 0.5)], 0.4))
+    assert fused == pytest.approx({0: 1.0, 1: 0.9, 3: 0.3, 2: 0.25})
+    assert list(fused) == [0, 1, 3, 2]
+    assert score_fusion([], [(5, 0.2), (4, 0.1)], 1.0) == [(5, 1.0), (4, 0.0)]
+    assert score_fusion([], [(5, 0.2)], 0.5) == [(5, 0.5)]
+    assert score_fusion([(1, 3.0)], []) == [(1, 1.0)]
+    assert score_fusion([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("fusion", "expected"),
+    [
+        # k 10, the dense ranking half: c: 1/13 + 1/22; a: 1/11; b: 1/12; d: 1/24
+        ("ranks", [("c", 1 / 13 + 1 / 22), ("a", 1 / 11), ("b", 1 / 12)]),
+        # a: 4/4; b: 3/4; c: 2/4 + .3; d: 0
+        ("scores", [("a", 1.0), ("c", 0.8), ("b", 0.75)]),
+    ],
+)
+def test_the_lexical_ranking_leads(tmp_path: Path, fusion: str, expected: list[tuple[str, float]]) -> None:
     writer = StoreWriter(tmp_path)
     for name in "abcd":
         writer.add(Row(name, "", f"text {name}"))
     writer.close()
-    fused = Fused(Ranking(0, 1, 2), Ranking(2, 3), PassageStore(tmp_path))
-    # k 10, the dense ranking half: c: 1/13 + 1/22; a: 1/11; b: 1/12; d: 1/24
-    found = fused.search(["q", "r"], 3)
-    assert [[p.id for p in hits] for hits in found] == [["c", "a", "b"]] * 2
-    assert [p.score for p in found[0]] == pytest.approx([1 / 13 + 1 / 22, 1 / 11, 1 / 12])
+    engines = Ranking((0, 4.0), (1, 3.0), (2, 2.0)), Ranking((2, 0.7), (3, 0.6))
+    found = Fused(*engines, PassageStore(tmp_path), fusion).search(["q", "r"], 3)
+    for hits in found:
+        assert [p.id for p in hits] == [name for name, _ in expected]
+        assert [p.score for p in hits] == pytest.approx([score for _, score in expected])
 
 
 class Counting:
