@@ -259,7 +259,7 @@ HEADERS = st.one_of(st.just(HEADER_TEXT), spoiled(HEADER_TEXT))
 SKILLS = st.one_of(st.just(SKILL_TEXT), spoiled(SKILL_TEXT))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(header=HEADERS, skill=SKILLS)
 @example(header=HEADER_TEXT, skill=SKILL_TEXT)
 def test_any_bytes_are_a_bank_or_a_clear_error(tmp_path, header, skill):
