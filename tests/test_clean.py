@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cli.support import sdar
 
 from sdar_cli.clean import plan_removals
 from sdar_cli.config import RunConfig
 from sdar_cli.errors import RunConflictError
 from sdar_cli.runs import RunDir
-from tests.cli.support import sdar
 
 
 @pytest.fixture

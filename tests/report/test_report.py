@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from cli.support import sdar
 from report_material import SKILL, episode, make_run
 
 from sdar_cli.comparison.arms import Arm, Member
@@ -17,7 +18,6 @@ from sdar_cli.report.sections import facts, signal
 from sdar_cli.report.series import panel_series, training_series, turn_series
 from sdar_cli.runs import RunDir
 from sdar_cli.stats import wilson
-from tests.cli.support import sdar
 
 HOSTILE = "</span></pre><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\x1b[31m"
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.cli.support import ROOT, Result, sdar
+from cli.support import ROOT, Result, sdar
 
 CHILD = ROOT / "tests" / "sweep" / "child"
 Sweep = Callable[..., Result]

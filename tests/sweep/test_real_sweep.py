@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from cli.support import ROOT
 
 from sdar_cli.runs import RunDir
 from sdar_cli.track import read_metrics
 from sdar_cli.train.checkpoint import list_checkpoints, step_of
-from tests.cli.support import ROOT
 
 from .conftest import CHILD, Sweep, results
 

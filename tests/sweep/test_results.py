@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.comparison_material import make_run, wins
 
 from sdar_cli.runs import RunDir
 from sdar_cli.sweep.outcome import outcome_of
 from sdar_cli.sweep.plot import MEAN, SEED, SKILLED, WIDTH, forest
 from sdar_cli.sweep.results import over_seeds, verdict
-from tests.cli.comparison_material import make_run, wins
 
 TASKS = 20
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli.support import environment, sdar
 
 from sdar_cli.runs import RunDir
 from sdar_cli.stats import t_interval, welch
-from tests.cli.support import environment, sdar
 
 from .conftest import Sweep, behave, results, starts
 
