@@ -208,7 +208,8 @@ def test_a_real_encoder_from_a_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     assert all(value < 0.99999 for name, value in scores.items() if name != HEAT)
 
 
-def test_an_encoder_that_is_not_there_is_not_downloaded() -> None:
+def test_an_encoder_that_is_not_there_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdar_cli.plan.find_spec", lambda name: object())  # the packages of the extra are there
     with pytest.raises(PrerequisiteError, match="missing: encoder nobody/nothing") as caught:
         make(embedding_model="nobody/nothing").choose("embedding", TASK, GOAL)
     assert "hf download nobody/nothing" in str(caught.value.fix)
