@@ -103,7 +103,7 @@ KOption = Annotated[int, typer.Option("--k", min=1, max=50, help="Passages per q
 
 def register(app: typer.Typer) -> None:
     """Add ``data`` to the main application."""
-    app.add_typer(data_app, name="data")
+    app.add_typer(data_app, name="data", rich_help_panel="Look and prepare")
 
 
 @data_app.callback()

@@ -60,7 +60,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON line per step
 
 def register(app: typer.Typer) -> None:
     """Add ``play`` to the main application."""
-    app.command("play")(play_command)
+    app.command("play", rich_help_panel="Look and prepare")(play_command)
 
 
 def play_command(

@@ -11,7 +11,7 @@ skills_app = typer.Typer(no_args_is_help=True, help="Look into skill banks, chec
 
 def register(app: typer.Typer) -> None:
     """Add ``skills`` to the main application."""
-    app.add_typer(skills_app, name="skills")
+    app.add_typer(skills_app, name="skills", rich_help_panel="Look and prepare")
 
 
 @skills_app.callback()
