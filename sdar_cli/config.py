@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 from sdar_cli.checks import cross_field_problems
+from sdar_cli.choices import BENCHMARKS, FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -29,9 +30,6 @@ SCHEDULES = ("constant", "linear", "warm-down", "atod")
 """Names of ``algo.schedule``; import paths as for gates."""
 EVOLUTIONS = ("none", "drop")
 """``none``, and names of ``skills.evolve``; import paths as for gates."""
-RETRIEVALS = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
-PLACEMENTS = Literal["user", "system", "prefix"]
-FORMS = Literal["full", "brief"]
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -63,7 +61,7 @@ class Section(BaseModel):
 
 
 class EnvConfig(Section):
-    name: Literal["alfworld", "webshop", "search"] = Field(default="alfworld", description="the benchmark")
+    name: BENCHMARKS = Field(default="alfworld", description="the benchmark")
     source: Literal["generated", "real"] = Field(
         default="generated", description="generated games (no download) or the released game files"
     )
@@ -86,9 +84,7 @@ class EnvConfig(Section):
         description="seconds a worker may take to answer before it is restarted; search: a remote search, all tries",
     )
     max_failed: Fraction = Field(default=0.25, description="share of failed episodes in a step that stops the run")
-    prompt: Literal["compact", "full"] = Field(
-        default="compact", description="prompt wording: short, or with instructions"
-    )
+    prompt: WORDINGS = Field(default="compact", description="prompt wording: short, or with instructions")
     context: Literal["window", "transcript"] = Field(
         default="window", description="one prompt per turn from the last turns, or one growing sequence per episode"
     )

@@ -17,6 +17,7 @@ from sdar_cli.errors import PrerequisiteError, RunConflictError, RunFailedError,
 from sdar_cli.plan import missing
 from sdar_cli.presets import Resolved
 from sdar_cli.runs import RunDir, differences
+from sdar_cli.signals import handled
 
 Train = Callable[[RunConfig, RunDir, Reporter, bool], dict[str, Any]]
 
@@ -160,12 +161,5 @@ def terminate_as_interrupt() -> Iterator[None]:
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
-    try:
-        previous = signal.signal(signal.SIGTERM, forward)
-    except ValueError:  # not the main thread, which alone receives signals
+    with handled(forward, signal.SIGTERM):
         yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -160,6 +160,19 @@ class RunDir:
             status["state"] = "lost"
         return status
 
+    def evaluation_path(self, step: int) -> Path:
+        """The evaluation that training makes after a step (0: before); its episodes lie beside it as ``.jsonl``."""
+        return self.eval / f"step-{step:06d}.json"
+
+    def evaluated_steps(self) -> list[int]:
+        """The steps after which training evaluated, in order."""
+        return sorted(int(path.stem.removeprefix("step-")) for path in self.eval.glob("step-*.json"))
+
+    def evaluation(self, step: int) -> dict[str, Any]:
+        """What training measured on the panel after a step; {} where it did not.  Raises RunFailedError."""
+        path = self.evaluation_path(step)
+        return _read_json(path) if path.is_file() else {}
+
     def _lock(self) -> bool:
         """Hold the run for this process until it ends, however it ends; False where another one holds it."""
         file = (self.path / LOCK).open("a", encoding="utf-8")
@@ -263,6 +276,11 @@ def list_runs(runs_dir: Path = RUNS_DIR) -> list[RunDir]:
         return []
     paths = [path for path in runs_dir.iterdir() if (path / "config.json").is_file()]
     return [RunDir(path) for path in sorted(paths, key=lambda path: (_created(path), path.name))]
+
+
+def result_of(evaluation: Mapping[str, Any], with_skill: bool) -> dict[str, Any] | None:
+    """The result of a panel without or with the skill in the prompt; of several ways of decoding the first."""
+    return next((found for found in evaluation.get("results", []) if found["with_skill"] is with_skill), None)
 
 
 def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:

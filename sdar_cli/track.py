@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,21 +51,26 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Raises RunFailedError where another line is damaged.
     """
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:  # bad JSON, or a character cut in two
-            if number == len(lines):
-                break
-            what = f"{path}, line {number}, is not JSON"
-            raise RunFailedError(what, why=str(error), fix="delete that line") from error
-    return rows
+    return list(read_json_lines(path, torn_tail=True)) if path.is_file() else []
+
+
+def read_json_lines(path: Path, torn_tail: bool = False) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one per line; only a newline ends a line, whatever characters a model wrote.
+
+    torn_tail: a last line without its newline that cannot be read is left out.
+    Raises RunFailedError naming the line where another one is damaged.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except ValueError as error:  # bad JSON, or a character cut in two
+                if torn_tail and not line.endswith(b"\n"):
+                    return
+                what = f"{path}, line {number}, is not JSON"
+                raise RunFailedError(what, why=str(error), fix="delete that line") from error
 
 
 def _mend_tail(path: Path) -> None:

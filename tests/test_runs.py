@@ -15,7 +15,7 @@ from sdar_cli.atomic import write_json_atomic, write_text_atomic
 from sdar_cli.config import RunConfig
 from sdar_cli.errors import ConfigError, RunConflictError, RunFailedError
 from sdar_cli.runs import RunDir, default_name, differences, list_runs
-from sdar_cli.track import MetricsWriter, read_metrics
+from sdar_cli.track import MetricsWriter, read_json_lines, read_metrics
 
 
 def config(**sections: object) -> RunConfig:
@@ -210,3 +210,14 @@ def test_truncation_drops_later_steps_and_goes_on_appending(tmp_path: Path) -> N
         writer.truncate_after(3)
         writer.write({"step": 4, "try": 2})
     assert [(row["step"], row["try"]) for row in read_metrics(path)] == [(1, 1), (2, 1), (3, 1), (4, 2)]
+
+
+def test_only_a_newline_ends_a_line_whatever_a_model_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "episodes.jsonl"
+    rows = [{"text": "a\u2028b\u0085c\x0cd"}, {"text": "e"}]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    assert list(read_json_lines(path)) == rows
+    path.write_bytes(path.read_bytes() + b"{")
+    with pytest.raises(RunFailedError, match="line 3, is not JSON"):
+        list(read_json_lines(path))
+    assert list(read_json_lines(path, torn_tail=True)) == rows

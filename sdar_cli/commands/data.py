@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from sdar_cli.choices import BENCHMARKS
+
 data_app = typer.Typer(no_args_is_help=True, help="Make and check the data sets of the environments.")
 
 ALFWORLD = "ALFWorld"
@@ -19,7 +21,7 @@ OWN = {
 }
 """Parameters that belong to one environment."""
 
-EnvArgument = Annotated[Literal["alfworld", "webshop", "search"], typer.Argument(help="Environment.")]
+EnvArgument = Annotated[BENCHMARKS, typer.Argument(help="Environment.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the generator.")]
 OutOption = Annotated[
     Path | None,

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
+from sdar_cli.choices import BENCHMARKS
+
 if TYPE_CHECKING:
     from sdar_cli.config import EnvConfig
     from sdar_cli.envs.base import Environment, Step, Task
 
-EnvArgument = Annotated[Literal["alfworld", "webshop", "search"], typer.Argument(help="Environment to play.")]
+EnvArgument = Annotated[BENCHMARKS, typer.Argument(help="Environment to play.")]
 TaskOption = Annotated[
     str | None,
     typer.Option(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdar_cli.choices import FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
 from sdar_cli.commands import completion
 from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from sdar_cli.runs import RunDir
     from sdar_cli.skills.retriever import Retriever
 
-Retrieval = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
-Placement = Literal["user", "system", "prefix"]
-Form = Literal["brief", "full"]
-Style = Literal["compact", "full"]
 WHAT, PROMPT = "What is shown", "Prompt"
 
 
@@ -41,10 +38,10 @@ Split = Annotated[
     _option("--split", "Split of the tasks; default: that of training, with --panel the held-out one.", WHAT),
 ]
 Tasks = Annotated[int, _option("--tasks", "With --panel: N tasks spread over it; default: all.", WHAT, min=0)]
-Chosen = Annotated[Retrieval | None, _option("--retrieval", "How skills are chosen; default: as in training.", PROMPT)]
-Place = Annotated[Placement | None, _option("--placement", "Where the skill stands; default: as in training.", PROMPT)]
-Shape = Annotated[Form | None, _option("--form", "Briefs, or whole texts; default: as in training.", PROMPT)]
-Wording = Annotated[Style | None, _option("--prompt", "Wording of the prompt; default: as in training.", PROMPT)]
+Chosen = Annotated[RETRIEVALS | None, _option("--retrieval", "How skills are chosen; default: as in training.", PROMPT)]
+Place = Annotated[PLACEMENTS | None, _option("--placement", "Where the skill stands; default: as in training.", PROMPT)]
+Shape = Annotated[FORMS | None, _option("--form", "Briefs, or whole texts; default: as in training.", PROMPT)]
+Wording = Annotated[WORDINGS | None, _option("--prompt", "Wording of the prompt; default: as in training.", PROMPT)]
 Limit = Annotated[
     int | None, _option("--limit", "Teacher's budget in tokens; default: teacher.max_prompt_tokens.", PROMPT, min=1)
 ]

@@ -10,9 +10,9 @@ from typing import Any
 
 from sdar_cli.comparison.arms import Arm, Member
 from sdar_cli.errors import ConfigError, PrerequisiteError, RunFailedError
-from sdar_cli.runs import RunDir
+from sdar_cli.runs import RunDir, result_of
 from sdar_cli.stats import early_speed
-from sdar_cli.track import read_metrics
+from sdar_cli.track import read_json_lines, read_metrics
 
 EARLY_STEPS = 6
 
@@ -54,8 +54,7 @@ def _read(member: Member, name: str | None) -> Evaluation:
     path = _path(member, name)
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
-        episodes = [episode for episode in map(json.loads, lines) if "task" in episode]
+        episodes = [episode for episode in read_json_lines(path.with_suffix(".jsonl")) if "task" in episode]
         panel, results = report["panel"], {result["label"]: result for result in report["results"]}
         plays: dict[str, dict[str, tuple[int, float]]] = {label: {} for label in results}
         for episode in episodes:
@@ -73,10 +72,9 @@ def _path(member: Member, name: str | None) -> Path:
     if name is not None:
         path = member.run.eval / f"{name}.json"
     elif member.step is not None:
-        path = member.run.eval / f"step-{member.step:06d}.json"
+        path = member.run.evaluation_path(member.step)
     else:
-        steps = evaluated_steps(member.run)
-        path = member.run.eval / f"step-{max(steps, default=0):06d}.json"
+        path = member.run.evaluation_path(max(member.run.evaluated_steps(), default=0))
     if path.is_file():
         return path
     known = ", ".join(each.stem for each in sorted(member.run.eval.glob("*.json"))) or "none"
@@ -85,11 +83,6 @@ def _path(member: Member, name: str | None) -> Path:
         why=f"its evaluations are {known}",
         fix=f"sdar eval --run {member.run.path} --name NAME, then sdar compare --evaluation NAME",
     )
-
-
-def evaluated_steps(run: RunDir) -> list[int]:
-    """The steps after which the training evaluated, in order."""
-    return sorted(int(path.stem.removeprefix("step-")) for path in run.eval.glob("step-*.json"))
 
 
 def step_of(evaluation: Evaluation) -> int | None:
@@ -110,10 +103,9 @@ def early_training(run: RunDir, steps: int) -> float | None:
 def early_held_out(run: RunDir, steps: int, with_skill: bool) -> float | None:
     """Area under the held-out curve up to ``steps``, over its width; None with nothing evaluated within."""
     points = []
-    for step in evaluated_steps(run):
-        report = json.loads((run.eval / f"step-{step:06d}.json").read_text(encoding="utf-8"))
-        rates = [r["overall"]["success"] for r in report["results"] if r["with_skill"] is with_skill]
-        points += [(step, rates[0])] if rates else []
+    for step in run.evaluated_steps():
+        result = result_of(run.evaluation(step), with_skill)
+        points += [(step, result["overall"]["success"])] if result else []
     inside = [point for point in points if point[0] <= steps]
     if len(inside) < 2 or points[-1][0] < steps:
         return None

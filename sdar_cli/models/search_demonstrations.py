@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdar_cli.atomic import refuse_taken
 from sdar_cli.config import EnvConfig
 from sdar_cli.envs.base import Environment, Step, Task, group_by_type
 from sdar_cli.envs.search import searcher
 from sdar_cli.envs.search.actions import read_action
 from sdar_cli.envs.search.world import KINDS
-from sdar_cli.models.warmstart import DRIVERS, Answer, Example, Recipe, briefs, build, refuse_taken
+from sdar_cli.models.warmstart import DRIVERS, Answer, Example, Recipe, briefs, build, three_ways
 from sdar_cli.rollout.episode import TurnView
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples
         "clumsy": searcher.clumsy(player.asked, seen, player.habits, rng),
         "wrong": searcher.expert(player.asked, seen, player.wrong),
     }
-    shown = {"expert": skills[player.task.type], "clumsy": "", "wrong": skills[player.wrong]}
-    examples.extend(Example(view, shown[kind], move) for kind, move in moves.items())
+    examples += three_ways(view, moves, skills[player.task.type], skills[player.wrong])
     return moves[player.driver].action
 
 

@@ -12,7 +12,7 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -77,6 +77,12 @@ class Example:
     view: TurnView
     skill: str
     move: Answer
+
+
+def three_ways(view: TurnView, moves: Mapping[str, Answer], right: str, wrong: str) -> list[Example]:
+    """A state labelled by every demonstrator of ``DRIVERS``, each under the skill text that it follows."""
+    shown = {"expert": right, "clumsy": "", "wrong": wrong}
+    return [Example(view, shown[driver], move) for driver, move in moves.items()]
 
 
 def respond(move: Answer) -> str:
@@ -149,8 +155,7 @@ def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples
         "clumsy": clumsy(player.memory, legal, player.habits, rng),
         "wrong": ask(player.wrong),
     }
-    shown = {"expert": skills[player.task.type], "clumsy": "", "wrong": skills[player.wrong]}
-    examples.extend(Example(view, shown[kind], move) for kind, move in moves.items())
+    examples += three_ways(view, moves, skills[player.task.type], skills[player.wrong])
     if player.memory.place and rng.random() < SLIPS:
         return f"take {player.memory.target_object} 1 from {player.memory.place}"
     return moves[player.driver].action

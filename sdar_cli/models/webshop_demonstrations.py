@@ -22,7 +22,7 @@ from sdar_cli.envs.webshop.env import WebShopEnvironment, open_environment
 from sdar_cli.envs.webshop.goods import TASK_TYPES
 from sdar_cli.envs.webshop.prompt import read_page
 from sdar_cli.envs.webshop.synth import make_catalogue
-from sdar_cli.models.warmstart import DRIVERS, HISTORY, MAX_TURNS, Example, Recipe, briefs, build
+from sdar_cli.models.warmstart import DRIVERS, HISTORY, MAX_TURNS, Example, Recipe, briefs, build, three_ways
 from sdar_cli.rollout.episode import TurnView
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples
         "clumsy": shopper.clumsy(player.memory, page, view.admissible, player.habits, rng),
         "wrong": shopper.expert(player.memory, page, player.wrong),
     }
-    shown = {"expert": skills[player.task.type], "clumsy": "", "wrong": skills[player.wrong]}
-    examples.extend(Example(view, shown[kind], move) for kind, move in moves.items())
+    examples += three_ways(view, moves, skills[player.task.type], skills[player.wrong])
     clicks = [a for a in view.admissible if a.startswith("click") and a not in NO_SLIP]
     if player.driver != "clumsy" and clicks and page.kind != "search" and rng.random() < SLIPS:
         return rng.choice(clicks)

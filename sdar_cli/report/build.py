@@ -18,7 +18,7 @@ from sdar_cli.report import sections
 from sdar_cli.report.content import Report, Section, Table
 from sdar_cli.report.episodes import SHADES, shown_episodes
 from sdar_cli.report.series import evaluations
-from sdar_cli.runs import RunDir
+from sdar_cli.runs import RunDir, result_of
 from sdar_cli.track import read_metrics
 
 TEMPLATE = "report.html.j2"
@@ -142,7 +142,7 @@ def _teacher_lost(run: RunDir) -> list[str]:
     played = evaluations(run)
     if len(played) < 2:
         return []
-    ends = [sections.result_of(played[step], True) for step in (min(played), max(played))]
+    ends = [result_of(played[step], True) for step in (min(played), max(played))]
     if ends[0] is None or ends[1] is None:
         return []
     before, after = (end["overall"]["success"] for end in ends if end)

@@ -5,16 +5,14 @@ The teacher's prompt is rendered again from the record, by the function that tra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdar_cli.config import RunConfig
-from sdar_cli.errors import RunFailedError
 from sdar_cli.rollout.episode import TurnView
 from sdar_cli.runs import RunDir
+from sdar_cli.track import read_json_lines
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,20 +79,8 @@ def shown_episodes(run: RunDir, count: int) -> list[ShownEpisode]:
     chosen = []
     for path, share in zip(ends, shares, strict=True):
         step = int(path.stem.split("-")[1])
-        chosen += [_shown(record, step, config, tokenizer) for record in _choose(records_of(path), share)]
+        chosen += [_shown(record, step, config, tokenizer) for record in _choose(list(read_json_lines(path)), share)]
     return chosen
-
-
-def records_of(path: Path) -> list[dict[str, Any]]:
-    """The episodes of a step as they were recorded.  Raises RunFailedError for a damaged line."""
-    records = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                records.append(json.loads(line))
-            except ValueError as error:
-                raise RunFailedError(f"{path}, line {number}, is not JSON", why=str(error)) from error
-    return records
 
 
 def _choose(records: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:

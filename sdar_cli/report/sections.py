@@ -13,10 +13,11 @@ from sdar_cli.comparison.render import power_lines, test_tables, value_tables
 from sdar_cli.presets import list_presets, load_preset
 from sdar_cli.report.charts import Interval, Series, interval_chart
 from sdar_cli.report.content import Chart, Section, Table, curve, share, span
-from sdar_cli.report.episodes import records_of
-from sdar_cli.report.series import evaluations, panel_series, result_of, training_series, turn_series
+from sdar_cli.report.series import evaluations, metrics_of, panel_series, training_series, turn_series
+from sdar_cli.runs import result_of
 from sdar_cli.stats import t_interval
 from sdar_cli.sweep.results import point_table, remarks
+from sdar_cli.track import read_json_lines
 
 SKILLS = ((False, "without skill"), (True, "with skill"))
 SEEDS_BAND = "Band: 95 % t interval of the mean over seeds."
@@ -162,19 +163,18 @@ def signal(arms: Sequence[Arm]) -> Section | None:
 
 def _curves(arms: Sequence[Arm], what: Sequence[tuple[str, str, str, bool]]) -> list[Chart]:
     note = SEEDS_BAND if any(len(arm.runs) > 1 for arm in arms) else ""
-    found = [
-        curve(
-            title, [training_series(arm, key) for arm in arms], y=y, note=note, percent=percent, zero=key == "gap_mean"
-        )
-        for key, title, y, percent in what
-    ]
+    read = [(arm, metrics_of(arm)) for arm in arms]
+    found = []
+    for key, title, y, percent in what:
+        lines = [training_series(arm.label, rows, key) for arm, rows in read]
+        found.append(curve(title, lines, y=y, note=note, percent=percent, zero=key == "gap_mean"))
     return _there(found)
 
 
 def _by_turn(arms: Sequence[Arm]) -> list[Chart]:
     """Gap and KL of each turn: of several arms averaged over training; of one run in its first and last step."""
     if len(arms) > 1 or len(arms[0].runs) > 1:
-        lines = [turn_series(arm, lambda row: row.get("gap_by_turn")) for arm in arms]
+        lines = [turn_series(arm.label, metrics_of(arm), "gap_by_turn") for arm in arms]
         note = f"Mean over all steps. {SEEDS_BAND}"
         return _there([curve("Mean gap per turn", lines, x="turn", y="nats", note=note, zero=True)])
     files = sorted(arms[0].runs[0].episodes.glob("step-*.jsonl"))
@@ -200,7 +200,7 @@ def _by_turn(arms: Sequence[Arm]) -> list[Chart]:
 def _turn_means(path: Path, of: Callable[[float], float]) -> Series:
     """The mean of a function of the gap over the tokens of each turn (from 1) of a step's episodes."""
     values: dict[int, list[float]] = {}
-    for record in records_of(path):
+    for record in read_json_lines(path):
         for turn, played in enumerate(record["turns"], 1):
             known = [of(gap) for gap in played.get("token_gap") or () if gap is not None]
             if known:

@@ -5,53 +5,45 @@ Read from run directories only: ``metrics.jsonl`` for training, ``eval/step-*.js
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sdar_cli.comparison.arms import Arm
-from sdar_cli.errors import RunFailedError
 from sdar_cli.report.charts import Series
-from sdar_cli.runs import RunDir
+from sdar_cli.runs import RunDir, result_of
 from sdar_cli.stats import t_interval
 from sdar_cli.track import read_metrics
 
 Rows = list[dict[str, Any]]
 
 
-def training_series(arm: Arm, key: str) -> Series:
+def metrics_of(arm: Arm) -> list[Rows]:
+    """The metrics of every step, per run."""
+    return [read_metrics(run.metrics) for run in arm.runs]
+
+
+def training_series(label: str, metrics: Sequence[Rows], key: str) -> Series:
     """A metric of training over the steps.  Steps that one run lacks are averages of the others."""
-    return _over_seeds(arm.label, [_column(read_metrics(run.metrics), key) for run in arm.runs])
+    return _over_seeds(label, [_column(rows, key) for rows in metrics])
 
 
-def turn_series(arm: Arm, of: Callable[[dict[str, Any]], Sequence[float | None] | None]) -> Series:
-    """A metric over the turns of an episode (from 1), averaged over all steps of a run."""
+def turn_series(label: str, metrics: Sequence[Rows], key: str) -> Series:
+    """A metric that is a list over the turns of an episode (from 1), averaged over all steps of a run."""
     lines = []
-    for run in arm.runs:
+    for rows in metrics:
         values: dict[float, list[float]] = {}
-        for row in read_metrics(run.metrics):
-            for turn, value in enumerate(of(row) or (), 1):
+        for row in rows:
+            for turn, value in enumerate(row.get(key) or (), 1):
                 if value is not None:
                     values.setdefault(float(turn), []).append(value)
         lines.append({turn: sum(found) / len(found) for turn, found in values.items()})
-    return _over_seeds(arm.label, lines)
+    return _over_seeds(label, lines)
 
 
 def evaluations(run: RunDir) -> dict[int, dict[str, Any]]:
     """The panels played by training, by step.  Raises RunFailedError for a damaged file."""
-    found = {}
-    for path in sorted(run.eval.glob("step-*.json")):
-        try:
-            found[int(path.stem.split("-")[1])] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunFailedError(f"{path} cannot be read", why=str(error)) from error
-    return found
-
-
-def result_of(report: dict[str, Any], with_skill: bool) -> dict[str, Any] | None:
-    """The result of a panel without or with the skill in the prompt; the first way of decoding that was played."""
-    return next((result for result in report.get("results", []) if result["with_skill"] is with_skill), None)
+    return {step: run.evaluation(step) for step in run.evaluated_steps()}
 
 
 def panel_series(arm: Arm, with_skill: bool, label: str) -> Series:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import get_args
 
-from sdar_cli.config import RETRIEVALS
+from sdar_cli.choices import RETRIEVALS
 from sdar_cli.envs.base import Task
 from sdar_cli.errors import ConfigError
 from sdar_cli.skills.bank import GENERAL, Bank, Skill

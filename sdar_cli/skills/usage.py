@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ from sdar_cli.errors import RunFailedError
 from sdar_cli.runs import RunDir
 from sdar_cli.skills.bandit import Bandit
 from sdar_cli.stats import wilson
-from sdar_cli.track import read_metrics
+from sdar_cli.track import read_json_lines, read_metrics
 
 
 @dataclass
@@ -108,11 +107,8 @@ def _episodes(run: RunDir) -> Iterator[tuple[int, dict[str, Any]]]:
         raise RunFailedError(f"run {run.name} has no episodes", why=f"{run.episodes} is empty", fix="sdar runs list")
     for path in paths:
         step = int(path.stem.removeprefix("step-"))
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                yield step, json.loads(line)
-            except ValueError as error:
-                raise RunFailedError(f"{path}, line {number} cannot be read", why=str(error)) from error
+        for episode in read_json_lines(path):
+            yield step, episode
 
 
 def _values(episode: dict[str, Any], key: str) -> list[float]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from sdar_cli.runs import RunDir
+from sdar_cli.signals import handled
 from sdar_cli.sweep.board import Board
 from sdar_cli.sweep.plan import Job
 from sdar_cli.sweep.state import SweepDir
@@ -151,13 +152,5 @@ class Driver:
             if not last:
                 self.board.say("stopping: the runs save at their next safe point; press Ctrl-C again to kill them")
 
-        try:
-            previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread, which alone receives signals
+        with handled(handler, signal.SIGINT, signal.SIGTERM):
             yield
-            return
-        try:
-            yield
-        finally:
-            for number, old in previous.items():
-                signal.signal(number, old)

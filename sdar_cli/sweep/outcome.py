@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sdar_cli.comparison.evaluations import EARLY_STEPS, early_training, evaluated_steps
-from sdar_cli.runs import RunDir
+from sdar_cli.comparison.evaluations import EARLY_STEPS, early_training
+from sdar_cli.runs import RunDir, result_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def outcome_of(run: RunDir) -> Outcome:
     steps = status["summary"]["steps"]
     without, shown = rates(run, steps)
     early = min(EARLY_STEPS, steps)
-    trained = [(step, rates(run, step)[0].get("success")) for step in evaluated_steps(run) if step]
+    trained = [(step, rates(run, step)[0].get("success")) for step in run.evaluated_steps() if step]
     known = [(rate, -step) for step, rate in trained if rate is not None]
     best, at = max(known) if len(known) > 1 else (None, None)
     return Outcome(
@@ -62,15 +60,6 @@ def outcome_of(run: RunDir) -> Outcome:
 
 def rates(run: RunDir, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The evaluation after a step, without and with the skill; empty where it was not made."""
-    path = evaluation_path(run, step)
-    if not path.is_file():
-        return {}, {}
-    found: dict[bool, dict[str, Any]] = {False: {}, True: {}}
-    for result in json.loads(path.read_text(encoding="utf-8"))["results"]:
-        found[result["with_skill"]] = result["overall"]
-    return found[False], found[True]
-
-
-def evaluation_path(run: RunDir, step: int) -> Path:
-    """The evaluation that training makes after a step."""
-    return run.eval / f"step-{step:06d}.json"
+    played = run.evaluation(step)
+    without, shown = result_of(played, False), result_of(played, True)
+    return without["overall"] if without else {}, shown["overall"] if shown else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +15,7 @@ from sdar_cli.display import Reporter
 from sdar_cli.errors import ConfigError
 from sdar_cli.runs import RunDir
 from sdar_cli.stats import t_interval
-from sdar_cli.sweep.outcome import Outcome, evaluation_path, outcome_of
+from sdar_cli.sweep.outcome import Outcome, outcome_of
 from sdar_cli.sweep.plot import forest
 from sdar_cli.sweep.state import SweepDir
 
@@ -75,10 +74,10 @@ def _share_evaluations(sweep: SweepDir, outcomes: dict[str, Outcome]) -> None:
         if base not in outcomes or job.run not in outcomes:
             continue
         run, source = sweep.run_dir(job), RunDir(sweep.runs / base)
-        path, played = evaluation_path(run, 0), evaluation_path(source, 0)
+        path, played = run.evaluation_path(0), source.evaluation_path(0)
         if not path.exists():
             write_text_atomic(path.with_suffix(".jsonl"), played.with_suffix(".jsonl").read_text(encoding="utf-8"))
-            write_json_atomic(path, {**json.loads(played.read_text(encoding="utf-8")), "shared_from": base})
+            write_json_atomic(path, {**source.evaluation(0), "shared_from": base})
             before = outcomes[base]
             run.add_to_summary(success_before=before.success, with_skill_before=before.with_skill)
 

@@ -17,6 +17,8 @@ from sdar_cli.config import RunConfig
 from sdar_cli.envs.base import Task, group_by_type
 from sdar_cli.errors import ConfigError, RunConflictError, RunFailedError
 from sdar_cli.rollout.collect import Collected, no_skill, seed_of
+from sdar_cli.runs import result_of
+from sdar_cli.signals import handled
 from sdar_cli.track import MetricsWriter
 from sdar_cli.train.checkpoint import latest_checkpoint, remove_unfinished, step_of
 
@@ -274,20 +276,19 @@ class _Run:
     def _evaluate(self, step: int) -> dict[str, Any]:
         return self.session.evaluate_panel(
             self.run if parallel.is_main() else None,
-            f"step-{step:06d}",
+            self.run.evaluation_path(step).stem,
             f"held-out panel after step {step}" if step else "held-out panel before",
         )
 
     def _recorded(self, step: int) -> dict[str, Any]:
-        path = self.run.eval / f"step-{step:06d}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return self.run.evaluation(step)
 
     def _summary(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         from sdar_cli.train.skills import audit_summary
 
         def success(result: dict[str, Any], with_skill: bool) -> float | None:
-            found = [r for r in result.get("results", []) if r["with_skill"] is with_skill]
-            return found[0]["overall"]["success"] if found else None
+            found = result_of(result, with_skill)
+            return found["overall"]["success"] if found else None
 
         return {
             "run": str(self.run.path),
@@ -381,12 +382,5 @@ def _interrupts(run: _Run) -> Iterator[None]:
         run.stopping = True
         run.reporter.info("stopping: saving at the next safe point; press Ctrl-C again to stop at once")
 
-    try:
-        previous = signal.signal(signal.SIGINT, handler)
-    except ValueError:  # not the main thread: nobody sends it Ctrl-C
+    with handled(handler, signal.SIGINT):
         yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -15,7 +15,7 @@ from sdar_cli.errors import ConfigError
 from sdar_cli.report.build import build_report, caveats, render_html
 from sdar_cli.report.episodes import shade, shown_episodes
 from sdar_cli.report.sections import facts, signal
-from sdar_cli.report.series import panel_series, training_series, turn_series
+from sdar_cli.report.series import metrics_of, panel_series, training_series, turn_series
 from sdar_cli.runs import RunDir
 from sdar_cli.stats import wilson
 
@@ -28,9 +28,9 @@ def arm(label: str, *runs: RunDir) -> Arm:
 
 def test_one_run_is_its_own_line_and_two_have_a_t_interval(tmp_path: Path) -> None:
     first, second = make_run(tmp_path, "a", success=(0.2, 0.4)), make_run(tmp_path, "b", seed=1, success=(0.4, 0.4))
-    single = training_series(arm("x", first), "success")
+    single = training_series("x", metrics_of(arm("x", first)), "success")
     assert (single.x, single.y, single.low) == ([1, 2], [0.2, 0.4], None)
-    both = training_series(arm("x", first, second), "success")
+    both = training_series("x", metrics_of(arm("x", first, second)), "success")
     assert both.y == pytest.approx([0.3, 0.4])
     assert both.low is not None and both.high is not None
     half = 12.7062 * math.sqrt(0.02) / math.sqrt(2)  # t quantile of one degree of freedom, sd of (.2, .4) is sqrt(.02)
@@ -47,7 +47,7 @@ def test_the_band_of_one_run_on_its_panel_is_wilsons(tmp_path: Path) -> None:
 
 def test_a_turns_mean_is_over_steps(tmp_path: Path) -> None:
     run = make_run(tmp_path, metrics=[{"gap_by_turn": [-0.1, None]}, {"gap_by_turn": [-0.3, -0.5]}])
-    found = turn_series(arm("x", run), lambda row: row.get("gap_by_turn"))
+    found = turn_series("x", metrics_of(arm("x", run)), "gap_by_turn")
     assert found.x == [1, 2]
     assert found.y == pytest.approx([-0.2, -0.5])
 

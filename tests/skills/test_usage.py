@@ -91,5 +91,5 @@ def test_runs_without_episodes_and_with_damaged_ones(tmp_path):
         describe_run(run)
     write(run.episodes / "step-000001.jsonl", [trained(WIN, True)])
     (run.episodes / "step-000001.jsonl").open("a").write("{\n")
-    with pytest.raises(RunFailedError, match="line 2 cannot be read"):
+    with pytest.raises(RunFailedError, match="line 2, is not JSON"):
         describe_run(run)

@@ -1,0 +1,11 @@
+"""Closed sets of names that the configuration and the command line both offer.  Imports nothing: help is quick."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+BENCHMARKS = Literal["alfworld", "webshop", "search"]
+RETRIEVALS = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
+PLACEMENTS = Literal["user", "system", "prefix"]
+FORMS = Literal["full", "brief"]
+WORDINGS = Literal["compact", "full"]
