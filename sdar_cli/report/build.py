@@ -39,14 +39,14 @@ def build_report(arms: Sequence[Arm], title: str, *, more: Sequence[Section] = (
     for arm in arms:
         if len(arm.runs) < len(arm.members):
             raise ConfigError(f"{arm.label} is an evaluation without a run", fix="report runs, not evaluation files")
-    compared = [sections.tests(compare(arms))] if len(arms) > 1 else []
+    compared = compare(arms) if len(arms) > 1 else None
     runs = [run for arm in arms for run in arm.runs]
     configs = [run.config() for run in runs]
     methods = [config.method for config in configs]
     found: list[Section | None] = [
         *more,
         sections.held_out(arms),
-        *compared,
+        sections.tests(compared) if compared else None,
         sections.training(arms),
         sections.signal(arms),
         sections.paper(methods),
@@ -61,7 +61,7 @@ def build_report(arms: Sequence[Arm], title: str, *, more: Sequence[Section] = (
         sections=[section for section in found if section is not None],
         episodes=[(arm.label, shown_episodes(arm.runs[0], per_arm)) for arm in arms],
         provenance=[_provenance(arm) for arm in arms],
-        caveats=caveats(arms),
+        caveats=[*(_sentences(compared["notes"]) if compared else _alone(arms[0])), *_caveats(runs)],
     )
 
 
@@ -98,16 +98,28 @@ def _said(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def caveats(arms: Sequence[Arm]) -> list[str]:
+def _sentences(notes: Sequence[str]) -> list[str]:
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]
+
+
+def _alone(arm: Arm) -> list[str]:
+    """Of one arm, what the notes of a comparison say of several."""
+    out = []
+    if len(arm.runs) == 1:
+        out.append(
+            f"{arm.label}: one seed. The intervals speak of the sampling of tasks only; another seed may come out "
+            "differently by more than that."
+        )
+    for run in arm.runs:
+        state = run.status().get("state")
+        if state != "done":
+            out.append(f"{run.name} is not finished ({state or 'never started'}): what is shown is what there is.")
+    return out
+
+
+def _caveats(runs: Sequence[RunDir]) -> list[str]:
     """What a reader must know before believing a number, found in the runs themselves."""
     out = []
-    runs = [run for arm in arms for run in arm.runs]
-    for arm in arms:
-        if len(arm.runs) == 1:
-            out.append(
-                f"{arm.label}: one seed. The intervals speak of the sampling of tasks only; another seed may come out "
-                "differently by more than that."
-            )
     tiny = sorted({run.config().model.name for run in runs if run.config().model.name.startswith("tiny-")})
     if tiny:
         out.append(
@@ -120,9 +132,6 @@ def caveats(arms: Sequence[Arm]) -> list[str]:
 
 def _run_caveats(run: RunDir) -> list[str]:
     out = []
-    state = run.status().get("state")
-    if state != "done":
-        out.append(f"{run.name} is not finished ({state or 'never started'}): what is shown is what there is.")
     rows = read_metrics(run.metrics)
     if any(row.get("teacher/skill_present", 1.0) < 1.0 for row in rows):
         least = min(row.get("teacher/skill_present", 1.0) for row in rows)
@@ -149,9 +158,8 @@ def _teacher_lost(run: RunDir) -> list[str]:
     if before - after < MUCH_LOST:
         return []
     return [
-        f"{run.name}: success WITH the skill fell from {100 * before:.1f} to {100 * after:.1f} %: the teacher "
-        f"shares the "
-        "weights and was damaged."
+        f"{run.name}: success WITH the skill fell from {100 * before:.1f} to {100 * after:.1f} %: the teacher shares "
+        "the weights and was damaged."
     ]
 
 

@@ -12,7 +12,7 @@ from report_material import SKILL, episode, make_run
 
 from sdar_cli.comparison.arms import Arm, Member
 from sdar_cli.errors import ConfigError
-from sdar_cli.report.build import build_report, caveats, render_html
+from sdar_cli.report.build import build_report, render_html
 from sdar_cli.report.episodes import shade, shown_episodes
 from sdar_cli.report.sections import facts, signal
 from sdar_cli.report.series import metrics_of, panel_series, training_series, turn_series
@@ -99,11 +99,11 @@ def test_caveats_are_found_in_the_runs(tmp_path: Path) -> None:
         tmp_path, "poor", state="failed", held_out=((0, 1, 8), (2, 4, 5)),
         metrics=[{"teacher/skill_present": 0.5, "teacher/truncated_prompts": 0.25, "failed_episodes": 3}],
     )  # fmt: skip
-    said = "\n".join(caveats([arm("x", poor)]))
+    said = "\n".join(build_report([arm("x", poor)], "t").caveats)
     for part in ("one seed", "50 % held one", "25 %", "3 episodes", "not finished (failed)", "from 80.0 to 50.0 %"):
         assert part in said
     good = [make_run(tmp_path, f"g{n}", seed=n) for n in range(2)]
-    clean = "\n".join(caveats([arm("y", *good)]))
+    clean = "\n".join(build_report([arm("y", *good)], "t").caveats)
     assert "one seed" not in clean and "not finished" not in clean and "fell" not in clean
 
 
@@ -135,6 +135,15 @@ def test_several_arms_are_tested_and_their_settings_told_apart(tmp_path: Path) -
     assert sections["settings"].tables[0].rows == [["algo.gate_beta", "0", "5"]]
     page = render_html(report)
     assert "After training, without skill" in page
+
+
+def test_several_arms_carry_the_notes_of_their_comparison(tmp_path: Path) -> None:
+    mixed = [make_run(tmp_path, f"m{n}", seed=n, train={"lr": 10.0**-n}) for n in (3, 4)]
+    stopped = make_run(tmp_path, "stopped", state="interrupted")
+    said = "\n".join(build_report([arm("two", *mixed), arm("lone", stopped)], "t").caveats)
+    assert "The runs of arm two differ in more than their seed: train.lr." in said
+    assert "No test of lone: one seed says nothing of a method" in said
+    assert said.count("is not finished") == 1
 
 
 def test_the_command_writes_a_page_or_text(
