@@ -9,7 +9,7 @@ import pytest
 import toy
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +34,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def tokenizer() -> PreTrainedTokenizerFast:
     """The tiny policy's kind of tokenizer, trained on a few prompts of the toy environment."""
     return toy.make_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    """A random model of two layers whose distributions are far from uniform; its output layer is its input layer."""
+    return toy.make_model(tokenizer)
 
 
 @pytest.fixture(scope="session")

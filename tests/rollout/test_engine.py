@@ -8,16 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-import toy
 
 from sdar_cli.rollout.engine import HuggingFaceEngine, Sampling
 
 TEXTS = ("Task: put some apple on shelf", "Now: You stand", "Actions:\ngo on\nlook\nTask: take apple 1", "look")
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    return toy.make_model(tokenizer)
 
 
 @pytest.fixture(scope="module")

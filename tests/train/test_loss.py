@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-import toy
 from transformers import TrainerCallback
 
 from sdar_cli.algo.policy import clipped_policy_loss, kl_k3
@@ -17,11 +16,6 @@ from sdar_cli.train import score as ours
 from .material import assert_same, forward, gradient_of, handmade_rows, mean_over, prepare, settings, train, weighted
 
 AGGS = ("token", "turn", "trajectory")
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    return toy.make_model(tokenizer)
 
 
 def student_and_teacher(model, rows):

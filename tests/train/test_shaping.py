@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-import toy
 from torch import Tensor
 
 from sdar_cli.train.rows import Row
@@ -27,11 +26,6 @@ from .material import settings as plain_settings
 
 SHAPINGS = ("rlsd", "belief", "grsd", "t-dur")
 COEF, CLIP = 0.6, 0.3
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    return toy.make_model(tokenizer)
 
 
 def settings(shaping: str, coef: float = COEF, **sections):

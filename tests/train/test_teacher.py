@@ -20,11 +20,6 @@ from .material import assert_same, forward, gradient_of, handmade_rows, prepare,
 
 
 @pytest.fixture(scope="module")
-def model(tokenizer):
-    return toy.make_model(tokenizer)
-
-
-@pytest.fixture(scope="module")
 def bank():
     return load_bank("alfworld")
 

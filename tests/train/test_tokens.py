@@ -17,12 +17,6 @@ from .material import forward, handmade_rows, settings, train
 from .toyruns import config, play
 
 
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    """A random model whose distributions are far from uniform."""
-    return toy.make_model(tokenizer)
-
-
 def scored_row(turn_of: list[int], old: list[float], teacher: list[float] | None = None, trajectory: int = 0) -> Row:
     """A row of which only the scores matter."""
     row = Row([1], [5] * len(turn_of), [k >= 0 for k in turn_of], turn_of, trajectory, 0, max(turn_of))

@@ -40,11 +40,6 @@ IDS = ["surrogate", "reverse-kl", "rlsd"]
 
 
 @pytest.fixture(scope="module")
-def model(tokenizer):
-    return toy.make_model(tokenizer)
-
-
-@pytest.fixture(scope="module")
 def bank():
     return load_bank("alfworld")
 
