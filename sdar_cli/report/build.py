@@ -26,6 +26,8 @@ PROVENANCE = (
     "created", "argv", "commit", "dirty", "sdar", "python", "platform", "cpu_count", "gpu", "model", "parameters",
     "dtype", "device", "panel_sha256", "train_tasks_sha256", "skill_bank_sha256", "processes",
 )  # fmt: skip
+FEW_MIXED = 0.25
+"""A share of groups with different rewards below which GRPO has little to learn from."""
 MUCH_LOST = 0.1
 """A fall of success with the skill that is worth a word."""
 
@@ -139,6 +141,12 @@ def _run_caveats(run: RunDir) -> list[str]:
     if any(row.get("teacher/truncated_prompts", 0.0) > 0 for row in rows):
         most = max(row.get("teacher/truncated_prompts", 0.0) for row in rows)
         out.append(f"{run.name}: teacher prompts were cut (in the worst step {100 * most:.0f} %); see the episodes.")
+    mixed = [row["mixed_group_ratio"] for row in rows if "mixed_group_ratio" in row]
+    if mixed and sum(mixed) / len(mixed) < FEW_MIXED:
+        out.append(
+            f"{run.name}: in only {100 * sum(mixed) / len(mixed):.0f} % of the groups did rewards differ; from the "
+            "others the policy gradient learns nothing but penalties."
+        )
     broken = sum(int(row.get("failed_episodes", 0)) for row in rows)
     if broken:
         out.append(f"{run.name}: {broken} episodes ended because the environment failed; they are in no mean.")

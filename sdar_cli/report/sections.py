@@ -25,6 +25,7 @@ TASKS_BAND = "Band: 95 % Wilson interval, the sampling error of the tasks only."
 TRAINING = (
     ("success", "Success of training episodes", "share won", True),
     ("reward", "Reward", "mean reward", False),
+    ("mixed_group_ratio", "Groups with different rewards", "share of groups", True),
     ("entropy", "Entropy of the policy", "nats per token", False),
     ("clip_ratio", "Clipped tokens", "share of tokens", True),
     ("kl", "KL to the initial model", "nats per token (k3)", False),

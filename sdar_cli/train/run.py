@@ -341,6 +341,7 @@ def rollout_metrics(out: Collected) -> dict[str, Any]:
     return {
         "success": sum(e.won for e in episodes) / n,
         "reward": sum(e.reward for e in episodes) / n,
+        "mixed_group_ratio": _mixed(episodes),
         "turns": sum(len(e.turns) for e in episodes) / n,
         "invalid_ratio": sum(not t.valid for t in turns) / m,
         "inadmissible_ratio": sum(not t.admissible for t in turns) / m,
@@ -354,6 +355,14 @@ def rollout_metrics(out: Collected) -> dict[str, Any]:
         "last_episode": f"{last.task.type}: {'won' if last.won else last.stop.value if last.stop else '?'} "
         f"in {len(last.turns)}",
     }
+
+
+def _mixed(episodes: Sequence[Episode]) -> float:
+    """The share of groups whose rewards differ: in the others every advantage of the outcome is zero."""
+    groups: dict[int, set[float]] = {}
+    for episode in episodes:
+        groups.setdefault(episode.group, set()).add(episode.reward)
+    return sum(len(rewards) > 1 for rewards in groups.values()) / max(1, len(groups))
 
 
 def merge_collected(parts: Sequence[Collected]) -> Collected:

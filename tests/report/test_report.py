@@ -97,10 +97,19 @@ def test_the_page_fetches_nothing(tmp_path: Path) -> None:
 def test_caveats_are_found_in_the_runs(tmp_path: Path) -> None:
     poor = make_run(
         tmp_path, "poor", state="failed", held_out=((0, 1, 8), (2, 4, 5)),
-        metrics=[{"teacher/skill_present": 0.5, "teacher/truncated_prompts": 0.25, "failed_episodes": 3}],
+        metrics=[{"teacher/skill_present": 0.5, "teacher/truncated_prompts": 0.25, "failed_episodes": 3,
+                  "mixed_group_ratio": 0.125}],
     )  # fmt: skip
     said = "\n".join(build_report([arm("x", poor)], "t").caveats)
-    for part in ("one seed", "50 % held one", "25 %", "3 episodes", "not finished (failed)", "from 80.0 to 50.0 %"):
+    for part in (
+        "one seed",
+        "50 % held one",
+        "25 %",
+        "3 episodes",
+        "not finished (failed)",
+        "from 80.0 to 50.0 %",
+        "only 12 % of the groups",
+    ):
         assert part in said
     good = [make_run(tmp_path, f"g{n}", seed=n) for n in range(2)]
     clean = "\n".join(build_report([arm("y", *good)], "t").caveats)

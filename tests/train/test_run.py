@@ -447,6 +447,7 @@ def test_metrics_of_a_rollout() -> None:
     expected: dict[str, Any] = {
         "success": 1 / 2,
         "reward": 1 / 2,
+        "mixed_group_ratio": 1 / 1,  # all of one group
         "turns": 3 / 2,
         "invalid_ratio": 1 / 3,
         "inadmissible_ratio": 1 / 3,
@@ -458,6 +459,14 @@ def test_metrics_of_a_rollout() -> None:
     }
     assert {key: out[key] for key in expected} == pytest.approx(expected)
     assert out["last_episode"] == "pick_and_place_simple: max_turns in 1"
+
+
+def test_a_group_is_mixed_where_rewards_differ() -> None:
+    """Of the groups (0, 1), (0, 0), (1, 1) and (0, failed) one."""
+    rewards = {0: (0.0, 1.0), 1: (0.0, 0.0), 2: (1.0, 1.0), 3: (0.0, 1.0)}
+    episodes = [Episode(toy.task(0), g, i, [], r) for g, pair in rewards.items() for i, r in enumerate(pair)]
+    episodes[-1].stop, episodes[-1].failure = StopReason.ENV_FAILED, "lost"
+    assert rollout_metrics(Collected(episodes, 1.0, 1.0))["mixed_group_ratio"] == 1 / 4
 
 
 def test_the_global_random_state_has_no_influence(whole, walker_model, tokenizer, tmp_path) -> None:
