@@ -2,7 +2,8 @@
 
 - One arm: intervals, no test.
 - Arms of one checkpoint each: the exact paired test on tasks.  It compares checkpoints, not methods.
-- Arms of two seeds or more: Welch's test on seed means and the two-level bootstrap, both.
+- Arms of two seeds or more: Welch's test on seed means and the two-level bootstrap, both; and the paired test seed by
+  seed where both arms ran the same ones on the same training tasks.
 """
 
 from __future__ import annotations
@@ -16,8 +17,21 @@ from sdar_cli.comparison import notes
 from sdar_cli.comparison.arms import Arm
 from sdar_cli.comparison.evaluations import EARLY_STEPS, Evaluation, read_evaluations, step_of
 from sdar_cli.comparison.measures import Measure, measures_of
-from sdar_cli.stats import MIN_SEEDS, holm, paired, seeds_needed, t_interval, tasks_needed, two_level, welch, wilson
+from sdar_cli.stats import (
+    MIN_SEEDS,
+    holm,
+    paired,
+    seed_by_seed,
+    seeds_needed,
+    t_interval,
+    tasks_needed,
+    two_level,
+    welch,
+    wilson,
+)
 
+TESTS = ("paired", "welch", "two_level", "seed_by_seed")
+"""Keys of the tests of a pair; each is corrected as a family of its own."""
 GAIN = 0.05
 """The difference that the needed seeds and tasks are told for."""
 
@@ -34,12 +48,13 @@ def compare(
     measures = measures_of(arms, evaluations, early)
     pairs = [(0, j) for j in range(1, len(arms))] if against_first else list(combinations(range(len(arms)), 2))
     kind = kind_of(arms)
+    matches = [_same_seeds(arms[i], arms[j]) for i, j in pairs]
     said = [*notes.notes(arms, evaluations, kind), *notes.spreads(arms, measures)]
     return {
         "kind": kind,
         "panel": evaluations[0][0].panel,
         "arms": [_arm(arm, group) for arm, group in zip(arms, evaluations, strict=True)],
-        "measures": [_measure(measure, arms, pairs, kind) for measure in measures],
+        "measures": [_measure(measure, arms, pairs, matches) for measure in measures],
         "differences": notes.setting_differences(arms),
         "notes": said,
     }
@@ -75,14 +90,28 @@ def _type(group: Sequence[Evaluation], label: str, kind: str) -> dict[str, Any]:
     return _over_seeds([rate["success"] for rate in rates])
 
 
-def _measure(measure: Measure, arms: Sequence[Arm], pairs: Sequence[tuple[int, int]], kind: str) -> dict[str, Any]:
+def _same_seeds(first: Arm, second: Arm) -> list[int] | None:
+    """Where each seed of the first arm stands in the second; None where their seeds or training tasks differ."""
+    if len(first.runs) < max(MIN_SEEDS, len(first.members)) or len(second.runs) < len(second.members):
+        return None
+    seeds, others = ([run.config().seed for run in arm.runs] for arm in (first, second))
+    tasks = {run.provenance().get("train_tasks_sha256") for run in (*first.runs, *second.runs)}
+    if len(tasks) > 1 or sorted(seeds) != sorted(others) or len(set(seeds)) < len(seeds):
+        return None
+    return [others.index(seed) for seed in seeds]
+
+
+def _measure(
+    measure: Measure, arms: Sequence[Arm], pairs: Sequence[tuple[int, int]], matches: Sequence[list[int] | None]
+) -> dict[str, Any]:
     found: dict[str, Any] = {"measure": measure.title, "arms": []}
     for index, arm in enumerate(arms):
         found["arms"].append({"label": arm.label, "values": measure.values[index], **_interval(measure, index)})
     found["comparisons"] = [
-        {"first": arms[i].label, "second": arms[j].label, **_tests(measure, i, j, kind)} for i, j in pairs
+        {"first": arms[i].label, "second": arms[j].label, **_tests(measure, i, j, match)}
+        for (i, j), match in zip(pairs, matches, strict=True)
     ]
-    for test in ("paired", "welch", "two_level"):
+    for test in TESTS:
         tests = [row[test] for row in found["comparisons"] if row.get(test)]
         for result, p in zip(tests, holm([result["p"] for result in tests]), strict=True):
             result["p_holm"] = p
@@ -111,7 +140,7 @@ def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
             "interval": "t over seeds"}  # fmt: skip
 
 
-def _tests(measure: Measure, i: int, j: int, kind: str) -> dict[str, Any]:
+def _tests(measure: Measure, i: int, j: int, match: list[int] | None) -> dict[str, Any]:
     first, second = measure.values[i], measure.values[j]
     found: dict[str, Any] = {"difference": sum(second) / len(second) - sum(first) / len(first)}
     if len(first) == len(second) == 1 and measure.wins is not None:
@@ -122,6 +151,8 @@ def _tests(measure: Measure, i: int, j: int, kind: str) -> dict[str, Any]:
         found["welch"] = asdict(welch(first, second))
         if measure.outcomes is not None and min(len(first), len(second)) >= MIN_SEEDS:
             found["two_level"] = asdict(two_level(measure.outcomes[i], measure.outcomes[j]))
+    if match is not None:
+        found["seed_by_seed"] = asdict(seed_by_seed(first, [second[index] for index in match]))
     return found
 
 

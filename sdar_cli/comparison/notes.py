@@ -51,7 +51,7 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[Sequence[Evaluation]], kind
     judges = taggers([each for group in evaluations for each in group])
     if len(judges) > 1:
         found.append(f"scores are left out: they were judged by {' and '.join(sorted(map(str, judges)))}")
-    return [*found, *_steps(evaluations), *_unfinished(arms), *_banks(arms)]
+    return [*found, *_shown(arms), *_steps(evaluations), *_unfinished(arms), *_banks(arms)]
 
 
 def _within(arm: Arm) -> list[str]:
@@ -68,6 +68,18 @@ def _within(arm: Arm) -> list[str]:
     if keys:
         found.append(f"the runs of arm {arm.label} differ in more than their seed: {', '.join(keys)}")
     return found
+
+
+def shown_the_skill(arms: Sequence[Arm]) -> list[str]:
+    """Labels of the arms whose policy trains with the skill in its own prompt, where others train without."""
+    found = [arm.label for arm in arms if any(run.config().train.with_skill for run in arm.runs)]
+    return found if len(found) < len(arms) else []
+
+
+def _shown(arms: Sequence[Arm]) -> list[str]:
+    labels = ", ".join(shown_the_skill(arms))
+    text = f"early speed of {labels} is no match for the others': the policy is shown the skill while it trains"
+    return [text] if labels else []
 
 
 def _steps(evaluations: Sequence[Sequence[Evaluation]]) -> list[str]:

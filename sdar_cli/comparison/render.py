@@ -79,7 +79,12 @@ def test_tables(comparison: dict[str, Any]) -> list[Table]:
     return [Table(title, columns, rows, marked)] if rows else []
 
 
-TESTS = {"paired": "exact paired (McNemar)", "welch": "Welch t on seeds", "two_level": "two-level bootstrap"}
+TESTS = {
+    "paired": "exact paired (McNemar)",
+    "welch": "Welch t on seeds",
+    "two_level": "two-level bootstrap",
+    "seed_by_seed": "paired t, seed by seed",
+}
 
 
 def power_lines(comparison: dict[str, Any]) -> list[str]:

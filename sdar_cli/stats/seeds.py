@@ -45,6 +45,20 @@ def welch(first: Sequence[float], second: Sequence[float], level: float = 0.95) 
     return t_difference(mean_2 - mean_1, sum(v for v, _ in parts), parts, level)
 
 
+def seed_by_seed(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
+    """The paired t test of two methods run with the same seeds, given in the same order.
+
+    A seed chooses the training tasks, their order and the first draws, for both methods alike: its luck is common to a
+    pair, and falls out of the differences.  Where nothing is common it only has fewer degrees of freedom than Welch's.
+    Raises ValueError for unequal numbers of seeds and for fewer than two.
+    """
+    if len(first) != len(second) or len(first) < 2:
+        raise ValueError("a test seed by seed needs the same two seeds or more in both arms")
+    mean, sd = mean_sd([after - before for before, after in zip(first, second, strict=True)])
+    variance = sd**2 / len(first)
+    return t_difference(mean, variance, [(variance, len(first) - 1)], level)
+
+
 def t_difference(
     estimate: float, variance: float, estimated: Sequence[tuple[float, int]], level: float = 0.95
 ) -> Difference:

@@ -9,7 +9,7 @@ from typing import Any
 from sdar_cli.atomic import write_json_atomic, write_text_atomic
 from sdar_cli.comparison.arms import Arm, Member
 from sdar_cli.comparison.build import compare
-from sdar_cli.comparison.notes import ONE_SEED
+from sdar_cli.comparison.notes import ONE_SEED, shown_the_skill
 from sdar_cli.comparison.render import SIGNIFICANT, TESTS, power_lines
 from sdar_cli.display import Reporter
 from sdar_cli.errors import ConfigError
@@ -27,7 +27,8 @@ MEASURES = {
     "best": "best, no skill",
 }
 """Columns of the table.  ``curve`` is in results.json alone."""
-JUDGED = ("success, no skill", "early speed: training")
+EARLY = "early speed: training"
+JUDGED = ("success, no skill", EARLY)
 """Beginnings of the measures for which a winner may be named."""
 
 
@@ -99,22 +100,30 @@ def _tested(arms: Sequence[Arm], early: int) -> dict[str, Any]:
         comparison = compare(arms, early=early)
     except ConfigError as error:  # a sweep over panels or evaluation settings: nothing to test
         return {"comparison": None, "verdicts": [], "not_compared": error.render()}
+    shown = shown_the_skill(arms)
     judged = [m for m in comparison["measures"] if m["measure"].startswith(JUDGED)]
-    return {"comparison": comparison, "verdicts": [verdict(measure, comparison["kind"]) for measure in judged]}
+    verdicts = []
+    for measure in judged:
+        apart = shown if measure["measure"].startswith(EARLY) else []
+        if len(arms) - len(apart) > 1:
+            verdicts.append(verdict(measure, comparison["kind"], apart))
+    return {"comparison": comparison, "verdicts": verdicts}
 
 
-def verdict(measure: dict[str, Any], kind: str) -> dict[str, Any]:
+def verdict(measure: dict[str, Any], kind: str, apart: Sequence[str] = ()) -> dict[str, Any]:
     """The highest point, and those that cannot be told from it; it is a winner if there are none.
 
     Two points are told apart where every test of the pair (Welch, and the two-level bootstrap where tasks are known) is
-    below 5 % after Holm's correction over all pairs of points.
+    below 5 % after Holm's correction over all pairs of points.  apart: points that are not judged with the others,
+    because their policies were shown the skill in training.
     """
-    arms = measure["arms"]
+    arms = [arm for arm in measure["arms"] if arm["label"] not in apart]
     highest = max(arms, key=lambda arm: arm["estimate"])
     others = [arm["label"] for arm in arms if arm is not highest]
     rows = {frozenset((row["first"], row["second"])): row for row in measure["comparisons"]}
     alike = [label for label in others if not _told_apart(rows[frozenset((label, highest["label"]))])]
-    name, top = measure["measure"], f"{highest['label']} ({100 * highest['estimate']:.1f} %)"
+    name = measure["measure"] + (f" (without {', '.join(apart)}, whose policy is shown the skill)" if apart else "")
+    top = f"{highest['label']} ({100 * highest['estimate']:.1f} %)"
     if kind == "checkpoints":
         text = f"{name}: highest is {top}; no winner is named: {ONE_SEED} (--seeds 3 or more)"
     elif alike:
@@ -122,7 +131,7 @@ def verdict(measure: dict[str, Any], kind: str) -> dict[str, Any]:
     else:
         text = f"{name}: the winner is {top}; it differs from every other point"
     winner = None if alike or kind == "checkpoints" else highest["label"]
-    return {"measure": name, "highest": highest["label"], "winner": winner, "alike": alike, "text": text}
+    return {"measure": measure["measure"], "highest": highest["label"], "winner": winner, "alike": alike, "text": text}
 
 
 def _told_apart(row: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdar_cli.stats import mcnemar, seeds_needed, t_interval, two_level, welch, wilson
+from sdar_cli.stats import mcnemar, seed_by_seed, seeds_needed, t_interval, two_level, welch, wilson
 from sdar_cli.sweep.plan import Request, make_plan
 from sdar_cli.sweep.state import SweepDir
 
@@ -63,6 +63,8 @@ def test_methods_are_compared_over_their_seeds(runs, capsys) -> None:
     outcomes = [[wins(count, TASKS) for count in counts] for counts in (GRPO, SDAR)]
     boot = two_level(outcomes[0], outcomes[1])
     assert (row["two_level"]["estimate"], row["two_level"]["p"]) == pytest.approx((boot.estimate, boot.p))
+    pairs = seed_by_seed(first, second)
+    assert (row["seed_by_seed"]["estimate"], row["seed_by_seed"]["p"]) == pytest.approx((pairs.estimate, pairs.p))
     assert "paired" not in row
     needed = seeds_needed([first, second])
     assert (success["seeds_needed"]["seeds"], success["seeds_needed"]["sd"]) == (needed.seeds, needed.sd)
@@ -86,6 +88,34 @@ def test_success_with_the_skill_and_early_speed_stand_beside(runs, capsys) -> No
     # a line from 4 to 16 of 40: (0.1 + 0.4) / 2
     assert held_out["arms"][0]["values"][0] == pytest.approx(0.25)
     assert "two_level" not in training["comparisons"][0] and "welch" in training["comparisons"][0]
+
+
+def test_seeds_are_paired_by_their_number_and_only_if_they_are_the_same(runs, capsys) -> None:
+    listed = ("--arm", "g=grpo-s2,grpo-s0,grpo-s1", "--arm", "s=sdar-s1,sdar-s2,sdar-s0")
+    row = compare(capsys, runs, *listed)["measures"][0]["comparisons"][0]
+    assert row["seed_by_seed"]["p"] == pytest.approx(seed_by_seed(GRPO, SDAR).p)
+    make_run(runs, "sdar-s7", {6: wins(25, TASKS)}, seed=7, method="sdar", with_skill=wins(26, TASKS))
+    row = compare(capsys, runs, "grpo-s*", "sdar-s0,sdar-s1,sdar-s7")["measures"][0]["comparisons"][0]
+    assert "welch" in row and "seed_by_seed" not in row
+    path = runs / "sdar-s1" / "provenance.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "train_tasks_sha256": "other"}))
+    row = compare(capsys, runs, "grpo-s*", "sdar-s0,sdar-s1,sdar-s2")["measures"][0]["comparisons"][0]
+    assert "seed_by_seed" not in row
+
+
+def test_early_speed_with_the_skill_in_the_prompt_is_no_match(runs, capsys) -> None:
+    for seed in range(3):
+        make_run(
+            runs,
+            f"shown-s{seed}",
+            {6: wins(9 + seed, TASKS)},
+            seed=seed,
+            method="skill-grpo",
+            with_skill=wins(30 + seed, TASKS),
+        )
+    assert compare(capsys, runs, "shown-s*")["notes"] == []
+    said = compare(capsys, runs, "grpo-s*", "shown-s*")["notes"]
+    assert any(note.startswith("early speed of shown-s* is no match for the others'") for note in said)
 
 
 def test_settings_that_differ_are_listed(runs, capsys) -> None:

@@ -1,7 +1,8 @@
 """A world in which the truth is known: seeds of methods play tasks of unequal difficulty.
 
-The chance of seed s of method m on task t is sigmoid(base_m + task_t + seed_ms + both_mst), all normal on the logit
-scale.  ``both`` is what one seed has learned of one task.  A checkpoint is a seed.
+The chance of seed s of method m on task t is sigmoid(base_m + task_t + seed_ms + shared_s + both_mst), all normal on
+the logit scale.  ``both`` is what one seed has learned of one task; ``shared`` the luck of a seed's training tasks, the
+same for all methods.  A checkpoint is a seed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ class World:
 
 
 def simulate(
-    studies: int, seeds: int, seed_sd: float, bases: tuple[float, ...] = (0.0, 0.0), plays: int = 1, rng_seed: int = 0
+    studies: int,
+    seeds: int,
+    seed_sd: float,
+    bases: tuple[float, ...] = (0.0, 0.0),
+    plays: int = 1,
+    rng_seed: int = 0,
+    shared_sd: float = 0.0,
 ) -> World:
     """With ``plays`` above one, outcomes are counts of wins."""
     rng = np.random.default_rng(rng_seed)
@@ -32,9 +39,10 @@ def simulate(
     base = np.array(bases)[:, None, None]
     task = rng.normal(0, TASK_SD, (studies, 1, 1, TASKS))
     own = rng.normal(0, seed_sd, (studies, methods, seeds, 1))
+    shared = np.random.default_rng([rng_seed, 1]).normal(0, shared_sd, (studies, 1, seeds, 1))
     both = rng.normal(0, BOTH_SD, (studies, methods, seeds, TASKS))
-    outcomes = rng.binomial(plays, sigmoid(base + task + own + both))
-    inner = float(np.hypot(seed_sd, BOTH_SD))
+    outcomes = rng.binomial(plays, sigmoid(base + task + own + shared + both))
+    inner = float(np.hypot(np.hypot(seed_sd, shared_sd), BOTH_SD))
     on_panel = expected((base + task)[:, :, 0, :], inner).mean(axis=2)
     return World(outcomes, on_panel, expected(np.array(bases), float(np.hypot(inner, TASK_SD))))
 

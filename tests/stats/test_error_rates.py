@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sdar_cli.stats import Difference, holm, paired, t_interval, two_level, welch, wilson
+from sdar_cli.stats import Difference, holm, paired, seed_by_seed, t_interval, two_level, welch, wilson
 
 from .simulation import simulate
 
@@ -27,6 +27,10 @@ def by_welch(first_ST: np.ndarray, second_ST: np.ndarray) -> Difference:
     return welch(first_ST.mean(1).tolist(), second_ST.mean(1).tolist())
 
 
+def by_seed(first_ST: np.ndarray, second_ST: np.ndarray) -> Difference:
+    return seed_by_seed(first_ST.mean(1).tolist(), second_ST.mean(1).tolist())
+
+
 def by_two_level(first_ST: np.ndarray, second_ST: np.ndarray) -> Difference:
     return two_level(first_ST, second_ST, draws=400)
 
@@ -36,10 +40,12 @@ def pooled(first_ST: np.ndarray, second_ST: np.ndarray) -> Difference:
     return paired(first_ST.ravel().tolist(), second_ST.ravel().tolist())
 
 
-def error_rates(judge: Judge, studies: int, seeds: int, seed_sd: float, overall: bool) -> dict[str, float]:
+def error_rates(
+    judge: Judge, studies: int, seeds: int, seed_sd: float, overall: bool, shared_sd: float = 0.0
+) -> dict[str, float]:
     """Share of studies that see a difference where there is none, and whose interval misses a true one."""
-    null = simulate(studies, seeds, seed_sd).outcomes
-    world = simulate(studies, seeds, seed_sd, (0.0, EFFECT), rng_seed=1)
+    null = simulate(studies, seeds, seed_sd, shared_sd=shared_sd).outcomes
+    world = simulate(studies, seeds, seed_sd, (0.0, EFFECT), rng_seed=1, shared_sd=shared_sd)
     found = [judge(study[0], study[1]) for study in world.outcomes]
     truth = np.full(studies, world.overall[1] - world.overall[0])
     if not overall:
@@ -67,6 +73,22 @@ def grid(small: list[tuple[int, float]], studies: int = 600) -> list[object]:
 @pytest.mark.parametrize("studies, seeds, seed_sd", grid([(3, 0.2), (3, 1.0), (5, 0.5)]))
 def test_welch(studies: int, seeds: int, seed_sd: float) -> None:
     check(f"Welch, {seeds} seeds of sd {seed_sd}:", error_rates(by_welch, studies, seeds, seed_sd, overall=False))
+
+
+@pytest.mark.parametrize("studies, seeds, seed_sd", grid([(3, 0.2), (5, 0.5)]))
+def test_seed_by_seed(studies: int, seeds: int, seed_sd: float) -> None:
+    """Where the methods' seeds have nothing in common."""
+    check(f"seed by seed, {seeds} seeds of sd {seed_sd}:", error_rates(by_seed, studies, seeds, seed_sd, overall=False))
+
+
+@pytest.mark.parametrize("studies", [600, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [5, 8])
+def test_seeds_that_share_their_luck(studies: int, seeds: int) -> None:
+    """Of sd 0.7, beside 0.2 of their own: Welch's test is then too careful, and the pairs see what it misses."""
+    welchs, pairs = (error_rates(judge, studies, seeds, 0.2, False, 0.7) for judge in (by_welch, by_seed))
+    check(f"shared luck, Welch, {seeds} seeds:", welchs)
+    check(f"shared luck, seed by seed, {seeds} seeds:", pairs)
+    assert welchs["false positives"] < 0.02 and pairs["power"] > 3 * welchs["power"]
 
 
 @pytest.mark.parametrize("studies, seeds, seed_sd", grid([(3, 0.2), (3, 1.0)], 250))

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sdar_cli.stats import mean_sd, seeds_needed, t_interval, t_power, welch
+from sdar_cli.stats import mean_sd, seed_by_seed, seeds_needed, t_interval, t_power, welch
 
 A, B = [0.47, 0.455, 0.576], [0.61, 0.52, 0.66, 0.55]
 
@@ -43,6 +43,17 @@ def test_welch_as_scipy_has_it() -> None:
     assert found.p == pytest.approx(0.15569780363848518, abs=1e-12)
     assert found.df == pytest.approx(4.2981974507705205, abs=1e-12)
     assert (found.low, found.high) == pytest.approx((-0.048399565831166114, 0.21773289916449945), abs=1e-12)
+
+
+def test_seed_by_seed_by_hand() -> None:
+    """Differences 0.1, 0.2, 0.3: mean 0.2, sd 0.1, t = 0.2 / (0.1 / sqrt(3)) = 3.4641 with 2 degrees of freedom."""
+    found = seed_by_seed([0.1, 0.5, 0.3], [0.2, 0.7, 0.6])
+    half = 4.30265 * 0.1 / math.sqrt(3)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=1e-5)
+    assert found.df == pytest.approx(2)
+    assert found.p == pytest.approx(1 - 3.4641016 / math.sqrt(2 + 3.4641016**2), abs=1e-7)  # of t with 2 degrees
+    with pytest.raises(ValueError, match="the same two seeds"):
+        seed_by_seed([0.1, 0.2], [0.1, 0.2, 0.3])
 
 
 def test_welch_is_antisymmetric() -> None:
