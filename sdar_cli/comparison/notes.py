@@ -51,7 +51,7 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[Sequence[Evaluation]], kind
     judges = taggers([each for group in evaluations for each in group])
     if len(judges) > 1:
         found.append(f"scores are left out: they were judged by {' and '.join(sorted(map(str, judges)))}")
-    return [*found, *_shown(arms), *_steps(evaluations), *_unfinished(arms), *_banks(arms)]
+    return [*found, *_shown(arms), *_untrained(arms), *_steps(evaluations), *_unfinished(arms), *_banks(arms)]
 
 
 def _within(arm: Arm) -> list[str]:
@@ -80,6 +80,13 @@ def _shown(arms: Sequence[Arm]) -> list[str]:
     labels = ", ".join(shown_the_skill(arms))
     text = f"early speed of {labels} is no match for the others': the policy is shown the skill while it trains"
     return [text] if labels else []
+
+
+def _untrained(arms: Sequence[Arm]) -> list[str]:
+    labels = [arm.label for arm in arms if arm.runs and all(run.config().train.steps == 0 for run in arm.runs)]
+    if not labels or len(labels) == len(arms):
+        return []
+    return [f"no early speed is compared, because {', '.join(labels)} did not train: leave it out to see that"]
 
 
 def _steps(evaluations: Sequence[Sequence[Evaluation]]) -> list[str]:

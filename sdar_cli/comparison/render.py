@@ -11,9 +11,11 @@ KINDS = {
     "one": "one arm",
     "checkpoints": "two checkpoints on one panel",
     "methods": "methods, over their seeds",
-    "mixed": "methods with too few seeds",
+    "mixed": "methods, over their seeds; arms of one seed are not tested",
 }
 SIGNIFICANT = 0.05
+MANY_ARMS = 5
+"""From this many on, all pairs are shown as one matrix per measure, and not as a line per test."""
 
 
 class Table(NamedTuple):
@@ -62,9 +64,12 @@ def setting_tables(comparison: dict[str, Any]) -> list[Table]:
 
 
 def test_tables(comparison: dict[str, Any]) -> list[Table]:
-    """Every test of every pair, in one table or none."""
+    """Every test of every pair in one table, or none; of many arms against each other a matrix per measure."""
     rows, marked = [], []
-    several = len(comparison["measures"][0]["comparisons"]) > 1
+    pairs, arms = len(comparison["measures"][0]["comparisons"]), len(comparison["arms"])
+    if arms >= MANY_ARMS and pairs == arms * (arms - 1) // 2:
+        return [_matrix(measure) for measure in comparison["measures"]]
+    several = pairs > 1
     for measure in comparison["measures"]:
         for row in measure["comparisons"]:
             tests = [(name, row[key]) for key, name in TESTS.items() if row.get(key)]
@@ -77,6 +82,22 @@ def test_tables(comparison: dict[str, Any]) -> list[Table]:
     columns = ["measure", "difference", "test", "points", "p", *(["p, Holm"] if several else [])]
     title = f"differences: {KINDS[comparison['kind']]} (marked: p below {SIGNIFICANT:g})"
     return [Table(title, columns, rows, marked)] if rows else []
+
+
+def _matrix(measure: dict[str, Any]) -> Table:
+    """Row minus column in points, with the largest p of the pair's tests after Holm's correction."""
+    labels = [arm["label"] for arm in measure["arms"]]
+    cells = {}
+    for row in measure["comparisons"]:
+        found = [row[test]["p_holm"] for test in TESTS if row.get(test)]
+        said = f" {_p(max(found))}{'*' if max(found) < SIGNIFICANT else ''}" if found else ""
+        for pair, sign in (((row["second"], row["first"]), 1), ((row["first"], row["second"]), -1)):
+            cells[pair] = f"{100 * sign * row['difference'] + 0.0:+.1f}{said}"
+    title = (
+        f"differences, row minus column, points and the largest p of the tests after Holm (* below {SIGNIFICANT:g}): "
+        f"{measure['measure']}"
+    )
+    return Table(title, ["", *labels], [[a, *(cells.get((a, b)) for b in labels)] for a in labels], [])
 
 
 TESTS = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sdar_cli.comparison.render import test_tables
 from sdar_cli.stats import mcnemar, seed_by_seed, seeds_needed, t_interval, two_level, welch, wilson
 from sdar_cli.sweep.plan import Request, make_plan
 from sdar_cli.sweep.state import SweepDir
@@ -116,6 +117,34 @@ def test_early_speed_with_the_skill_in_the_prompt_is_no_match(runs, capsys) -> N
     assert compare(capsys, runs, "shown-s*")["notes"] == []
     said = compare(capsys, runs, "grpo-s*", "shown-s*")["notes"]
     assert any(note.startswith("early speed of shown-s* is no match for the others'") for note in said)
+
+
+def test_many_arms_are_one_matrix_per_measure(runs, capsys) -> None:
+    """Row minus column; the p is the largest of the pair's tests; no line per test."""
+    for method, counts in (("rlsd", (30, 31, 29)), ("opsd", (12, 13, 11)), ("skill-sd", (16, 18, 20))):
+        for seed, count in enumerate(counts):
+            make_run(runs, f"{method}-s{seed}", {6: wins(count, TASKS)}, seed=seed, method=method)
+    arms = [f"{name}-s*" for name in ("grpo", "sdar", "rlsd", "opsd", "skill-sd")]
+    measure = compare(capsys, runs, *arms)["measures"][0]
+    row = next(r for r in measure["comparisons"] if (r["first"], r["second"]) == ("rlsd-s*", "opsd-s*"))
+    largest = max(row[test]["p_holm"] for test in ("welch", "two_level", "seed_by_seed"))
+    table = test_tables(compare(capsys, runs, *arms))[0]
+    assert table.columns == ["", *arms] and "row minus column" in table.title
+    shown = f"{largest:.3f}*" if largest >= 0.001 else "< 0.001*"
+    assert largest < 0.05
+    assert table.rows[2][4] == f"+45.0 {shown}" and table.rows[3][3] == f"-45.0 {shown}"
+    assert table.rows[0][1] is None
+    assert table.rows[0][5].startswith("+0.0 ") and not table.rows[0][5].endswith("*")
+    printed = text(capsys, runs, *arms).out
+    assert "row minus column" in printed and "Welch t on seeds" not in printed
+    assert "Welch t on seeds" in text(capsys, runs, *arms, "--against-first").out
+
+
+def test_an_arm_without_training_has_no_early_speed(runs, capsys) -> None:
+    make_run(runs, "still", {0: wins(4, TASKS)}, sets=["train.steps=0"], with_skill=wins(30, TASKS))
+    said = compare(capsys, runs, "grpo-s*", "still")
+    assert not any(m["measure"].startswith("early") for m in said["measures"])
+    assert any(note.startswith("no early speed is compared, because still did not train") for note in said["notes"])
 
 
 def test_settings_that_differ_are_listed(runs, capsys) -> None:
