@@ -31,7 +31,7 @@ def show(comparison: dict[str, Any], reporter: Reporter) -> None:
     """Values, types, tests, settings that differ, power, notes."""
     panel = comparison["panel"]
     reporter.info(f"panel {panel['sha256'][:12]}: {panel['tasks']} tasks of {panel['split']}")
-    for table in [*value_tables(comparison), *test_tables(comparison), *setting_tables(comparison)]:
+    for table in [*value_tables(comparison), *difference_tables(comparison), *setting_tables(comparison)]:
         reporter.table(table.title, table.columns, table.rows, table.marked)
     for line in power_lines(comparison):
         reporter.info(line)
@@ -63,7 +63,7 @@ def setting_tables(comparison: dict[str, Any]) -> list[Table]:
     return [Table("settings that differ", ["key", *labels], rows, [])] if rows else []
 
 
-def test_tables(comparison: dict[str, Any]) -> list[Table]:
+def difference_tables(comparison: dict[str, Any]) -> list[Table]:
     """Every test of every pair in one table, or none; of many arms against each other a matrix per measure."""
     rows, marked = [], []
     pairs, arms = len(comparison["measures"][0]["comparisons"]), len(comparison["arms"])

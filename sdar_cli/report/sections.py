@@ -9,7 +9,7 @@ from typing import Any
 
 from sdar_cli.comparison.arms import Arm
 from sdar_cli.comparison.notes import setting_differences
-from sdar_cli.comparison.render import power_lines, test_tables, value_tables
+from sdar_cli.comparison.render import difference_tables, power_lines, value_tables
 from sdar_cli.presets import list_presets, load_preset
 from sdar_cli.report.charts import Interval, Series, interval_chart
 from sdar_cli.report.content import Chart, Section, Table, curve, share, span
@@ -227,7 +227,7 @@ def paper(methods: Sequence[str]) -> Section | None:
 
 def tests(comparison: dict[str, Any]) -> Section:
     """What ``sdar compare`` says of the arms: measures, tests, power."""
-    tables = [*value_tables(comparison)[1:2], *test_tables(comparison)]
+    tables = [*value_tables(comparison)[1:2], *difference_tables(comparison)]
     shown = [Table(table.title, table.columns, table.rows, "", table.marked) for table in tables]
     return Section("tests", "Comparison", " ".join(f"{line}." for line in power_lines(comparison)), (), shown)
 

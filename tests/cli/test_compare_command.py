@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdar_cli.comparison.render import test_tables
+from sdar_cli.comparison.render import difference_tables
 from sdar_cli.stats import mcnemar, seed_by_seed, seeds_needed, t_interval, two_level, welch, wilson
 from sdar_cli.sweep.plan import Request, make_plan
 from sdar_cli.sweep.state import SweepDir
@@ -128,7 +128,7 @@ def test_many_arms_are_one_matrix_per_measure(runs, capsys) -> None:
     measure = compare(capsys, runs, *arms)["measures"][0]
     row = next(r for r in measure["comparisons"] if (r["first"], r["second"]) == ("rlsd-s*", "opsd-s*"))
     largest = max(row[test]["p_holm"] for test in ("welch", "two_level", "seed_by_seed"))
-    table = test_tables(compare(capsys, runs, *arms))[0]
+    table = difference_tables(compare(capsys, runs, *arms))[0]
     assert table.columns == ["", *arms] and "row minus column" in table.title
     shown = f"{largest:.3f}*" if largest >= 0.001 else "< 0.001*"
     assert largest < 0.05

@@ -85,12 +85,12 @@ def test_the_teacher_makes_a_difference_here(trained: Command) -> None:
 
 def test_no_gate_is_a_gate_of_one(trained: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An outsider's gate, imported by its path; and a constant 1/2 at twice the coefficient is the same weights."""
-    (tmp_path / "my_gates.py").write_text(
+    (tmp_path / "gate_of_one.py").write_text(
         "import torch\n\n\ndef one(batch, beta):\n    return torch.ones_like(batch.student)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     none = trained("--method", "sdar", "--coef", "0.25", "--gate", "none")
-    assert_same_run(trained("--method", "sdar", "--coef", "0.25", "--gate", "my_gates:one"), none)
+    assert_same_run(trained("--method", "sdar", "--coef", "0.25", "--gate", "gate_of_one:one"), none)
     assert metrics_of(none)[0]["gate_mean"] == 1.0
     half = trained("--method", "sdar", "--coef", "0.5", "--beta", "0")
     assert_same_weights(weights_of(half), weights_of(none))
