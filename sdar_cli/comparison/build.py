@@ -30,8 +30,13 @@ from sdar_cli.stats import (
     wilson,
 )
 
-TESTS = ("paired", "welch", "two_level", "seed_by_seed")
-"""Keys of the tests of a pair; each is corrected as a family of its own."""
+TESTS = {
+    "paired": "exact paired (McNemar)",
+    "welch": "Welch t on seeds",
+    "two_level": "two-level bootstrap",
+    "seed_by_seed": "paired t, seed by seed",
+}
+"""The tests of a pair by their keys; each is corrected as a family of its own."""
 GAIN = 0.05
 """The difference that the needed seeds and tasks are told for."""
 

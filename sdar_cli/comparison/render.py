@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sdar_cli.comparison.build import TESTS
 from sdar_cli.display import Reporter
 
 KINDS = {
@@ -98,14 +99,6 @@ def _matrix(measure: dict[str, Any]) -> Table:
         f"{measure['measure']}"
     )
     return Table(title, ["", *labels], [[a, *(cells.get((a, b)) for b in labels)] for a in labels], [])
-
-
-TESTS = {
-    "paired": "exact paired (McNemar)",
-    "welch": "Welch t on seeds",
-    "two_level": "two-level bootstrap",
-    "seed_by_seed": "paired t, seed by seed",
-}
 
 
 def power_lines(comparison: dict[str, Any]) -> list[str]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from sdar_cli.atomic import write_json_atomic, write_text_atomic
 from sdar_cli.comparison.arms import Arm, Member
-from sdar_cli.comparison.build import compare
+from sdar_cli.comparison.build import TESTS, compare
 from sdar_cli.comparison.notes import ONE_SEED, shown_the_skill
-from sdar_cli.comparison.render import SIGNIFICANT, TESTS, power_lines
+from sdar_cli.comparison.render import SIGNIFICANT, power_lines
 from sdar_cli.display import Reporter
 from sdar_cli.errors import ConfigError
 from sdar_cli.runs import RunDir
