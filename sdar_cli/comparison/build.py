@@ -37,6 +37,7 @@ TESTS = {
     "seed_by_seed": "paired t, seed by seed",
 }
 """The tests of a pair by their keys; each is corrected as a family of its own."""
+Seeds = list[tuple[int, str | None]]
 GAIN = 0.05
 """The difference that the needed seeds and tasks are told for."""
 
@@ -53,7 +54,8 @@ def compare(
     measures = measures_of(arms, evaluations, early)
     pairs = [(0, j) for j in range(1, len(arms))] if against_first else list(combinations(range(len(arms)), 2))
     kind = kind_of(arms)
-    matches = [_same_seeds(arms[i], arms[j]) for i, j in pairs]
+    seeds = [_seeds(arm) for arm in arms]
+    matches = [_same_seeds(seeds[i], seeds[j]) for i, j in pairs]
     said = [*notes.notes(arms, evaluations, kind), *notes.spreads(arms, measures)]
     return {
         "kind": kind,
@@ -95,15 +97,20 @@ def _type(group: Sequence[Evaluation], label: str, kind: str) -> dict[str, Any]:
     return _over_seeds([rate["success"] for rate in rates])
 
 
-def _same_seeds(first: Arm, second: Arm) -> list[int] | None:
+def _seeds(arm: Arm) -> Seeds | None:
+    """The seed and the training tasks of every member; None where that is not known, or too little to be paired."""
+    if len(arm.runs) < max(MIN_SEEDS, len(arm.members)):
+        return None
+    found = [(run.config().seed, run.provenance().get("train_tasks_sha256")) for run in arm.runs]
+    alike = len({tasks for _, tasks in found}) == 1
+    return found if alike and len(set(found)) == len(found) else None
+
+
+def _same_seeds(first: Seeds | None, second: Seeds | None) -> list[int] | None:
     """Where each seed of the first arm stands in the second; None where their seeds or training tasks differ."""
-    if len(first.runs) < max(MIN_SEEDS, len(first.members)) or len(second.runs) < len(second.members):
+    if first is None or second is None or set(first) != set(second):
         return None
-    seeds, others = ([run.config().seed for run in arm.runs] for arm in (first, second))
-    tasks = {run.provenance().get("train_tasks_sha256") for run in (*first.runs, *second.runs)}
-    if len(tasks) > 1 or sorted(seeds) != sorted(others) or len(set(seeds)) < len(seeds):
-        return None
-    return [others.index(seed) for seed in seeds]
+    return [second.index(seed) for seed in first]
 
 
 def _measure(

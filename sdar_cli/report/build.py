@@ -141,10 +141,11 @@ def _run_caveats(run: RunDir) -> list[str]:
     if any(row.get("teacher/truncated_prompts", 0.0) > 0 for row in rows):
         most = max(row.get("teacher/truncated_prompts", 0.0) for row in rows)
         out.append(f"{run.name}: teacher prompts were cut (in the worst step {100 * most:.0f} %); see the episodes.")
-    mixed = [row["mixed_group_ratio"] for row in rows if "mixed_group_ratio" in row]
-    if mixed and run.config().algo.policy_coef and sum(mixed) / len(mixed) < FEW_MIXED:
+    shares = [row["mixed_group_ratio"] for row in rows if "mixed_group_ratio" in row]
+    mixed = sum(shares) / len(shares) if shares else 1.0
+    if mixed < FEW_MIXED and run.config().algo.policy_coef:
         out.append(
-            f"{run.name}: in only {100 * sum(mixed) / len(mixed):.0f} % of the groups did rewards differ; from the "
+            f"{run.name}: in only {100 * mixed:.0f} % of the groups did rewards differ; from the "
             "others the policy gradient learns nothing but penalties."
         )
     broken = sum(int(row.get("failed_episodes", 0)) for row in rows)
