@@ -28,7 +28,7 @@ WAYS = ("stock", "fast")
 
 def measure(way: str, files: list[str]) -> dict[str, Any]:
     """CPU seconds of each kind of work in this process, and a digest of everything the engine said."""
-    from sdar_cli.envs.alfworld.engine import GameEngine, speed_up
+    from sdar_cli.envs.alfworld.engine.engine import GameEngine, speed_up
 
     if way == "fast" and not speed_up():
         raise SystemExit("this textworld is not the one the faster path was made for")
@@ -78,8 +78,8 @@ def in_fresh_process(way: str, files: list[Path]) -> dict[str, Any]:
 
 def choose(data: str | None, split: str, count: int, scratch: Path) -> list[Path]:
     """Every n-th game of a split, so that all task types take part; generated full-size games without ``data``."""
-    from sdar_cli.envs.alfworld import games
-    from sdar_cli.envs.alfworld.generator import make_games
+    from sdar_cli.envs.alfworld.games import games
+    from sdar_cli.envs.alfworld.games.generator import make_games
 
     if data is None:
         return make_games(split, count, 0, "full", scratch)

@@ -82,8 +82,8 @@ def measure(objective: str, given: argparse.Namespace) -> dict[str, Any]:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
+    from sdar_cli.config.presets import resolve
     from sdar_cli.models.loading import load_tokenizer
-    from sdar_cli.presets import resolve
     from sdar_cli.train.rows import assign_weights
     from sdar_cli.train.trainer import SDARTrainer, StepData
 

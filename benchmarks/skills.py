@@ -20,11 +20,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sdar_cli.config import SkillsConfig
+from sdar_cli.config.schema import SkillsConfig
 from sdar_cli.envs.base import Task
 from sdar_cli.skills.bank import Skill, read_bank
+from sdar_cli.skills.choose.retriever import Retriever
 from sdar_cli.skills.lint import Goal, lint_bank, lint_panel
-from sdar_cli.skills.retriever import Retriever
 from sdar_cli.skills.write import Draft, write_bank
 
 GOALS = 66

@@ -19,13 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.config import RunConfig
-from sdar_cli.presets import resolve
+from sdar_cli.config.presets import resolve
+from sdar_cli.config.schema import RunConfig
 
 
 def rollout_rows(config: RunConfig, session: Any) -> tuple[list[Any], list[Any], float]:
     """(episodes, rows, seconds of the rollout)."""
-    from sdar_cli.rollout.engine import Sampling
+    from sdar_cli.models.engine import Sampling
     from sdar_cli.train.rows import assign_advantages, build_rows
     from sdar_cli.train.run import tasks_of_step
 
@@ -74,7 +74,7 @@ def update_seconds(config: RunConfig, session: Any, episodes: list[Any], rows: l
 
 def main() -> None:
     """Measure and print."""
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
     from sdar_cli.session import open_session
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -63,7 +63,7 @@ def memory(how: str) -> float:
 
 def run_make(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Write the catalogue."""
-    from sdar_cli.envs.webshop.synth import make_catalogue
+    from sdar_cli.envs.webshop.catalogue.synth import make_catalogue
 
     seconds, _ = timed(lambda: make_catalogue(folder, given.products, given.seed))
     return {"seconds": seconds, "files_mb": size(folder), "peak_mb": memory("VmHWM")}
@@ -90,17 +90,17 @@ def run_start(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _imports() -> tuple[Any, ...]:
-    from sdar_cli.envs.webshop.catalog import open_catalog
+    from sdar_cli.envs.webshop.catalogue.catalog import open_catalog
+    from sdar_cli.envs.webshop.catalogue.nouns import open_nouns
     from sdar_cli.envs.webshop.env import open_index
-    from sdar_cli.envs.webshop.goals import load_goals
-    from sdar_cli.envs.webshop.nouns import open_nouns
+    from sdar_cli.envs.webshop.store.goals import load_goals
 
     return open_catalog, open_index, load_goals, open_nouns
 
 
 def run_play(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Episodes with the query cache cleared and kept, the same ones, and queries without a cache."""
-    from sdar_cli.envs.webshop.shop import Shop
+    from sdar_cli.envs.webshop.store.shop import Shop
 
     open_catalog, open_index, load_goals, open_nouns = _imports()
     catalog = open_catalog(folder)

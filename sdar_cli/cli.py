@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from sdar_cli import __version__
+from sdar_cli.base.errors import SdarError
 from sdar_cli.commands import (
     compare,
     data,
@@ -29,7 +30,6 @@ from sdar_cli.commands import (
     sweep,
     train,
 )
-from sdar_cli.errors import SdarError
 
 HELP = """Train multi-turn LLM agents with GRPO and token-gated self-distillation (SDAR), and study what the gate does.
 

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdar_cli import parallel
-from sdar_cli.atomic import write_json_atomic
-from sdar_cli.config import RunConfig
+from sdar_cli.base import distributed
+from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.base.files import write_json_atomic
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
-from sdar_cli.errors import ConfigError, PrerequisiteError
-from sdar_cli.evaluate import (
+from sdar_cli.evaluation.evaluate import (
     Setting,
     dump_episodes,
     evaluate,
@@ -24,19 +24,19 @@ from sdar_cli.evaluate import (
     settings_for,
     table,
 )
-from sdar_cli.ledger import Ledger
-from sdar_cli.provenance import gpu_name
+from sdar_cli.evaluation.ledger import Ledger
 from sdar_cli.rollout.collect import Collector
+from sdar_cli.runs.provenance import gpu_name
 from sdar_cli.skills.bank import Bank, load_bank
-from sdar_cli.skills.retrieve import skill_text
-from sdar_cli.skills.retriever import Retriever
+from sdar_cli.skills.choose.retriever import Retriever
+from sdar_cli.skills.choose.strategies import skill_text
 
 if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from sdar_cli.display import Reporter
-    from sdar_cli.runs import RunDir
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.runs.rundir import RunDir
 
 SKILLS_FILE = "skills.json"
 """Of a checkpoint: what the run has learnt about its skills."""
@@ -63,8 +63,8 @@ class Session:
 
     def adopt(self, model: PreTrainedModel, around: Callable[[], AbstractContextManager] | None = None) -> None:
         """Generate with this model from now on (the trainer's, with its adapters)."""
+        from sdar_cli.models.engine import HuggingFaceEngine
         from sdar_cli.models.loading import computing
-        from sdar_cli.rollout.engine import HuggingFaceEngine
 
         self.model = model
         around = around or partial(computing, model.device)
@@ -173,7 +173,7 @@ def open_session(
 
     _require_one_device(config)
     with ExitStack() as stack:
-        with parallel.main_first():  # games are made, and checked, once
+        with distributed.main_first():  # games are made, and checked, once
             environment = stack.enter_context(open_environment(config.env, reporter))
             panel = make_panel(environment.tasks(eval_split(config)), config.eval.games)
             train_tasks = environment.tasks(config.env.train_split) if training else []
@@ -223,7 +223,7 @@ def _require_one_device(config: RunConfig) -> None:
     """One process on at most one GPU, for now: anything else would train something other than it says."""
     import torch
 
-    if parallel.asked_for() > 1:
+    if distributed.asked_for() > 1:
         raise PrerequisiteError("only sdar train runs in several processes", fix="start sdar without torchrun")
     if config.model.device != "cpu" and torch.cuda.device_count() > 1:
         raise PrerequisiteError(

@@ -8,8 +8,8 @@ import pytest
 import torch
 import toy
 
-from sdar_cli.display import Reporter
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.base.display import Reporter
+from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.session import Session, _load, eval_split, open_session
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.train.rows import Row

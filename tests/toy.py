@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdar_cli.config import RunConfig
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.alfworld import prompt as wording
-from sdar_cli.envs.alfworld.layout import TASK_TYPES
+from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
 from sdar_cli.envs.base import Observation, Step, Task
+from sdar_cli.models.engine import Sampling, ScriptedEngine
 from sdar_cli.rollout.collect import Collector
-from sdar_cli.rollout.engine import Sampling, ScriptedEngine
 from sdar_cli.rollout.episode import Episode, Turn, TurnView
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def make_turn(response: Sequence[int], prompt: Sequence[int] = (1, 2), valid: bo
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer trained on the corridor's prompts in both wordings and some responses."""
-    from sdar_cli.models.tokenizer import train_tokenizer
+    from sdar_cli.tiny.tokenizer import train_tokenizer
 
     seen = ["You stand in a corridor.", "You walk on, 1 to go.", "Nothing happens.", "You take the apple 1."]
     texts = [say(command) for command in (*COMMANDS, TAKE)]
@@ -154,7 +154,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, spread: float = 12.0, seed: i
     """A random Qwen3 of two layers, width 32; ``spread`` makes its distributions far from uniform."""
     import torch
 
-    from sdar_cli.models.warmstart import Recipe, new_model
+    from sdar_cli.tiny.warmstart import Recipe, new_model
 
     recipe = Recipe(seed=seed, layers=2, width=32, feed_forward=64, heads=2)
     model = new_model(recipe, tokenizer)

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -85,12 +85,12 @@ def compare_command(
 
     Arms of one run each are checkpoints and not methods. Runs of different panels are refused.
     """
-    from sdar_cli.comparison.arms import Places, resolve_arms
-    from sdar_cli.comparison.build import compare, kind_of, worse_arms
-    from sdar_cli.comparison.notes import ONE_SEED
-    from sdar_cli.comparison.render import show
-    from sdar_cli.display import Reporter
-    from sdar_cli.errors import ConfigError, WorseError
+    from sdar_cli.analysis.compare.arms import Places, resolve_arms
+    from sdar_cli.analysis.compare.build import compare, kind_of, worse_arms
+    from sdar_cli.analysis.compare.notes import ONE_SEED
+    from sdar_cli.analysis.compare.render import show
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.base.errors import ConfigError, WorseError
 
     if margin and not fail_if_worse:
         raise ConfigError("--margin says nothing without --fail-if-worse", fix="add --fail-if-worse")

@@ -10,7 +10,7 @@ def preset_names(kind: str) -> Callable[[str], list[str]]:
     """Names of the presets of a kind."""
 
     def complete(incomplete: str) -> list[str]:
-        from sdar_cli.presets import list_presets
+        from sdar_cli.config.presets import list_presets
 
         return [name for name in list_presets(kind) if name.startswith(incomplete)]
 
@@ -19,7 +19,7 @@ def preset_names(kind: str) -> Callable[[str], list[str]]:
 
 def preset_references(incomplete: str) -> list[str]:
     """``methods/grpo`` and the like."""
-    from sdar_cli.presets import KINDS, list_presets
+    from sdar_cli.config.presets import KINDS, list_presets
 
     names = [f"{kind}/{name}" for kind in KINDS for name in list_presets(kind)]
     return [name for name in names if name.startswith(incomplete)]
@@ -27,14 +27,14 @@ def preset_references(incomplete: str) -> list[str]:
 
 def gates(incomplete: str) -> list[str]:
     """Names of gates."""
-    from sdar_cli.config import GATES
+    from sdar_cli.config.schema import GATES
 
     return [name for name in GATES if name.startswith(incomplete)]
 
 
 def objectives(incomplete: str) -> list[str]:
     """Names of distillation objectives."""
-    from sdar_cli.config import OBJECTIVES
+    from sdar_cli.config.schema import OBJECTIVES
 
     return [name for name in OBJECTIVES if name.startswith(incomplete)]
 
@@ -43,7 +43,7 @@ def retrievals(incomplete: str) -> list[str]:
     """Ways of choosing skills."""
     from typing import get_args
 
-    from sdar_cli.config import SkillsConfig
+    from sdar_cli.config.schema import SkillsConfig
 
     names = get_args(SkillsConfig.model_fields["retrieval"].annotation)
     return [name for name in names if name.startswith(incomplete)]
@@ -51,7 +51,7 @@ def retrievals(incomplete: str) -> list[str]:
 
 def keys(incomplete: str) -> list[str]:
     """``algo.gate=`` and the like."""
-    from sdar_cli.merge import field_table
+    from sdar_cli.config.merge import field_table
 
     return [f"{key}=" for key in field_table() if key.startswith(incomplete)]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sdar_cli.choices import BENCHMARKS
+from sdar_cli.config.choices import BENCHMARKS
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check the data sets of the environments.")
 
@@ -147,7 +147,7 @@ def make_command(
 
     sdar data make search --seed 3 --out my-world
     """
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
 
     _refuse_others(context, env)
     if env == "webshop":
@@ -222,7 +222,7 @@ def verify_command(
 
 def _refuse_others(context: typer.Context, env: str) -> None:
     """Raises ConfigError for an option that belongs to another environment."""
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
 
     for owner, names in OWN.items():
         given = [name for name in names if _is_given(context, name)]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sdar_cli.display import Reporter
+from sdar_cli.base.display import Reporter
 
 if TYPE_CHECKING:
     from sdar_cli.envs.alfworld.env import AlfworldEnvironment
@@ -24,8 +24,8 @@ def make(
     as_json: bool,
 ) -> None:
     """Generate games of all six task types; with ``check`` each is won once in the engine."""
-    from sdar_cli.envs.alfworld.generator import GENERATOR_VERSION, make_games, new_set, refuse_taken
-    from sdar_cli.envs.alfworld.replay import prove
+    from sdar_cli.envs.alfworld.games.generator import GENERATOR_VERSION, make_games, new_set, refuse_taken
+    from sdar_cli.envs.alfworld.games.replay import prove
 
     began = time.perf_counter()
     wanted = {"generator": GENERATOR_VERSION, "split": split, "games": games, "seed": seed, "size": size}
@@ -51,8 +51,8 @@ def make(
 
 def verify(data: str | None, split: str | None, replay: bool, workers: int, as_json: bool) -> None:
     """Check game files: readable, complete, solvable, no unknown predicates; with ``replay``, winnable."""
-    from sdar_cli.envs.alfworld.games import list_splits
-    from sdar_cli.envs.alfworld.replay import prove
+    from sdar_cli.envs.alfworld.games.games import list_splits
+    from sdar_cli.envs.alfworld.games.replay import prove
 
     report: dict[str, Any] = {"replayed": replay, "splits": {}}
     with Reporter(as_json) as reporter, _open(data, workers, reporter) as environment:
@@ -72,14 +72,14 @@ def verify(data: str | None, split: str | None, replay: bool, workers: int, as_j
 
 def _made_before(out: Path, split: str) -> dict[str, Any]:
     """The parameters a set was made with; {} where there is none."""
-    from sdar_cli.envs.alfworld.generator import manifest
+    from sdar_cli.envs.alfworld.games.generator import manifest
 
     path = manifest(out, split)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _open(data: str | None, workers: int, reporter: Reporter) -> AlfworldEnvironment:
-    from sdar_cli.config import EnvConfig
+    from sdar_cli.config.schema import EnvConfig
     from sdar_cli.envs.alfworld.env import open_environment
 
     config = EnvConfig(data=data, source="real" if data else "generated", workers=workers)

@@ -6,14 +6,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from sdar_cli.atomic import write_json_atomic
+from sdar_cli.base.display import Reporter
+from sdar_cli.base.files import write_json_atomic
 from sdar_cli.commands.data_webshop import made_before
-from sdar_cli.config import EnvConfig
-from sdar_cli.display import Reporter
-from sdar_cli.envs.search.questions import Question
-from sdar_cli.envs.search.sources import check_retriever, load_data, retriever_of
-from sdar_cli.envs.search.world import CORPUS, QUESTIONS, VERSION, write_world
-from sdar_cli.retrieval.types import Retriever
+from sdar_cli.config.schema import EnvConfig
+from sdar_cli.envs.search.data.questions import Question
+from sdar_cli.envs.search.data.sources import check_retriever, load_data, retriever_of
+from sdar_cli.envs.search.data.world import CORPUS, QUESTIONS, VERSION, write_world
+from sdar_cli.retrieval.passages import Retriever
 
 MANIFEST = "world.json"
 """Written last, beside the files: what they were made with."""

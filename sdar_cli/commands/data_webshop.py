@@ -8,16 +8,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.atomic import write_json_atomic
-from sdar_cli.display import Reporter
-from sdar_cli.envs.webshop.catalog import counting, in_thousands, open_catalog
+from sdar_cli.base.display import Reporter
+from sdar_cli.base.errors import ConfigError, RunFailedError
+from sdar_cli.base.files import write_json_atomic
+from sdar_cli.envs.webshop.catalogue.catalog import counting, in_thousands, open_catalog
+from sdar_cli.envs.webshop.catalogue.nouns import open_nouns
+from sdar_cli.envs.webshop.catalogue.synth import VERSION, ensure_catalogue, make_catalogue
 from sdar_cli.envs.webshop.env import KINDS, open_index
-from sdar_cli.envs.webshop.goals import load_goals
-from sdar_cli.envs.webshop.nouns import open_nouns
-from sdar_cli.envs.webshop.synth import VERSION, ensure_catalogue, make_catalogue
-from sdar_cli.envs.webshop.verify import FileReport, Report
-from sdar_cli.envs.webshop.verify import verify as compare
-from sdar_cli.errors import ConfigError, RunFailedError
+from sdar_cli.envs.webshop.parity.verify import FileReport, Report
+from sdar_cli.envs.webshop.parity.verify import verify as compare
+from sdar_cli.envs.webshop.store.goals import load_goals
 
 MANIFEST = "catalogue.json"
 """Written last, beside the files: what they were made with."""

@@ -24,8 +24,8 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False) -> None:
     """Check this machine: packages, hardware, folders, data."""
-    from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.health import all_checks
+    from sdar_cli.base.display import Reporter, json_stdout
+    from sdar_cli.train.doctor import all_checks
 
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         checks = all_checks()

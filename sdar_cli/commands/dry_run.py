@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.config import RunConfig
-from sdar_cli.display import Reporter
-from sdar_cli.errors import RunConflictError
-from sdar_cli.launch import check_resume
-from sdar_cli.merge import flatten
-from sdar_cli.plan import Missing, estimates, missing, plan
-from sdar_cli.presets import Resolved
-from sdar_cli.runs import RunDir
+from sdar_cli.base.display import Reporter
+from sdar_cli.base.errors import RunConflictError
+from sdar_cli.config.merge import flatten
+from sdar_cli.config.presets import Resolved
+from sdar_cli.config.schema import RunConfig
+from sdar_cli.runs.rundir import RunDir
+from sdar_cli.train.launch import check_resume
+from sdar_cli.train.preflight import Missing, estimates, missing, plan
 
 
 def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir | None) -> int:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdar_cli.base.errors import SdarError
 from sdar_cli.commands import completion
-from sdar_cli.errors import SdarError
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
-    from sdar_cli.targets import Target
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.evaluation.targets import Target
 
 EPILOG = """Examples:
 
@@ -119,11 +119,11 @@ def evaluate(
     The latest run, a run's checkpoint, or a model; one benchmark or several in one table. Results and episodes are
     saved. An evaluation that was interrupted goes on when the same command is given again.
     """
-    from sdar_cli.config import RUN_NAME
-    from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.errors import ConfigError
-    from sdar_cli.evaluate import settings_for
-    from sdar_cli.targets import Asked, Saving, choose_targets, play
+    from sdar_cli.base.display import Reporter, json_stdout
+    from sdar_cli.base.errors import ConfigError
+    from sdar_cli.config.schema import RUN_NAME
+    from sdar_cli.evaluation.evaluate import settings_for
+    from sdar_cli.evaluation.targets import Asked, Saving, choose_targets, play
 
     flags = {"env.data": (None if data is None else str(data), "--data"), "eval.split": (split, "--split"),
              "eval.games": (games, "--games"), "eval.temperature": (temperature, "--temperature")}  # fmt: skip
@@ -169,7 +169,7 @@ def _launch(targets: Sequence[Target], reporter: Reporter) -> None:
 
 def _show_together(reports: Sequence[dict[str, Any]], reporter: Reporter) -> None:
     """Several benchmarks in one table, and how much of the skills each has internalised."""
-    from sdar_cli.evaluate import benchmark_table, internalisation_line
+    from sdar_cli.evaluation.evaluate import benchmark_table, internalisation_line
 
     if len(reports) < 2:
         return

@@ -30,7 +30,7 @@ def list_models(
 
       sdar train --model tiny-alfworld
     """
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
     from sdar_cli.models.loading import BUNDLED, model_location
 
     rows = []
@@ -69,7 +69,7 @@ def build(
 
       sdar train --model ./my-policy
     """
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
     from sdar_cli.models.loading import BUNDLED
 
     if name not in BUNDLED:
@@ -77,15 +77,15 @@ def build(
     reporter = Reporter()
     folder = out or Path(name)
     if name == "tiny-webshop":
-        from sdar_cli.models.webshop_demonstrations import build_tiny_webshop
+        from sdar_cli.tiny.webshop import build_tiny_webshop
 
         build_tiny_webshop(folder, seed=seed, catalogues=games, reporter=reporter)
     elif name == "tiny-search":
-        from sdar_cli.models.search_demonstrations import build_tiny_search
+        from sdar_cli.tiny.search import build_tiny_search
 
         build_tiny_search(folder, seed=seed, worlds=games, reporter=reporter)
     else:
-        from sdar_cli.models.warmstart import build_tiny_alfworld
+        from sdar_cli.tiny.warmstart import build_tiny_alfworld
 
         build_tiny_alfworld(folder, seed=seed, games=games, workers=workers, reporter=reporter)
     shown = folder if folder.is_absolute() else f"./{folder}"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
-from sdar_cli.choices import BENCHMARKS
+from sdar_cli.config.choices import BENCHMARKS
 
 if TYPE_CHECKING:
-    from sdar_cli.config import EnvConfig
+    from sdar_cli.config.schema import EnvConfig
     from sdar_cli.envs.base import Environment, Step, Task
 
 EnvArgument = Annotated[BENCHMARKS, typer.Argument(help="Environment to play.")]
@@ -98,7 +98,7 @@ def play_command(
 
     Search-QA's actions are written with their tags: <search>a query</search>, <answer>an answer</answer>.
     """
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
     from sdar_cli.envs.registry import open_environment
     from sdar_cli.skills.inspect import find_task
 
@@ -154,8 +154,8 @@ def episode(
     past_end: go on after the end while there are actions, in an environment that takes them (WebShop).
     Raises RunFailedError when the environment broke.
     """
+    from sdar_cli.base.errors import RunFailedError
     from sdar_cli.envs.registry import wording
-    from sdar_cli.errors import RunFailedError
     from sdar_cli.rollout.episode import TurnView
 
     past: list[tuple[str, str]] = []
@@ -195,9 +195,9 @@ def _config(env: str, data: str | None, sets: list[str]) -> EnvConfig:
     """The env section of the preset.  Raises ConfigError for a setting of another section or a bad value."""
     from pydantic import ValidationError
 
-    from sdar_cli.config import EnvConfig
-    from sdar_cli.merge import Merger, problems_error
-    from sdar_cli.presets import load_preset
+    from sdar_cli.config.merge import Merger, problems_error
+    from sdar_cli.config.presets import load_preset
+    from sdar_cli.config.schema import EnvConfig
 
     merger = Merger()
     merger.put("env.workers", 1, "default")
@@ -226,7 +226,7 @@ def _lines(actions: str | None, verbatim: bool) -> Iterator[str]:
     verbatim: a script's actions keep the blanks around them (WebShop understands no action that begins with one).
     Raises ConfigError when there is no such file.
     """
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
 
     if actions is None or actions == "-":
         return _actions(sys.stdin, verbatim and actions is not None)
@@ -249,7 +249,7 @@ def _print_json(record: dict[str, Any]) -> None:
 
 
 def _print_text(record: dict[str, Any]) -> None:
-    from sdar_cli.display import clean
+    from sdar_cli.base.display import clean
 
     if record["action"] is not None:
         typer.echo(f"[{record['step']}] {clean(record['action'])}")

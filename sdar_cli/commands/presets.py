@@ -10,8 +10,8 @@ import typer
 from sdar_cli.commands import completion
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
-    from sdar_cli.presets import Preset
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.config.presets import Preset
 
 LIST_EPILOG = """Examples:
 
@@ -45,9 +45,9 @@ def register(app: typer.Typer) -> None:
 
 def list_command(kind: Kind = None, as_json: Json = False) -> None:
     """List the shipped presets."""
-    from sdar_cli.display import Reporter
-    from sdar_cli.errors import ConfigError
-    from sdar_cli.presets import KINDS, list_presets, load_preset
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.base.errors import ConfigError
+    from sdar_cli.config.presets import KINDS, list_presets, load_preset
 
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"unknown kind {kind!r}", fix=f"--kind {' | '.join(KINDS)}")
@@ -67,9 +67,9 @@ def list_command(kind: Kind = None, as_json: Json = False) -> None:
 
 def show_command(reference: Reference, as_json: Json = False) -> None:
     """Show what a method is, what a preset sets, the presets it extends, and its comments."""
-    from sdar_cli.display import Reporter
-    from sdar_cli.merge import Merger
-    from sdar_cli.presets import load_preset
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.config.merge import Merger
+    from sdar_cli.config.presets import load_preset
 
     preset = load_preset(reference)
     merger = Merger()
@@ -106,7 +106,7 @@ def show_command(reference: Reference, as_json: Json = False) -> None:
 
 def _settings_wanted(preset: Preset, kind: str) -> dict[str, dict[str, Any]]:
     """Method or benchmark (kind) to the settings, by dotted key, that a model's preset, or one it extends, wants."""
-    from sdar_cli.merge import Merger
+    from sdar_cli.config.merge import Merger
 
     found = {}
     for part in preset.chain():

@@ -29,9 +29,9 @@ from sdar_cli.commands.train import (
 )
 
 if TYPE_CHECKING:
-    from sdar_cli.config import RunConfig
-    from sdar_cli.display import Reporter
-    from sdar_cli.runs import RunDir
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.config.schema import RunConfig
+    from sdar_cli.runs.rundir import RunDir
 
 EPILOG = """Examples:
 
@@ -106,9 +106,9 @@ def probe(
     Nothing is trained.  The tasks are split in two halves; a loss whose gradients on the halves point the same way has
     something to say, and the exact reverse KL of the other half tells whether it is what the teacher says.
     """
-    from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.errors import SdarError
-    from sdar_cli.presets import resolve
+    from sdar_cli.base.display import Reporter, json_stdout
+    from sdar_cli.base.errors import SdarError
+    from sdar_cli.config.presets import resolve
 
     _check_flags(lora, run, model, config, out)
     given = {
@@ -146,7 +146,7 @@ def probe(
 
 
 def _check_flags(lora: int | None, run: str | None, model: str | None, config: Path | None, out: Path | None) -> None:
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
 
     if lora == 0:
         raise ConfigError("--lora 0 is not a rank", fix="leave the flag out for all parameters")
@@ -161,9 +161,9 @@ def _check_flags(lora: int | None, run: str | None, model: str | None, config: P
 
 def _source(reference: str | None, runs_dir: Path) -> tuple[RunDir | None, Path | None]:
     """The run and its latest checkpoint.  A run without training is its model."""
-    from sdar_cli.errors import PrerequisiteError
-    from sdar_cli.runs import RunDir
-    from sdar_cli.train.checkpoint import latest_checkpoint
+    from sdar_cli.base.errors import PrerequisiteError
+    from sdar_cli.runs.checkpoints import latest_checkpoint
+    from sdar_cli.runs.rundir import RunDir
 
     if reference is None:
         return None, None
@@ -179,8 +179,8 @@ def _source(reference: str | None, runs_dir: Path) -> tuple[RunDir | None, Path 
 def _probe(
     config: RunConfig, checkpoint: Path | None, resamples: int, probed: str, reporter: Reporter
 ) -> dict[str, Any]:
-    from sdar_cli.probe import probe as run_probe
-    from sdar_cli.provenance import collect_provenance
+    from sdar_cli.runs.provenance import collect_provenance
+    from sdar_cli.train.probe import probe as run_probe
 
     report = run_probe(config, reporter, checkpoint, resamples)
     report["probed"] = probed
@@ -190,7 +190,7 @@ def _probe(
 
 
 def _write(report: dict[str, Any], path: Path, reporter: Reporter) -> None:
-    from sdar_cli.atomic import write_json_atomic
+    from sdar_cli.base.files import write_json_atomic
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomic(path, report)

@@ -10,8 +10,8 @@ import typer
 from sdar_cli.commands import completion
 
 if TYPE_CHECKING:
-    from sdar_cli.comparison.arms import Arm
-    from sdar_cli.report.content import Section
+    from sdar_cli.analysis.compare.arms import Arm
+    from sdar_cli.analysis.report.content import Section
 
 EPILOG = """Examples:
 
@@ -62,10 +62,10 @@ def report(
 
     The file needs no network and no script, prints, and reads in light, in dark and on a phone.
     """
-    from sdar_cli.atomic import write_text_atomic
-    from sdar_cli.display import Reporter
-    from sdar_cli.report.build import build_report, render_html
-    from sdar_cli.report.terminal import print_report
+    from sdar_cli.analysis.report.build import build_report, render_html
+    from sdar_cli.analysis.report.terminal import print_report
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.base.files import write_text_atomic
 
     arms = _arms(references or [], named or [], runs_dir, sweeps_dir)
     with Reporter() as reporter:
@@ -83,8 +83,8 @@ def report(
 
 def _arms(references: list[str], named: list[str], runs_dir: Path, sweeps_dir: Path) -> list[Arm]:
     """The latest run where nothing is named; a sweep's name alone means its points."""
-    from sdar_cli.comparison.arms import Arm, Member, Places, resolve_arms
-    from sdar_cli.runs import RunDir
+    from sdar_cli.analysis.compare.arms import Arm, Member, Places, resolve_arms
+    from sdar_cli.runs.rundir import RunDir
 
     if not references and not named:
         latest = RunDir.latest(runs_dir)
@@ -94,8 +94,8 @@ def _arms(references: list[str], named: list[str], runs_dir: Path, sweeps_dir: P
 
 def _swept(references: list[str], sweeps_dir: Path) -> list[Section]:
     """What a sweep found, where the whole of one is reported (``NAME:``)."""
-    from sdar_cli.report.sections import sweep
-    from sdar_cli.sweep.results import collect
+    from sdar_cli.analysis.report.sections import sweep
+    from sdar_cli.analysis.sweeps.results import collect
     from sdar_cli.sweep.state import SweepDir
 
     if len(references) != 1 or not references[0].endswith((":", ":*")):

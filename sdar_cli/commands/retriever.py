@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from sdar_cli.retrieval.types import Passage, Retriever
+    from sdar_cli.retrieval.passages import Passage, Retriever
 
 Engine = Literal["bm25", "dense", "fused"]
 Fusion = Literal["scores", "ranks"]
@@ -73,7 +73,7 @@ def index(
 
     sdar retriever index wiki-18.jsonl --out my-index --engine fused --vectors e5_Flat.index
     """
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
     from sdar_cli.retrieval.dense import DenseParameters
     from sdar_cli.retrieval.index import build_index
 
@@ -118,7 +118,7 @@ def query(
 
     sdar retriever query --index http://127.0.0.1:8000 --input - --json
     """
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
     from sdar_cli.retrieval.open import open_retriever
 
     if (question is None) == (file is None):
@@ -132,7 +132,7 @@ def query(
 
 
 def _lines(file: Path | None) -> Iterator[str]:
-    from sdar_cli.errors import PrerequisiteError
+    from sdar_cli.base.errors import PrerequisiteError
 
     if str(file) == "-":
         yield from (line.rstrip("\r\n") for line in sys.stdin)
@@ -162,7 +162,7 @@ def _record(question: str, passages: list[Passage]) -> dict[str, Any]:
 
 
 def _text(question: str, passages: list[Passage]) -> str:
-    from sdar_cli.display import clean
+    from sdar_cli.base.display import clean
 
     lines = [f"{number}. {p.title} ({p.id}, {p.score:.2f})\n   {p.text}" for number, p in enumerate(passages, 1)]
     return clean("\n".join([question, *(lines or ["   nothing found"]), ""]))
@@ -186,7 +186,7 @@ def serve(
 
     sdar train --env search --set env.retriever=http://127.0.0.1:8000 --data questions/
     """
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
     from sdar_cli.retrieval import server
     from sdar_cli.retrieval.open import open_retriever
 

@@ -10,8 +10,8 @@ import typer
 from sdar_cli.commands import completion
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
-    from sdar_cli.runs import RunDir
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.runs.rundir import RunDir
 
 LIST_EPILOG = """Examples:
 
@@ -63,8 +63,8 @@ def register(app: typer.Typer) -> None:
 
 def list_command(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """List the runs, the oldest first."""
-    from sdar_cli.display import Reporter
-    from sdar_cli.runs import list_runs
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.runs.rundir import list_runs
 
     overviews = [_overview(run) for run in list_runs(runs_dir)]
     with Reporter(json_mode=as_json) as reporter:
@@ -81,9 +81,9 @@ def list_command(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> Non
 
 def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """Show one run: outcome, settings that differ from the defaults, the last steps, provenance."""
-    from sdar_cli.display import Reporter
-    from sdar_cli.runs import RunDir
-    from sdar_cli.track import read_metrics
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.runs.metrics import read_metrics
+    from sdar_cli.runs.rundir import RunDir
 
     found = RunDir.latest(runs_dir) if run is None else RunDir.open(run, runs_dir)
     with Reporter(json_mode=as_json) as reporter:
@@ -116,9 +116,9 @@ def clean_command(
 
     A run that is running is never touched.
     """
-    from sdar_cli.clean import plan_removals, remove
-    from sdar_cli.display import Reporter
-    from sdar_cli.runs import RunDir, list_runs
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.runs.clean import plan_removals, remove
+    from sdar_cli.runs.rundir import RunDir, list_runs
 
     chosen = [RunDir.open(name, runs_dir) for name in runs] if runs else list_runs(runs_dir)
     plan = plan_removals(chosen, named=bool(runs), checkpoints=checkpoints)
@@ -140,7 +140,7 @@ def clean_command(
 
 def _overview(run: RunDir) -> dict[str, Any]:
     """One run's row; a damaged run is listed with what is wrong with it."""
-    from sdar_cli.errors import SdarError
+    from sdar_cli.base.errors import SdarError
 
     try:
         return run.overview()
@@ -149,7 +149,7 @@ def _overview(run: RunDir) -> dict[str, Any]:
 
 
 def _row(overview: dict[str, Any]) -> list[Any]:
-    from sdar_cli.display import duration, sparkline
+    from sdar_cli.base.display import duration, sparkline
 
     if "error" in overview:
         return [overview["name"], overview["status"], *[None] * (len(COLUMNS) - 2)]
@@ -176,8 +176,8 @@ def _success(overview: dict[str, Any]) -> str | None:
 
 def _print_run(run: RunDir, reporter: Reporter) -> None:
     from sdar_cli.commands.dry_run import changed_keys
-    from sdar_cli.merge import flatten
-    from sdar_cli.track import read_metrics
+    from sdar_cli.config.merge import flatten
+    from sdar_cli.runs.metrics import read_metrics
 
     reporter.table(str(run.path), COLUMNS, [_row(run.overview())])
     error = run.status().get("error")

@@ -12,10 +12,10 @@ import typer
 from sdar_cli.commands.skills_common import JsonOption
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
-    from sdar_cli.skills.build import Builder
-    from sdar_cli.skills.chat import Backend
-    from sdar_cli.skills.traces import Traces
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.models.chat import Backend
+    from sdar_cli.skills.build.build import Builder
+    from sdar_cli.skills.build.traces import Traces
 
 CONTRAST, LLM = "Builder contrast", "Builder llm"
 
@@ -91,13 +91,13 @@ def build_command(
 
     sdar skills build --from my-run --out my-bank --builder llm --llm gpt-4.1-mini --yes
     """
-    from sdar_cli.atomic import refuse_taken
+    from sdar_cli.base.display import Reporter, json_stdout
+    from sdar_cli.base.files import refuse_taken
     from sdar_cli.commands.skills_convert import require_env
-    from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.skills.build import Wanted, build_bank, merge
-    from sdar_cli.skills.contrast import Limits, contrast
-    from sdar_cli.skills.llm import Asking
-    from sdar_cli.skills.traces import read_traces
+    from sdar_cli.skills.build.build import Wanted, build_bank, merge
+    from sdar_cli.skills.build.contrast import Limits, contrast
+    from sdar_cli.skills.build.llm import Asking
+    from sdar_cli.skills.build.traces import read_traces
 
     require_env(env)
     refuse_taken(out)
@@ -129,9 +129,9 @@ def _llm(
     traces: Traces, env: str, model: str | None, backend: Backend, asking: Any, yes: bool, reporter: Reporter
 ) -> Builder:
     """The builder, after the cost was told and, on a terminal, agreed to."""
-    from sdar_cli.errors import ConfigError
-    from sdar_cli.skills.chat import open_chat
-    from sdar_cli.skills.llm import cost_line, questions, write_skills
+    from sdar_cli.base.errors import ConfigError
+    from sdar_cli.models.chat import open_chat
+    from sdar_cli.skills.build.llm import cost_line, questions, write_skills
 
     if model is None:
         raise ConfigError("--builder llm needs a model", fix="--llm NAME")

@@ -13,8 +13,8 @@ from sdar_cli.commands import completion
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdar_cli.config import EnvConfig, RunConfig
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.config.schema import EnvConfig, RunConfig
     from sdar_cli.skills.bank import Bank
     from sdar_cli.skills.lint import Goal
 
@@ -47,7 +47,7 @@ DataOption = Annotated[
 
 def print_json(record: dict[str, Any]) -> None:
     """One object on standard output."""
-    from sdar_cli.atomic import finite
+    from sdar_cli.base.files import finite
 
     typer.echo(json.dumps(finite(record), ensure_ascii=False, allow_nan=False))
 
@@ -63,8 +63,8 @@ def settings(
 
     Raises ConfigError for a bank of another environment.
     """
-    from sdar_cli.errors import ConfigError
-    from sdar_cli.presets import resolve
+    from sdar_cli.base.errors import ConfigError
+    from sdar_cli.config.presets import resolve
     from sdar_cli.skills.bank import load_bank
 
     given = {key: pair for key, pair in flags.items() if pair[0] is not None}

@@ -62,9 +62,9 @@ def import_command(
 
     sdar skills import skills/webshop/skill_mapping.json --env webshop --out shop-bank --json
     """
-    from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.skills.foreign import read_foreign
-    from sdar_cli.skills.foreign_parts import Header
+    from sdar_cli.base.display import Reporter, json_stdout
+    from sdar_cli.skills.convert.convert import read_foreign
+    from sdar_cli.skills.convert.parts import Header
     from sdar_cli.skills.write import write_bank
 
     require_env(env)
@@ -91,9 +91,9 @@ def export_command(bank: BankOption, form: FormatOption, out: TargetOption, as_j
 
     sdar skills export my-bank/ --format mapping --out out --json
     """
-    from sdar_cli.display import Reporter, json_stdout
+    from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.skills.bank import load_bank
-    from sdar_cli.skills.foreign import write_foreign
+    from sdar_cli.skills.convert.convert import write_foreign
 
     loaded = load_bank(bank)
     warnings = write_foreign(loaded, form, out)
@@ -107,8 +107,8 @@ def export_command(bank: BankOption, form: FormatOption, out: TargetOption, as_j
 
 def require_env(name: str) -> None:
     """Raises ConfigError for an environment that does not exist."""
+    from sdar_cli.base.errors import ConfigError
     from sdar_cli.envs.registry import ENVIRONMENTS
-    from sdar_cli.errors import ConfigError
 
     if name not in ENVIRONMENTS:
         raise ConfigError(f"unknown environment {name!r}", why=f"known: {', '.join(ENVIRONMENTS)}", fix="--env NAME")
@@ -116,7 +116,7 @@ def require_env(name: str) -> None:
 
 def _renames(maps: list[str]) -> dict[str, tuple[str, ...]]:
     """OLD=NEW,NEW as a mapping.  Raises ConfigError for another form."""
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
 
     found = {}
     for text in maps:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdar_cli.choices import FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
 from sdar_cli.commands import completion
 from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
+from sdar_cli.config.choices import FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdar_cli.config import RunConfig
-    from sdar_cli.display import Reporter
-    from sdar_cli.runs import RunDir
-    from sdar_cli.skills.retriever import Retriever
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.config.schema import RunConfig
+    from sdar_cli.runs.rundir import RunDir
+    from sdar_cli.skills.choose.retriever import Retriever
 
 WHAT, PROMPT = "What is shown", "Prompt"
 
@@ -86,7 +86,7 @@ def inspect_command(
 
     sdar skills inspect --run my-run
     """
-    from sdar_cli.display import Reporter, json_stdout
+    from sdar_cli.base.display import Reporter, json_stdout
 
     flags = {
         "env.data": (data, "--data"),
@@ -121,7 +121,7 @@ def _record(
 
     from sdar_cli.commands import skills_show as show
     from sdar_cli.commands.skills_common import settings
-    from sdar_cli.runs import RunDir
+    from sdar_cli.runs.rundir import RunDir
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.inspect import describe_bank
     from sdar_cli.skills.usage import describe_run
@@ -147,7 +147,7 @@ def _record(
 
 def _counter(model: str) -> Any:
     from sdar_cli.models.loading import load_tokenizer
-    from sdar_cli.skills.teacher import count_tokens
+    from sdar_cli.rollout.prompt import count_tokens
 
     tokenizer = load_tokenizer(model)
     return lambda text: count_tokens(tokenizer, text)
@@ -155,9 +155,9 @@ def _counter(model: str) -> Any:
 
 def _retriever(bank: Any, config: RunConfig, run: RunDir | None) -> Retriever:
     """A new one, or one that knows what the run has learnt by its last checkpoint."""
+    from sdar_cli.runs.checkpoints import latest_checkpoint
     from sdar_cli.session import load_skills
-    from sdar_cli.skills.retriever import Retriever
-    from sdar_cli.train.checkpoint import latest_checkpoint
+    from sdar_cli.skills.choose.retriever import Retriever
 
     retriever = Retriever(bank, config.skills, config.seed)
     checkpoint: Path | None = latest_checkpoint(run.checkpoints) if run else None

@@ -10,8 +10,8 @@ import typer
 from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
 
 if TYPE_CHECKING:
-    from sdar_cli.config import RunConfig
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.config.schema import RunConfig
     from sdar_cli.skills.bank import Bank
     from sdar_cli.skills.lint import Finding, Goal
 
@@ -52,8 +52,8 @@ def lint_command(
 
     sdar skills lint webshop --env webshop --tasks 200 --json
     """
-    from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.display import Reporter, json_stdout
+    from sdar_cli.base.errors import ConfigError
     from sdar_cli.skills.lint import Finding, summary
 
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
@@ -115,7 +115,7 @@ def _measure(config: RunConfig, goals: Sequence[Goal]) -> tuple[Callable[[str], 
     """(text to its tokens, the longest first prompt without a skill per task type, in tokens)."""
     from sdar_cli.models.loading import load_tokenizer
     from sdar_cli.rollout.episode import TurnView
-    from sdar_cli.skills.teacher import count_tokens, render
+    from sdar_cli.rollout.prompt import count_tokens, render
 
     tokenizer = load_tokenizer(config.model.name, config.model.revision)
     longest: dict[str, int] = {}
@@ -165,7 +165,7 @@ def _print_diff(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from sdar_cli.display import clean
+    from sdar_cli.base.display import clean
 
     console = Console(highlight=False)
 

@@ -9,10 +9,10 @@ from rich.columns import Columns
 from rich.panel import Panel
 from rich.text import Text
 
-from sdar_cli.display import clean
+from sdar_cli.base.display import clean
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
 
 Record = dict[str, Any]
 WIDE = 120

@@ -153,8 +153,8 @@ def sweep(
 
     Every point is validated before the first one starts.  A failed run does not stop the others.
     """
+    from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.commands.train import given_flags
-    from sdar_cli.display import Reporter, json_stdout
     from sdar_cli.sweep import preview, start
     from sdar_cli.sweep.plan import Request, make_plan
     from sdar_cli.sweep.start import Places
@@ -192,7 +192,7 @@ def sweep(
 
 def _refuse_lone(executor: ExecutorName, sbatch: list[str] | None, task: int | None, resume: str | None) -> None:
     """Flags that would do nothing by themselves."""
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
 
     if sbatch and executor is not ExecutorName.slurm:
         raise ConfigError(f"--sbatch says nothing with --executor {executor.value}", fix="--executor slurm")
@@ -201,7 +201,7 @@ def _refuse_lone(executor: ExecutorName, sbatch: list[str] | None, task: int | N
 
 
 def _refuse_changes(reference: str, request: Request, name: str | None) -> None:
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
     from sdar_cli.sweep.plan import Request as Empty
 
     if name is not None or request != Empty(seeds=request.seeds, flags={}):

@@ -151,10 +151,10 @@ def train(
 
     Without flags: the bundled tiny policy on generated ALFWorld games, on a CPU, in minutes.
     """
-    from sdar_cli import parallel
-    from sdar_cli.display import Reporter, json_stdout
-    from sdar_cli.launch import continue_run, start_run
-    from sdar_cli.presets import resolve
+    from sdar_cli.base import distributed
+    from sdar_cli.base.display import Reporter, json_stdout
+    from sdar_cli.config.presets import resolve
+    from sdar_cli.train.launch import continue_run, start_run
 
     _check_flags(resume, name)
     flags = given_flags(
@@ -172,8 +172,8 @@ def train(
         with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
             raise typer.Exit(show(resolved, reporter, runs_dir, run))
     with (
-        parallel.joined(resolved.config.model.device),
-        Reporter(json_mode=as_json, silent=not parallel.is_main()) as reporter,
+        distributed.joined(resolved.config.model.device),
+        Reporter(json_mode=as_json, silent=not distributed.is_main()) as reporter,
         json_stdout(reporter),
     ):
         argv = sys.argv[1:]
@@ -199,7 +199,7 @@ KEY_OF_FLAG = {
 
 def given_flags(**flags: Any) -> dict[str, tuple[Any, str]]:
     """Those of the flags that are given, as ``presets.resolve`` takes them.  Raises ConfigError for ``--lora 0``."""
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
 
     if flags.get("lora") == 0:
         raise ConfigError(
@@ -215,13 +215,13 @@ def given_flags(**flags: Any) -> dict[str, tuple[Any, str]]:
 
 
 def _check_flags(resume: str | None, name: str | None) -> None:
-    from sdar_cli.errors import ConfigError
+    from sdar_cli.base.errors import ConfigError
 
     if resume is not None and name is not None:
         raise ConfigError("--resume and --name exclude each other", why="a run keeps its name", fix="drop --name")
 
 
 def _run_to_resume(reference: str | None, runs_dir: Path) -> Any:
-    from sdar_cli.runs import RunDir
+    from sdar_cli.runs.rundir import RunDir
 
     return None if reference is None else RunDir.open(reference, runs_dir)

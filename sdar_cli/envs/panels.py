@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sdar_cli.base.errors import ConfigError
 from sdar_cli.envs.base import Task
-from sdar_cli.errors import ConfigError
 
 
 @dataclass(frozen=True)

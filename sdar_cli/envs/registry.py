@@ -6,11 +6,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from sdar_cli.config import EnvConfig
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.config.schema import EnvConfig
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
 
 ENVIRONMENTS = {name: f"sdar_cli.envs.{name}" for name in ("alfworld", "webshop", "search")}
 

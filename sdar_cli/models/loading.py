@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdar_cli.config import ModelConfig
-from sdar_cli.errors import ConfigError, PrerequisiteError
-from sdar_cli.resources import PACKAGE
+from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.base.resources import PACKAGE
+from sdar_cli.config.schema import ModelConfig
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ def model_location(name: str) -> str:
     Raises PrerequisiteError when a name looks like a path and is not there.
     """
     if name in BUNDLED:
-        folder = PACKAGE / "models" / name.replace("-", "_")
+        folder = PACKAGE / "tiny" / name.replace("-", "_")
         if not (folder / "model.safetensors").exists():
             raise PrerequisiteError(f"the bundled model {name} has no weights", fix=f"sdar models build {name}")
         return str(folder)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdar_cli.retrieval.corpus import Row
+from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.store import PassageStore
-from sdar_cli.retrieval.types import Passage
 
 if TYPE_CHECKING:
     import tantivy

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from sdar_cli.retrieval.types import Passage, Retriever
+from sdar_cli.retrieval.passages import Passage, Retriever
 
 ANSWERS = 20_000
 """Answers kept, the latest used."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.base.errors import PrerequisiteError
 
 LONGEST = 100_000
 """Characters of the longest passage."""

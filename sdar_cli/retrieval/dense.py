@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.store import PassageStore
-from sdar_cli.retrieval.types import Passage
 
 VECTORS = "vectors.faiss"
 MODEL = "intfloat/e5-base-v2"

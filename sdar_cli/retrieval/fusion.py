@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol, TypeVar
 
+from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.store import PassageStore
-from sdar_cli.retrieval.types import Passage
 
 K = 60
 DEPTH = 100

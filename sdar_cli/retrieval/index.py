@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sdar_cli.atomic import write_json_atomic
-from sdar_cli.errors import PrerequisiteError, RunConflictError
+from sdar_cli.base.errors import PrerequisiteError, RunConflictError
+from sdar_cli.base.files import write_json_atomic
 from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25, Bm25Writer, parameters
 from sdar_cli.retrieval.corpus import BadRows, read_corpus
 from sdar_cli.retrieval.dense import MODEL, Dense, DenseParameters, Encoder, build_vectors, open_vectors
 from sdar_cli.retrieval.fusion import FUSIONS, Fused
+from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.store import PassageStore, StoreWriter, encode
-from sdar_cli.retrieval.types import Passage
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.retrieval.cache import ANSWERS, CachedRetriever
-from sdar_cli.retrieval.types import Retriever
+from sdar_cli.retrieval.passages import Retriever
 
 
 def open_retriever(
@@ -25,8 +25,8 @@ def open_retriever(
 
 
 def _open(where: str, device: str, budget: float | None) -> Retriever:
+    from sdar_cli.base.retry import BUDGET
     from sdar_cli.retrieval.opensearch import SCHEME, OpenSearchRetriever
-    from sdar_cli.retrieval.patience import BUDGET
     from sdar_cli.retrieval.remote import RemoteRetriever
 
     budget = BUDGET if budget is None else budget

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from sdar_cli.errors import ConfigError, PrerequisiteError
-from sdar_cli.retrieval.patience import AGAIN, BUDGET, TryAgainError, patiently
-from sdar_cli.retrieval.types import Passage, RetrieverUnavailableError
+from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.base.retry import AGAIN, BUDGET, TryAgainError, patiently
+from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
 
 SCHEME = "opensearch+"
 FIELDS = ("title^0.5", "text", "contents")

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from sdar_cli.retrieval.patience import AGAIN, BUDGET, TryAgainError, patiently
-from sdar_cli.retrieval.types import Passage, RetrieverUnavailableError
+from sdar_cli.base.retry import AGAIN, BUDGET, TryAgainError, patiently
+from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
 from sdar_cli.retrieval.wire import read_result
 
 CONNECT, READ = 2.0, 10.0

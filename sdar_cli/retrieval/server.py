@@ -15,9 +15,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.retrieval.corpus import SURROGATES
-from sdar_cli.retrieval.types import MAX_K, Passage, Retriever
+from sdar_cli.retrieval.passages import MAX_K, Passage, Retriever
 from sdar_cli.retrieval.wire import result
 
 if TYPE_CHECKING:

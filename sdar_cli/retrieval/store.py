@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from sdar_cli.retrieval.corpus import Row
-from sdar_cli.retrieval.types import Passage
+from sdar_cli.retrieval.passages import Passage
 
 PASSAGES, OFFSETS = "passages.jsonl", "offsets.bin"
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sdar_cli.retrieval.types import Passage
+from sdar_cli.retrieval.passages import Passage
 
 
 def document(passage: Passage) -> dict[str, str]:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sdar_cli.config import RunConfig
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Step, StopReason, Task
 from sdar_cli.envs.registry import wording
-from sdar_cli.rollout.engine import Engine, Sampling
+from sdar_cli.models.engine import Engine, Sampling
 from sdar_cli.rollout.episode import Episode, Turn, TurnView
-from sdar_cli.skills.teacher import encode_prompt
+from sdar_cli.rollout.prompt import encode_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from sdar_cli.config import Section
-from sdar_cli.errors import ConfigError
-from sdar_cli.resources import resource_dir
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.resources import resource_dir
+from sdar_cli.config.schema import Section
 from sdar_cli.skills.files import HEADER, bad, content_hash, read_folder
 
 GENERAL = "general"

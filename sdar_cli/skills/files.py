@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
 
 HEADER = "bank.toml"
 MAX_BYTES = 256 * 1024

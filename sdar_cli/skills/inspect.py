@@ -8,15 +8,15 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdar_cli.config import EnvConfig, ModelConfig, SkillsConfig, TeacherConfig
+from sdar_cli.base.errors import ConfigError, RunFailedError
+from sdar_cli.config.schema import EnvConfig, ModelConfig, SkillsConfig, TeacherConfig
 from sdar_cli.envs.base import Environment, Observation, Task
-from sdar_cli.errors import ConfigError, RunFailedError
 from sdar_cli.rollout.episode import TurnView
+from sdar_cli.rollout.prompt import PREFIX, EncodedPrompt, Tokenizer, encode_prompt
 from sdar_cli.skills.bank import Bank, Skill
+from sdar_cli.skills.choose.retriever import Retriever
+from sdar_cli.skills.choose.strategies import reason, skill_text
 from sdar_cli.skills.lint import Goal
-from sdar_cli.skills.retrieve import reason, skill_text
-from sdar_cli.skills.retriever import Retriever
-from sdar_cli.skills.teacher import PREFIX, EncodedPrompt, Tokenizer, encode_prompt
 
 Count = Callable[[str], int]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from sdar_cli.envs.base import Observation, Task
 from sdar_cli.skills.bank import GENERAL, Bank, Skill
+from sdar_cli.skills.choose.strategies import keyword_hits, skill_text
 from sdar_cli.skills.duplicates import WORDS, similar_pairs
 from sdar_cli.skills.keywords import FUNCTION_WORDS
-from sdar_cli.skills.retrieve import keyword_hits, skill_text
 
 Count = Callable[[str], int]
 """Text to number of tokens."""

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdar_cli.errors import RunFailedError
-from sdar_cli.runs import RunDir
-from sdar_cli.skills.bandit import Bandit
+from sdar_cli.base.errors import RunFailedError
+from sdar_cli.runs.metrics import read_json_lines, read_metrics
+from sdar_cli.runs.rundir import RunDir
+from sdar_cli.skills.choose.bandit import Bandit
 from sdar_cli.stats import wilson
-from sdar_cli.track import read_json_lines, read_metrics
 
 
 @dataclass

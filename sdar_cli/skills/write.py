@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from sdar_cli.atomic import refuse_taken
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.files import refuse_taken
 from sdar_cli.skills.bank import FENCE, Bank, Origin, Skill, read_bank
 from sdar_cli.skills.files import HEADER
 

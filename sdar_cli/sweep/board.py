@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sdar_cli.display import Reporter, duration, format_metric
+from sdar_cli.base.display import Reporter, duration, format_metric
+from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.sweep.outcome import Outcome, outcome_of
 from sdar_cli.sweep.plan import Job
 from sdar_cli.sweep.state import SweepDir
-from sdar_cli.track import read_metrics
 
 PLAIN_INTERVAL = 60.0
 """Seconds between two lines on what is running."""

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from sdar_cli.runs import RunDir
-from sdar_cli.signals import handled
+from sdar_cli.base.signals import handled
+from sdar_cli.runs.rundir import RunDir
 from sdar_cli.sweep.board import Board
 from sdar_cli.sweep.plan import Job
 from sdar_cli.sweep.state import SweepDir

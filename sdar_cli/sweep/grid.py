@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sdar_cli.errors import ConfigError
-from sdar_cli.merge import field_table, parse_value, suggest
-from sdar_cli.resources import resource_dir
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.resources import resource_dir
+from sdar_cli.config.merge import field_table, parse_value, suggest
 
 PRESET_KEYS = ("env", "model", "method")
 """Axes that choose a preset: the values are what ``--env``, ``--model`` and ``--method`` take."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdar_cli.config import RunConfig
-from sdar_cli.resources import core_count
+from sdar_cli.base.resources import core_count
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.sweep.drive import command
 from sdar_cli.sweep.plan import Job
 from sdar_cli.sweep.state import SweepDir

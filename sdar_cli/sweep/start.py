@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdar_cli.config import RunConfig
-from sdar_cli.display import Reporter
-from sdar_cli.errors import ConfigError, PrerequisiteError, RunFailedError
-from sdar_cli.resources import core_count
-from sdar_cli.sweep import on_slurm
+from sdar_cli.analysis.sweeps.results import collect, show
+from sdar_cli.base.display import Reporter
+from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
+from sdar_cli.base.resources import core_count
+from sdar_cli.config.schema import RunConfig
+from sdar_cli.sweep import slurm as on_slurm
 from sdar_cli.sweep.board import Board
 from sdar_cli.sweep.drive import Driver, Executor
 from sdar_cli.sweep.local import LocalExecutor, Slots, make_slots, wants_gpu
 from sdar_cli.sweep.plan import Plan, lacking
-from sdar_cli.sweep.results import collect, show
 from sdar_cli.sweep.state import SweepDir, check_free
 
 
@@ -30,7 +30,7 @@ class Places(NamedTuple):
     def open(self, configs: Sequence[RunConfig]) -> Executor:
         """This machine or the Ray cluster."""
         if self.executor == "ray":
-            from sdar_cli.sweep.on_ray import connect
+            from sdar_cli.sweep.ray import connect
 
             return connect(configs, self.slots)
         return LocalExecutor(make_slots(configs, self.slots))

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.atomic import write_json_atomic
-from sdar_cli.config import RUN_NAME, RunConfig
-from sdar_cli.errors import ConfigError, RunConflictError, RunFailedError
-from sdar_cli.merge import suggest
-from sdar_cli.runs import RunDir
+from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
+from sdar_cli.base.files import write_json_atomic
+from sdar_cli.config.merge import suggest
+from sdar_cli.config.schema import RUN_NAME, RunConfig
+from sdar_cli.runs.rundir import RunDir
 from sdar_cli.sweep.grid import Point
 from sdar_cli.sweep.plan import Job, Plan, with_more_seeds
 
@@ -56,7 +56,7 @@ class SweepDir:
     @classmethod
     def create(cls, path: Path, plan: Plan, about: Mapping[str, Any]) -> SweepDir:
         """A new directory.  about: more entries of ``sweep.json``.  Raises RunConflictError where it is taken."""
-        from sdar_cli.provenance import code_state, package_versions
+        from sdar_cli.runs.provenance import code_state, package_versions
 
         check_free(path)
         for folder in ("configs", "runs", "logs"):
@@ -123,7 +123,7 @@ class SweepDir:
 
     def note_start(self, argv: Sequence[str]) -> None:
         """Record another start, with its command and the code's state."""
-        from sdar_cli.provenance import code_state
+        from sdar_cli.runs.provenance import code_state
 
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.record.setdefault("resumed", []).append({"time": now, "argv": list(argv), **code_state()})

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sdar_cli.algo.advantages import group_advantages
 from sdar_cli.algo.aggregate import token_weights
-from sdar_cli.config import AlgoConfig
+from sdar_cli.config.schema import AlgoConfig
 from sdar_cli.rollout.episode import Episode
 
 

@@ -12,20 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdar_cli import parallel
-from sdar_cli.config import RunConfig
+from sdar_cli.base import distributed
+from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
+from sdar_cli.base.signals import handled
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Task, group_by_type
-from sdar_cli.errors import ConfigError, RunConflictError, RunFailedError
 from sdar_cli.rollout.collect import Collected, no_skill, seed_of
-from sdar_cli.runs import result_of
-from sdar_cli.signals import handled
-from sdar_cli.track import MetricsWriter
-from sdar_cli.train.checkpoint import latest_checkpoint, remove_unfinished, step_of
+from sdar_cli.runs.checkpoints import latest_checkpoint, remove_unfinished, step_of
+from sdar_cli.runs.metrics import MetricsWriter
+from sdar_cli.runs.rundir import result_of
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
     from sdar_cli.rollout.episode import Episode
-    from sdar_cli.runs import RunDir
+    from sdar_cli.runs.rundir import RunDir
     from sdar_cli.session import Session
     from sdar_cli.train.trainer import SDARTrainer, StepData
 
@@ -42,9 +42,10 @@ def train(config: RunConfig, run: RunDir, reporter: Reporter, resume: bool) -> d
     """
     from sdar_cli.session import open_session
 
-    if parallel.world() > config.train.tasks_per_step:
+    if distributed.world() > config.train.tasks_per_step:
         raise ConfigError(
-            f"{parallel.world()} processes share {config.train.tasks_per_step} groups of a step: some would have none",
+            f"{distributed.world()} processes share {config.train.tasks_per_step} groups of a step: "
+            "some would have none",
             fix=f"--nproc_per_node {config.train.tasks_per_step} or fewer, or raise train.tasks_per_step",
         )
     began = time.monotonic()
@@ -53,8 +54,8 @@ def train(config: RunConfig, run: RunDir, reporter: Reporter, resume: bool) -> d
         identity = session.provenance()
         if resume:
             _refuse_other_data(run, identity)
-        if parallel.is_main():
-            run.update_provenance(**identity, processes=parallel.world())
+        if distributed.is_main():
+            run.update_provenance(**identity, processes=distributed.world())
         running = _Run(config, run, reporter, session, start)
         try:
             summary = running.execute()
@@ -67,14 +68,14 @@ def _starting_point(run: RunDir, config: RunConfig, resume: bool) -> Path | None
     """The checkpoint to continue from; everything recorded after it is removed."""
     if not resume:
         return None
-    with parallel.main_first():
-        if parallel.is_main():
+    with distributed.main_first():
+        if distributed.is_main():
             remove_unfinished(run.checkpoints)
         start = latest_checkpoint(run.checkpoints)
         step = step_of(start) if start else 0
         if step > config.train.steps:
             raise RunConflictError(f"the run has {step} steps, more than train.steps={config.train.steps}")
-        if parallel.is_main():
+        if distributed.is_main():
             _forget_after(run, step)
     return start
 
@@ -115,7 +116,7 @@ class _Run:
         self.session = session
         self.start = start
         self.first_step = step_of(start) if start else 0
-        self.metrics = MetricsWriter(run.metrics) if parallel.is_main() else None
+        self.metrics = MetricsWriter(run.metrics) if distributed.is_main() else None
         self.teacher = TeacherPrompts(config, session.retriever, session.tokenizer)
         self.learning = SkillLearning(config, session.retriever, run.skills, reporter)
         self.episodes: list[Episode] = []
@@ -176,24 +177,24 @@ class _Run:
 
     def _rollout(self, trainer: SDARTrainer, step: int) -> StepData:
         """Play the groups of a step and make its rows."""
-        from sdar_cli.rollout.engine import Sampling
+        from sdar_cli.models.engine import Sampling
         from sdar_cli.train.rows import assign_advantages, assign_weights, build_rows
         from sdar_cli.train.trainer import StepData
 
         config = self.config
         tasks = tasks_of_step(self.session.train_tasks, step, config.train.tasks_per_step, config.seed)
-        groups = parallel.share(list(enumerate(tasks)))
+        groups = distributed.share(list(enumerate(tasks)))
         assignment = [(task, g) for g, task in groups for _ in range(config.train.group_size)]
         sampling = Sampling(config.model.max_response_tokens, config.model.temperature)
         self.in_rollout = True
         mine = self.session.collector.collect(
             assignment,
             sampling,
-            seed_of(config.seed, "rollout", step, *parallel.salt()),
+            seed_of(config.seed, "rollout", step, *distributed.salt()),
             partial(self.session.skill_for, step=step) if config.train.with_skill else no_skill,
             self._check_interrupt,
         )
-        out = merge_collected(parallel.gather(mine))
+        out = merge_collected(distributed.gather(mine))
         self.in_rollout = False
         self._refuse_broken(out)
         rows = build_rows(out.episodes, config.env.context)
@@ -240,13 +241,13 @@ class _Run:
         metrics |= turn_metrics(trainer.rows)
         note_tokens(trainer.rows, self.episodes)
         metrics |= self.learning.after_step(step, self.episodes, self.teacher.choices, trainer.coef > 0)
-        if parallel.is_main():
+        if distributed.is_main():
             lines = "".join(json.dumps(e.to_json(), ensure_ascii=False) + "\n" for e in self.episodes)
             (self.run.episodes / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
         if self.metrics:
             self.metrics.write(metrics)
         self.reporter.step(metrics)
-        self.stopping = any(parallel.gather(self.stopping))
+        self.stopping = any(distributed.gather(self.stopping))
         every = self.config.train.save_every
         # before the checkpoint: a run that dies in between repeats the step and its evaluation
         if self._evaluation_due(step) and not self.stopping:
@@ -262,7 +263,7 @@ class _Run:
         return bool(every) and 0 < step < self.config.train.steps and step % every == 0
 
     def _check_interrupt(self, finished: int) -> None:
-        if self.stopping and parallel.world() == 1:  # else at the end of the step, all together
+        if self.stopping and distributed.world() == 1:  # else at the end of the step, all together
             raise KeyboardInterrupt
 
     def _save_interrupted(self, trainer: SDARTrainer) -> None:
@@ -275,7 +276,7 @@ class _Run:
 
     def _evaluate(self, step: int) -> dict[str, Any]:
         return self.session.evaluate_panel(
-            self.run if parallel.is_main() else None,
+            self.run if distributed.is_main() else None,
             self.run.evaluation_path(step).stem,
             f"held-out panel after step {step}" if step else "held-out panel before",
         )

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sdar_cli.algo.batch import Head, TokenBatch, normalised_entropy
 from sdar_cli.algo.divergence import log_softmax
-from sdar_cli.config import RunConfig
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.train.rows import Row, collate, micro_batches
 from sdar_cli.train.teacher import ShadowWeights
 

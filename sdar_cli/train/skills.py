@@ -15,18 +15,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdar_cli import parallel
-from sdar_cli.config import RunConfig
+from sdar_cli.base import distributed
+from sdar_cli.base.errors import RunConflictError
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Task
-from sdar_cli.errors import RunConflictError
 from sdar_cli.rollout.episode import Episode
+from sdar_cli.runs.metrics import MetricsWriter, read_metrics
 from sdar_cli.session import SKILLS_FILE, load_skills
-from sdar_cli.skills.evolve import Group, resolve_evolution
-from sdar_cli.skills.retriever import Choice, Choices, Retriever
-from sdar_cli.track import MetricsWriter, read_metrics
+from sdar_cli.skills.choose.evolve import Group, resolve_evolution
+from sdar_cli.skills.choose.retriever import Choice, Choices, Retriever
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
     from sdar_cli.train.teacher import TeacherStats
 
 SCORES_KEPT = 50
@@ -42,7 +42,7 @@ class SkillLearning:
         self.reporter = reporter
         self.hook = resolve_evolution(config.skills.evolve)
         chooses = config.train.steps > 0 and (config.algo.coef > 0 or config.train.with_skill)
-        self.log = MetricsWriter(path) if chooses and parallel.is_main() else None
+        self.log = MetricsWriter(path) if chooses and distributed.is_main() else None
         self._told: set[tuple[str, ...]] = set()
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class SkillLearning:
                 played = tuple(e for e in episodes if e.group == number and not e.failed)
                 for line in self._lines(step, number, played, chosen, taught, episodes):
                     self.log.write(line)
-        self.retriever.load(parallel.from_main(self.retriever.state()))
+        self.retriever.load(distributed.from_main(self.retriever.state()))
         if self.hook is None:
             return {}
         return {"skills/dropped": float(sum(map(len, self.retriever.dropped.values())))}

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sdar_cli.config import RunConfig
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.rollout.episode import Episode
+from sdar_cli.rollout.prompt import EncodedPrompt, encode_prompt
 from sdar_cli.skills.bank import GENERAL
-from sdar_cli.skills.retrieve import skill_text
-from sdar_cli.skills.retriever import SINGLE, Choices, Retriever
-from sdar_cli.skills.teacher import EncodedPrompt, encode_prompt
+from sdar_cli.skills.choose.retriever import SINGLE, Choices, Retriever
+from sdar_cli.skills.choose.strategies import skill_text
 from sdar_cli.train.rows import Row
 
 if TYPE_CHECKING:

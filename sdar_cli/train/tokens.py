@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdar_cli.algo.policy import kl_k3
-from sdar_cli.atomic import finite
+from sdar_cli.base.files import finite
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.train.rows import Row
 

@@ -6,7 +6,7 @@ by length.  TRL gives the policy term (clip, dual clip as ``delta``, the ``dapo`
 log-prob computation, LoRA, optimizer, mixed precision and saving; ``tests/train/test_contract.py`` says which
 of its members are relied on.
 
-Several processes: every one holds the model and takes its share of each update's rows; see ``parallel.py``.
+Several processes: every one holds the model and takes its share of each update's rows; see ``distributed.py``.
 Left out: sharded weights, generation by vLLM.
 """
 
@@ -28,20 +28,20 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
-from sdar_cli import parallel
 from sdar_cli.algo.distill import combine, distillation
 from sdar_cli.algo.gates import resolve_gate
 from sdar_cli.algo.objectives import needs_heads, resolve_objective, signed
 from sdar_cli.algo.policy import kl_k3
 from sdar_cli.algo.schedule import coefficient, linear
 from sdar_cli.algo.shaping import resolve_shaping
-from sdar_cli.atomic import write_json_atomic
-from sdar_cli.config import RunConfig
+from sdar_cli.base import distributed
+from sdar_cli.base.files import write_json_atomic
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.rollout.collect import seed_of
-from sdar_cli.train.checkpoint import checkpoint_path, publish
+from sdar_cli.runs.checkpoints import checkpoint_path, publish
 from sdar_cli.train.rows import Row, collate, micro_batches
 from sdar_cli.train.score import Scored, Scoring, keep
-from sdar_cli.train.signal import shape_advantages, share_scores
+from sdar_cli.train.shape import shape_advantages, share_scores
 from sdar_cli.train.teacher import ShadowWeights
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
             batch["num_items_in_batch"] = torch.tensor(self._normaliser, device=self.accelerator.device)
             self._sampled = [] if update else rows
             loss += Trainer.training_step(self, model, batch, num_items_in_batch)
-        parallel.add_gradients(self.model)
+        distributed.add_gradients(self.model)
         self._totals["seconds_update"] += time.perf_counter() - began
         return loss
 
@@ -186,7 +186,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         data = self.rollout(self, step)
         self.rows = rows = list(data.rows)
         random.Random(seed_of(self.run_config.seed, "shuffle", step)).shuffle(rows)
-        self._chunks = [parallel.share(rows[i :: self.updates]) for i in range(self.updates)]
+        self._chunks = [distributed.share(rows[i :: self.updates]) for i in range(self.updates)]
         mine = self._mine()
         self._normaliser = data.normaliser
         self._parts = [[] for _ in self.run_config.views]
@@ -298,7 +298,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
 
     def finished_metrics(self) -> dict[str, Any]:
         """The metrics of the step whose last update has just been made, over all processes."""
-        every = parallel.gather((self._totals, self._parts))
+        every = distributed.gather((self._totals, self._parts))
         totals = {name: sum(each[0][name] for each in every) for name in self._totals}
         totals["seconds_update"] = max(each[0]["seconds_update"] for each in every)
         parts = [[sums for each in every for sums in each[1][view]] for view in range(len(self._parts))]
@@ -338,7 +338,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
 
         more: JSON files to be part of it, by name.
         """
-        if not parallel.is_main():
+        if not distributed.is_main():
             return checkpoint_path(Path(self.args.output_dir), step)
         from safetensors.torch import save_file
 

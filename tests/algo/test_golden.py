@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from places import SHARED
 from torch import Tensor
 
 from sdar_cli.algo.advantages import group_advantages
@@ -21,7 +20,6 @@ from sdar_cli.algo.shaping import rlsd
 
 from .material import close, gradient, tensor
 
-SHARED = Path(os.environ.get("SDAR_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 VECTORS = SHARED / "data" / "algo" / "reference_vectors.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text()) if VECTORS.is_file() else []
 

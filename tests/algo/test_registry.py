@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sdar_cli import config
 from sdar_cli.algo.gates import GATES, entropy_gate, resolve_gate
 from sdar_cli.algo.objectives import OBJECTIVES, resolve_objective
 from sdar_cli.algo.schedule import SCHEDULES, resolve_schedule
 from sdar_cli.algo.shaping import SHAPINGS, resolve_shaping
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.config import schema as config
 
 
 def test_every_registered_name_resolves_to_its_function() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdar_cli.algo.schedule import SCHEDULES, coefficient, resolve_schedule
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
 
 STRENGTH = st.floats(0, 10)
 STEPS = st.integers(1, 300)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sdar_cli.algo.batch import TokenBatch
 from sdar_cli.algo.shaping import SHAPINGS, resolve_shaping
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
 
 from .material import Turn, batch_of_turns, close, load, random_turns
 

@@ -13,7 +13,7 @@ from train.conftest import walker_model  # noqa: F401  a fixture
 from train.material import quick_collections
 
 from sdar_cli.cli import main
-from sdar_cli.envs.alfworld.layout import TASK_TYPES
+from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
 from sdar_cli.envs.base import Task
 
 TASKS = [

@@ -15,16 +15,15 @@ import pytest
 import toy
 from train.toyruns import comparable, record
 
-from sdar_cli.presets import list_presets
-from sdar_cli.runs import RunDir
+from sdar_cli.config.presets import list_presets
+from sdar_cli.runs.checkpoints import list_checkpoints, step_of
+from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.rundir import RunDir
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.retrieve import retrieve, skill_text
-from sdar_cli.track import read_metrics
-from sdar_cli.train.checkpoint import list_checkpoints, step_of
+from sdar_cli.skills.choose.strategies import retrieve, skill_text
 
 from .conftest import TASKS, Command
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 2
 SET = "--set"
 

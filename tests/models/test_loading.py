@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdar_cli.config import ModelConfig
-from sdar_cli.errors import ConfigError, PrerequisiteError
+from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.config.presets import model_preset
+from sdar_cli.config.schema import ModelConfig
 from sdar_cli.models.loading import BUNDLED, choose_dtype, load_model, load_tokenizer, model_location
-from sdar_cli.presets import model_preset
 from sdar_cli.skills.bank import load_bank
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from retrieval_material import ROWS, write_corpus
 
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.retrieval import corpus
 from sdar_cli.retrieval.corpus import BadRows, Row, SeenIds, read_corpus
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from retrieval_material import write_corpus
 
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.retrieval import dense
 from sdar_cli.retrieval.dense import DenseParameters, VectorWriter
 from sdar_cli.retrieval.index import IndexRetriever, build_index
@@ -68,7 +68,7 @@ def test_vectors_are_means_over_tokens_behind_the_prefix(encoder: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
     from sdar_cli.retrieval.dense import Encoder
-    from sdar_cli.retrieval.types import Passage
+    from sdar_cli.retrieval.passages import Passage
 
     coder = Encoder(DenseParameters.of(str(encoder)), "cpu")
     tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()

@@ -11,8 +11,8 @@ import pytest
 from sdar_cli.retrieval.cache import CachedRetriever
 from sdar_cli.retrieval.corpus import Row
 from sdar_cli.retrieval.fusion import Fused, reciprocal_rank_fusion, score_fusion
+from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.store import PassageStore, StoreWriter
-from sdar_cli.retrieval.types import Passage
 
 
 def test_reciprocal_ranks_by_hand() -> None:

@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT, SHARED
 from retrieval_material import ROWS, write_corpus
 
-from sdar_cli.display import Reporter
-from sdar_cli.errors import PrerequisiteError, RunConflictError
+from sdar_cli.base.display import Reporter
+from sdar_cli.base.errors import PrerequisiteError, RunConflictError
 from sdar_cli.retrieval import index
 from sdar_cli.retrieval.bm25 import Bm25
 from sdar_cli.retrieval.index import IndexRetriever, build_index
 from sdar_cli.retrieval.store import PassageStore
 
-SHARED = Path(os.environ.get("SDAR_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 DATA = SHARED / "data" / "search"
 
 
@@ -161,7 +161,7 @@ def test_a_build_killed_anywhere_is_gone_on_with(tmp_path: Path, where: str) -> 
     rows = [{"id": f"p{n}", "contents": f"Title {n}\nword{n} common"} for n in range(25)]
     corpus = write_corpus(tmp_path / "c.jsonl", rows)
     whole = build_index(corpus, tmp_path / "whole", commit_every=10)
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     command = [sys.executable, "-c", KILLED, str(corpus), str(tmp_path / "i"), where]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from retrieval_material import listening
 
-from sdar_cli.errors import ConfigError, PrerequisiteError
-from sdar_cli.retrieval import patience
+from sdar_cli.base import retry as patience
+from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.base.retry import TryAgainError
 from sdar_cli.retrieval.open import open_retriever
 from sdar_cli.retrieval.opensearch import read_msearch
-from sdar_cli.retrieval.patience import TryAgainError
-from sdar_cli.retrieval.types import Passage, RetrieverUnavailableError
+from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
 
 
 @pytest.fixture(autouse=True)

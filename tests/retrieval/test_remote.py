@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from retrieval_material import Site, hit, listening, raw, released_many, released_one
 
-from sdar_cli.retrieval import patience, remote
+from sdar_cli.base import retry as patience
+from sdar_cli.retrieval import remote
+from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
 from sdar_cli.retrieval.remote import RemoteRetriever
-from sdar_cli.retrieval.types import Passage, RetrieverUnavailableError
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from places import ROOT
 from retrieval_material import listening, released_one, write_corpus
 
 from sdar_cli.cli import main
@@ -78,7 +79,7 @@ def test_a_server_of_the_release_is_asked(sdar) -> None:
 
 def test_serve_until_interrupted(tmp_path: Path, sdar) -> None:
     sdar("index", write_corpus(tmp_path / "c.jsonl"), "--out", tmp_path / "i")
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     command = [
         sys.executable,
         "-m",

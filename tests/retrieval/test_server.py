@@ -14,11 +14,11 @@ import uvicorn
 from retrieval_material import write_corpus
 from starlette.testclient import TestClient
 
-from sdar_cli.errors import PrerequisiteError
+from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.retrieval import server
 from sdar_cli.retrieval.index import IndexRetriever, build_index
+from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.server import Asked, Batcher, make_app
-from sdar_cli.retrieval.types import Passage
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import toy
 from toy import TAKE, say, task
 
 from sdar_cli.envs.base import StopReason
+from sdar_cli.models.engine import Sampling, ScriptedEngine
 from sdar_cli.rollout.collect import Collector, seed_of
-from sdar_cli.rollout.engine import Sampling, ScriptedEngine
-from sdar_cli.skills.teacher import encode_prompt
+from sdar_cli.rollout.prompt import encode_prompt
 
 TRANSCRIPT = {"env": {"context": "transcript"}}
 

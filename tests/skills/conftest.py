@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 
 from sdar_cli.envs.base import Observation, Step, Task
+from skills.build.llm_server import KEY, Server
 
-from .llm_server import KEY, Server
 from .material import word_tokenizer
 
 TASKS = [

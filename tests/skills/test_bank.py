@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sdar_cli.errors import ConfigError
-from sdar_cli.resources import resource_dir
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.resources import resource_dir
 from sdar_cli.skills.bank import bank_names, load_bank
 from sdar_cli.skills.files import MAX_BYTES
 

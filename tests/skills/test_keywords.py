@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sdar_cli.skills.bank import Bank
+from sdar_cli.skills.choose.strategies import match_keyword
 from sdar_cli.skills.keywords import learn_keywords
-from sdar_cli.skills.retrieve import match_keyword
 
 OBJECTS = ("apple", "egg", "mug", "plate", "cup")
 PLACES = ("fridge", "shelf", "desk")

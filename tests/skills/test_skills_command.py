@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from sdar_cli.base.errors import ConfigError, RunFailedError
 from sdar_cli.commands.skills import register
-from sdar_cli.errors import ConfigError, RunFailedError
 from sdar_cli.skills.bank import load_bank
 
 from .conftest import TwoTasks
@@ -210,7 +210,7 @@ def test_retrievals_are_those_of_the_configuration():
     from typing import get_args
 
     from sdar_cli.commands.skills_inspect import RETRIEVALS as Retrieval
-    from sdar_cli.config import RETRIEVALS
+    from sdar_cli.config.schema import RETRIEVALS
 
     assert get_args(Retrieval) == get_args(RETRIEVALS)
 

@@ -7,13 +7,12 @@ import json
 import sys
 
 import pytest
-from cli.support import sdar
+from commands.support import sdar
 
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.write import renamed, write_bank
-
-from .episodes import HEAT, LOST, UNHEATED, WIN, demonstration, write
-from .llm_server import GOOD, KEY, Server, said
+from skills.build.llm_server import GOOD, KEY, Server, said
+from skills.episodes import HEAT, LOST, UNHEATED, WIN, demonstration, write
 
 
 @pytest.fixture

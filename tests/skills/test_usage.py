@@ -7,12 +7,11 @@ import math
 
 import pytest
 
-from sdar_cli.config import RunConfig
-from sdar_cli.errors import RunFailedError
-from sdar_cli.runs import RunDir
+from sdar_cli.base.errors import RunFailedError
+from sdar_cli.config.schema import RunConfig
+from sdar_cli.runs.rundir import RunDir
 from sdar_cli.skills.usage import describe_run
-
-from .episodes import HEAT, WIN, trained, write
+from skills.episodes import HEAT, WIN, trained, write
 
 
 def make_run(tmp_path, steps, choices=(), **skills) -> RunDir:

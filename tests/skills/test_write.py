@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
 from sdar_cli.skills.bank import Origin, Skill, load_bank
 from sdar_cli.skills.write import Draft, file_names, quoted, renamed, write_bank
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.support import ROOT, Result, sdar
+from commands.support import ROOT, Result, sdar
 
 CHILD = ROOT / "tests" / "sweep" / "child"
 Sweep = Callable[..., Result]

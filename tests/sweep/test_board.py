@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.comparison_material import make_run, wins
+from analysis.compare.comparison_material import make_run, wins
 
-from sdar_cli.display import Reporter
+from sdar_cli.base.display import Reporter
 from sdar_cli.sweep.board import Board
 from sdar_cli.sweep.plan import Request, make_plan
 from sdar_cli.sweep.state import SweepDir

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sdar_cli.errors import ConfigError
-from sdar_cli.presets import load_preset
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.config.presets import load_preset
 from sdar_cli.sweep.grid import list_sweeps, load_sweep, parse_grid, parse_values, points, text_of
 
 GRIDS: dict[str, tuple[str, list[str]]] = {

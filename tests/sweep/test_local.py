@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdar_cli.config import RunConfig
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.sweep.local import make_slots, visible_gpus
 
 CPU = RunConfig.model_validate({"model": {"device": "cpu"}})

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sdar_cli.errors import ConfigError
-from sdar_cli.merge import flatten
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.config.merge import flatten
 from sdar_cli.sweep.grid import list_sweeps
 from sdar_cli.sweep.plan import Request, make_plan, with_more_seeds
 
@@ -40,7 +40,7 @@ def test_seeds_come_before_points_and_the_evaluation_before_all() -> None:
 
 
 def test_points_differ_from_a_plain_run_in_what_they_vary_and_nothing_else() -> None:
-    from sdar_cli.presets import resolve
+    from sdar_cli.config.presets import resolve
 
     plan = make_plan(Request("gate", seeds=1, sets=("train.lr=1e-3",)))
     plain = flatten(resolve(sets=("train.lr=1e-3",)).config)

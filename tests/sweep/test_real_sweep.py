@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.support import ROOT
+from commands.support import ROOT
 
-from sdar_cli.runs import RunDir
-from sdar_cli.track import read_metrics
-from sdar_cli.train.checkpoint import list_checkpoints, step_of
+from sdar_cli.runs.checkpoints import list_checkpoints, step_of
+from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.rundir import RunDir
 
 from .conftest import CHILD, Sweep, results
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sdar_cli.sweep.on_slurm import ranges, script
+from sdar_cli.sweep.slurm import ranges, script
 
 from .conftest import Sweep, behave, results, starts
 

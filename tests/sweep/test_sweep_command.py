@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.support import environment, sdar
+from commands.support import environment, sdar
 
-from sdar_cli.runs import RunDir
+from sdar_cli.runs.rundir import RunDir
 from sdar_cli.stats import t_interval, welch
 
 from .conftest import Sweep, behave, results, starts

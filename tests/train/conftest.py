@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def walker_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     """Warm-started on scripted walks."""
-    from sdar_cli.models.warmstart import Recipe, warm_start
+    from sdar_cli.tiny.warmstart import Recipe, warm_start
 
     config = toy.config(env={"max_turns": 3})
     episodes, _, _ = toy.collect(config, tokenizer, [(toy.task(d, n), n) for n, d in enumerate((0, 1, 2, 3))])

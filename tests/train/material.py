@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from sdar_cli.algo.policy import clipped_policy_loss
-from sdar_cli.config import RunConfig
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.session import Session
 from sdar_cli.train.rows import Row, assign_weights
 from sdar_cli.train.trainer import SDARTrainer, StepData

@@ -15,11 +15,11 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 import toy  # noqa: E402
 
-from sdar_cli import parallel  # noqa: E402
-from sdar_cli.display import Reporter  # noqa: E402
+from sdar_cli.base import distributed  # noqa: E402
+from sdar_cli.base.display import Reporter  # noqa: E402
 from sdar_cli.rollout.episode import Episode  # noqa: E402
 from sdar_cli.skills.bank import load_bank  # noqa: E402
-from sdar_cli.skills.retriever import Retriever  # noqa: E402
+from sdar_cli.skills.choose.retriever import Retriever  # noqa: E402
 from sdar_cli.train.skills import SkillLearning  # noqa: E402
 from train.material import handmade_rows, settings, train  # noqa: E402
 
@@ -56,7 +56,7 @@ def learn(out: Path) -> list[dict[str, Any]]:
 
 def main(out: str) -> None:
     """Every case's gradients, metrics, last weights and token records, as process R of W sees them, to ``out``-R."""
-    with parallel.joined("cpu"):
+    with distributed.joined("cpu"):
         tokenizer = toy.make_tokenizer()
         model = toy.make_model(tokenizer)
         found = {}
@@ -75,7 +75,7 @@ def main(out: str) -> None:
             found[name] = {"gradients": done.gradients, "metrics": metrics, "weights": done.weights[-1], "rows": rows}
             found[name]["tokens"] = tokens
         found["bandit"] = learn(Path(out))
-        torch.save(found, f"{out}-{parallel.rank()}")
+        torch.save(found, f"{out}-{distributed.rank()}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import torch
 from transformers import TrainerCallback
 
 from sdar_cli.algo.policy import clipped_policy_loss, kl_k3
-from sdar_cli.presets import resolve
-from sdar_cli.runs import differences
+from sdar_cli.config.presets import resolve
+from sdar_cli.runs.rundir import differences
 from sdar_cli.train import score as ours
 
 from .material import assert_same, forward, gradient_of, handmade_rows, mean_over, prepare, settings, train, weighted

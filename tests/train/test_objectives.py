@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdar_cli.errors import ConfigError
+from sdar_cli.base.errors import ConfigError
 from sdar_cli.train import score as ours
 from sdar_cli.train.rows import Row
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from sdar_cli import parallel
+from sdar_cli.base import distributed
 
 from .material import assert_same
 from .parallel_worker import CASES
@@ -81,20 +81,20 @@ def test_shares_are_put_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 2, 3):
         parts = []
         for rank in range(size):
-            monkeypatch.setattr(parallel, "_group", parallel._Group(rank, size))
-            parts.append(parallel.share(range(7)))
-        assert parallel.interleave(parts) == list(range(7))
+            monkeypatch.setattr(distributed, "_group", distributed._Group(rank, size))
+            parts.append(distributed.share(range(7)))
+        assert distributed.interleave(parts) == list(range(7))
 
 
 def test_one_process_is_salted_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parallel.salt() == () and parallel.is_main() and parallel.gather(3) == [3]
-    monkeypatch.setattr(parallel, "_group", parallel._Group(1, 2))
-    assert parallel.salt() == (1, 2) and not parallel.is_main()
+    assert distributed.salt() == () and distributed.is_main() and distributed.gather(3) == [3]
+    monkeypatch.setattr(distributed, "_group", distributed._Group(1, 2))
+    assert distributed.salt() == (1, 2) and not distributed.is_main()
 
 
 def test_only_training_runs_in_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdar_cli.errors import PrerequisiteError
-    from sdar_cli.presets import resolve
+    from sdar_cli.base.errors import PrerequisiteError
+    from sdar_cli.config.presets import resolve
     from sdar_cli.session import _require_one_device
 
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import ROOT
 
 from sdar_cli.cli import main
-from sdar_cli.runs import RunDir
-from sdar_cli.track import MetricsWriter
-from sdar_cli.train.checkpoint import list_checkpoints, step_of
+from sdar_cli.runs.checkpoints import list_checkpoints, step_of
+from sdar_cli.runs.metrics import MetricsWriter
+from sdar_cli.runs.rundir import RunDir
 
 from .toyruns import assert_same_record
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 4
 SETTINGS = {
     # 6 tasks and 4 per step: the second step begins a new epoch.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from toy import make_turn, task
 
-from sdar_cli.config import AlgoConfig
+from sdar_cli.config.schema import AlgoConfig
 from sdar_cli.envs.base import StopReason
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.train.rows import assign_advantages, assign_weights, build_rows, collate, micro_batches

@@ -17,15 +17,15 @@ import pytest
 import torch
 import toy
 
-from sdar_cli.envs.alfworld.layout import TASK_TYPES
+from sdar_cli.base.errors import RunConflictError, RunFailedError
+from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
 from sdar_cli.envs.base import Step, StopReason
-from sdar_cli.errors import RunConflictError, RunFailedError
 from sdar_cli.rollout.collect import Collected
 from sdar_cli.rollout.episode import Episode
-from sdar_cli.runs import RunDir
-from sdar_cli.track import read_metrics
+from sdar_cli.runs.checkpoints import latest_checkpoint, list_checkpoints, step_of
+from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.rundir import RunDir
 from sdar_cli.train import trainer as trainer_module
-from sdar_cli.train.checkpoint import latest_checkpoint, list_checkpoints, step_of
 from sdar_cli.train.run import _refuse_other_data, _Run, epoch_order, rollout_metrics, tasks_of_step
 
 from .toyruns import TASKS, assert_same_record, config, play

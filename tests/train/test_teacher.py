@@ -9,10 +9,10 @@ import torch
 import toy
 from toy import task
 
+from sdar_cli.rollout.prompt import encode_prompt
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.retrieve import retrieve, skill_text
-from sdar_cli.skills.retriever import Retriever
-from sdar_cli.skills.teacher import encode_prompt
+from sdar_cli.skills.choose.retriever import Retriever
+from sdar_cli.skills.choose.strategies import retrieve, skill_text
 from sdar_cli.train.rows import build_rows
 from sdar_cli.train.teacher import ShadowWeights, TeacherPrompts
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import toy
 
-from sdar_cli.errors import RunConflictError
+from sdar_cli.base.errors import RunConflictError
 from sdar_cli.rollout.episode import Episode
+from sdar_cli.runs.checkpoints import checkpoint_path
+from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.session import SKILLS_FILE
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.evolve import Change, Group
-from sdar_cli.skills.retriever import Choice, Retriever
-from sdar_cli.track import read_metrics
-from sdar_cli.train.checkpoint import checkpoint_path
+from sdar_cli.skills.choose.evolve import Change, Group
+from sdar_cli.skills.choose.retriever import Choice, Retriever
 from sdar_cli.train.rows import build_rows
 from sdar_cli.train.run import _Run
 from sdar_cli.train.skills import SkillLearning, audit_summary

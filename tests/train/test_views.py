@@ -12,13 +12,13 @@ import torch
 import toy
 from toy import task
 
-from sdar_cli.config import View
-from sdar_cli.errors import ConfigError
-from sdar_cli.presets import resolve
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.config.presets import resolve
+from sdar_cli.config.schema import View
+from sdar_cli.rollout.prompt import encode_prompt
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.retrieve import retrieve, skill_text
-from sdar_cli.skills.retriever import Retriever
-from sdar_cli.skills.teacher import encode_prompt
+from sdar_cli.skills.choose.retriever import Retriever
+from sdar_cli.skills.choose.strategies import retrieve, skill_text
 from sdar_cli.train.rows import Row, assign_weights, build_rows
 from sdar_cli.train.teacher import TeacherPrompts
 

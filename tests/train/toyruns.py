@@ -11,14 +11,14 @@ import toy
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sdar_cli.config import RunConfig
-from sdar_cli.display import Reporter
+from sdar_cli.base.display import Reporter
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.panels import make_panel
-from sdar_cli.runs import FOLDERS, RunDir
+from sdar_cli.runs.checkpoints import checkpoint_path
+from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.rundir import FOLDERS, RunDir
 from sdar_cli.session import SKILLS_FILE, Session
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.track import read_metrics
-from sdar_cli.train.checkpoint import checkpoint_path
 from sdar_cli.train.run import _Run, _starting_point
 
 TASKS = [*toy.tasks(6), *toy.tasks(3, "eval")]

@@ -12,16 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from sdar_cli.config import EnvConfig
-from sdar_cli.envs.alfworld import games
-from sdar_cli.envs.alfworld.pool import WorkerPool
+from sdar_cli.base.resources import core_count
+from sdar_cli.config.schema import EnvConfig
+from sdar_cli.envs.alfworld.engine.pool import WorkerPool
+from sdar_cli.envs.alfworld.engine.worker import Outcome
+from sdar_cli.envs.alfworld.games import games
 from sdar_cli.envs.alfworld.prompt import goal_of
-from sdar_cli.envs.alfworld.worker import Outcome
 from sdar_cli.envs.base import Observation, Step, Task
-from sdar_cli.resources import core_count
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
 
 NOTHING = Observation("", "", ())
 
@@ -123,7 +123,7 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Alf
 def data_root(config: EnvConfig, workers: int = 1, reporter: Reporter | None = None) -> Path:
     """The folder of the games a configuration names; generated games are made when they are not cached."""
     if config.source == "generated":
-        from sdar_cli.envs.alfworld.generator import ensure_games
+        from sdar_cli.envs.alfworld.games.generator import ensure_games
 
         return games.find_root(ensure_games(config, workers, reporter))
     return games.real_root(config.data)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sdar_cli.rollout.response import ParsedAction
+from sdar_cli.envs.actions import ParsedAction
 
 SEARCH, ANSWER = "search", "answer"
 BLOCKS = {name: re.compile(rf"<{name}>(.*?)</{name}>", re.DOTALL | re.IGNORECASE) for name in (SEARCH, ANSWER)}

@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from sdar_cli.config import EnvConfig
+from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.base import Observation, Step, Task
 from sdar_cli.envs.search.actions import LONGEST_QUERY, SEARCH, Action, read_action
 from sdar_cli.envs.search.answers import exact_match, f1, last_answer
+from sdar_cli.envs.search.data.questions import EVAL, Question, Questions, other_sources, stratified
+from sdar_cli.envs.search.data.sources import check_retriever, load_data, retriever_of
 from sdar_cli.envs.search.information import FORMATS, without_tags
 from sdar_cli.envs.search.prompt import ADMISSIBLE
-from sdar_cli.envs.search.questions import EVAL, Question, Questions, other_sources, stratified
-from sdar_cli.envs.search.sources import check_retriever, load_data, retriever_of
-from sdar_cli.errors import ConfigError, PrerequisiteError
-from sdar_cli.retrieval.types import Passage, Retriever, RetrieverUnavailableError
+from sdar_cli.retrieval.passages import Passage, Retriever, RetrieverUnavailableError
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
 
 HINT = (
     "That could not be read as an action. To look something up, put a query between the search tags; to end with an "

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from sdar_cli.retrieval.types import Passage
+from sdar_cli.retrieval.passages import Passage
 
 NOTHING_FOUND = "No search results found."
 _TAGS = re.compile(r"</?\s*(?:information|search|answer|think|result)\s*>", re.IGNORECASE)

@@ -12,20 +12,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from sdar_cli.config import EnvConfig
+from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.base import Observation, Step, Task
-from sdar_cli.envs.webshop.bm25 import Index
-from sdar_cli.envs.webshop.catalog import Catalog, counting, in_thousands, open_catalog
-from sdar_cli.envs.webshop.goals import Goal, Kind, load_goals
-from sdar_cli.envs.webshop.goods import category_of
-from sdar_cli.envs.webshop.nouns import Nouns, open_nouns
+from sdar_cli.envs.webshop.catalogue.catalog import Catalog, counting, in_thousands, open_catalog
+from sdar_cli.envs.webshop.catalogue.goods import category_of
+from sdar_cli.envs.webshop.catalogue.nouns import Nouns, open_nouns
+from sdar_cli.envs.webshop.catalogue.synth import ensure_catalogue
+from sdar_cli.envs.webshop.lucene.bm25 import Index
 from sdar_cli.envs.webshop.prompt import admissible_actions
-from sdar_cli.envs.webshop.shop import Shop, ShopSession
-from sdar_cli.envs.webshop.synth import ensure_catalogue
-from sdar_cli.errors import ConfigError, PrerequisiteError
+from sdar_cli.envs.webshop.store.goals import Goal, Kind, load_goals
+from sdar_cli.envs.webshop.store.shop import Shop, ShopSession
 
 if TYPE_CHECKING:
-    from sdar_cli.display import Reporter
+    from sdar_cli.base.display import Reporter
 
 KINDS: tuple[Kind, ...] = ("human", "synthetic")
 ALL = "all"

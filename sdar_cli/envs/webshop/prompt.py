@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from sdar_cli.envs.actions import parse_action as parse_action
 from sdar_cli.envs.chat import Message, turn_messages
 from sdar_cli.rollout.episode import TurnView
-from sdar_cli.rollout.response import parse_action as parse_action
 
 SEP = " [SEP] "
 ANY_SEARCH = "search[<your query>]"

@@ -22,9 +22,10 @@ def train(config, run, reporter, resume):
     import time
     from pathlib import Path
 
-    from sdar_cli.errors import PrerequisiteError
-    from sdar_cli.track import MetricsWriter
     from tests.cli.comparison_material import panel_of, wins, write_evaluation
+
+    from sdar_cli.base.errors import PrerequisiteError
+    from sdar_cli.runs.metrics import MetricsWriter
 
     behaviour = (
         json.loads(Path("behaviour.json").read_text()).get(run.name) if Path("behaviour.json").exists() else None

@@ -1,0 +1,98 @@
+"""Measures: one number per member, and where there is one, a row of outcomes per task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sdar_cli.analysis.compare.arms import Arm
+from sdar_cli.analysis.compare.evaluations import Evaluation, early_held_out, early_training
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.runs.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Measure:
+    """``values``: per arm, per member.  ``wins``: per arm, per member, wins of each task in ``plays`` plays.
+
+    ``outcomes`` is the same as means per task, and is all there is of scores.
+    """
+
+    title: str
+    values: list[list[float]]
+    outcomes: list[list[list[float]]] | None = None
+    wins: list[list[list[int]]] | None = None
+    plays: int = 1
+
+
+def measures_of(arms: Sequence[Arm], evaluations: Sequence[Sequence[Evaluation]], early: int) -> list[Measure]:
+    """Success (and score) in every setting that all members were played in, then early speed.
+
+    The first is success without the skill, where that was played.  Raises ConfigError for no common setting.
+    """
+    flat = [evaluation for group in evaluations for evaluation in group]
+    labels = [label for label in flat[0].results if all(label in each.results for each in flat)]
+    if not labels:
+        played = [f"{each.member.title}: {', '.join(each.results)}" for each in flat]
+        raise ConfigError("no setting was played by all", why="; ".join(dict.fromkeys(played)))
+    labels.sort(key=lambda label: flat[0].results[label]["with_skill"])
+    found = [_success(label, evaluations) for label in labels]
+    scored = [label for label in labels if all("score" in each.results[label]["overall"] for each in flat)]
+    found += [_score(label, evaluations) for label in scored if len(taggers(flat)) == 1]
+    found += [_mean(name, label, evaluations) for label in labels for name in flat[0].results[label].get("means") or ()]
+    if all(each.member.run for each in flat):
+        curves: list[tuple[str, Callable[[RunDir], float | None]]] = [
+            (f"early speed: training success, steps 1 to {early}", lambda run: early_training(run, early)),
+            (
+                f"early speed: held-out success, no skill, to step {early}",
+                lambda run: early_held_out(run, early, False),
+            ),
+        ]
+        for title, value in curves:
+            numbers = [[value(run) for run in arm.runs] for arm in arms]
+            known = [[number for number in row if number is not None] for row in numbers]
+            if known == numbers:
+                found.append(Measure(title, known))
+    return found
+
+
+def _success(label: str, evaluations: Sequence[Sequence[Evaluation]]) -> Measure:
+    plays = {len(each.results[label]["seeds"]) for group in evaluations for each in group}
+    if len(plays) > 1:
+        raise ConfigError(
+            f"tasks were not played equally often ({label})",
+            why=f"by {' and '.join(map(str, sorted(plays)))} sampling seeds",
+            fix="sdar eval with equal --seeds",
+        )
+    times = plays.pop()
+    wins = [[[won for won, _ in _sorted(each, label)] for each in group] for group in evaluations]
+    return Measure(
+        f"success, {label}",
+        [[sum(row) / (times * len(row)) for row in group] for group in wins],
+        [[[won / times for won in row] for row in group] for group in wins],
+        wins,
+        times,
+    )
+
+
+def taggers(evaluations: Sequence[Evaluation]) -> set[str | None]:
+    """What judged the scores; with several of them, scores are not comparable."""
+    return {result.get("tagger") for each in evaluations for result in each.results.values()}
+
+
+def _mean(name: str, label: str, evaluations: Sequence[Sequence[Evaluation]]) -> Measure:
+    """A mean over data sets, such as Search-QA's macro mean."""
+    return Measure(
+        f"{name}, {label}", [[each.results[label]["means"][name] for each in group] for group in evaluations]
+    )
+
+
+def _score(label: str, evaluations: Sequence[Sequence[Evaluation]]) -> Measure:
+    times = len(evaluations[0][0].results[label]["seeds"])
+    scores = [[[score / times for _, score in _sorted(each, label)] for each in group] for group in evaluations]
+    return Measure(f"score, {label}", [[sum(row) / len(row) for row in group] for group in scores], scores)
+
+
+def _sorted(evaluation: Evaluation, label: str) -> list[tuple[int, float]]:
+    """(wins, score) by task id: the panel's order, the same for every member."""
+    return [found for _, found in sorted(evaluation.plays[label].items())]

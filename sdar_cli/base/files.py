@@ -1,0 +1,43 @@
+"""Files that are written whole or not at all, and values that JSON can hold."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sdar_cli.base.errors import ConfigError
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Replace a file in one go: a reader or a crash sees the old or the new content, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """``write_text_atomic`` of indented JSON."""
+    write_text_atomic(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def refuse_taken(out: Path) -> None:
+    """Raises ConfigError where ``out`` exists and is not an empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists and is not empty", fix="give another folder with --out")
+
+
+def finite(value: Any) -> Any:
+    """NaN and infinities become None: they are not JSON."""
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return value

@@ -1,0 +1,46 @@
+"""Asking a server again until it answers or a budget of seconds is spent."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sdar_cli.retrieval.passages import RetrieverUnavailableError
+
+BUDGET = 45.0
+"""Seconds a request may take, all tries together: longer than a restart of half a minute."""
+FIRST_WAIT, LONGEST_WAIT = 0.2, 4.0
+"""Seconds between two tries; they double."""
+AGAIN = frozenset({429, 500, 502, 503, 504})
+"""HTTP statuses that may pass."""
+_JITTER = random.Random()  # not the module's: a failure must not move the seeded draws of a run
+Answer = TypeVar("Answer")
+
+
+class TryAgainError(Exception):
+    """A failure that may pass."""
+
+
+def patiently(ask: Callable[[float], Answer], budget: float) -> Answer:
+    """The answer of ``ask(until)``, asked again with longer and longer pauses while it raises TryAgainError.
+
+    budget: seconds; ``until`` is their end on ``time.monotonic``'s clock.
+    Raises RetrieverUnavailableError with the last failure once they are spent.
+    """
+    until = time.monotonic() + budget
+    wait = FIRST_WAIT
+    while True:
+        try:
+            return ask(until)
+        except TryAgainError as error:
+            pause = wait * _JITTER.uniform(0.75, 1.25)
+            if time.monotonic() + pause > until:
+                raise RetrieverUnavailableError(
+                    f"no retriever answered within {budget:g} s",
+                    why=str(error),
+                    fix="sdar retriever serve --index DIR, or give another address",
+                ) from error
+        time.sleep(pause)
+        wait = min(2 * wait, LONGEST_WAIT)

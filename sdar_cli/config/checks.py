@@ -1,0 +1,262 @@
+"""What the fields of a configuration must agree on, and settings that are legal and probably not meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sdar_cli.config.schema import RunConfig, Section
+
+SIGMOID_GATES = ("gap", "entropy", "soft-or")
+"""Gates of the form sigmoid(beta * x): at beta = 0 a constant 1/2."""
+UNTAUGHT = ("grpo", "skill-grpo", "skill-prompt")
+"""Methods without a teacher."""
+
+
+class Problem(NamedTuple):
+    """A contradiction between fields: the dotted keys involved, and what is wrong."""
+
+    keys: tuple[str, ...]
+    text: str
+
+
+def cross_field_problems(config: RunConfig) -> list[Problem]:
+    """Contradictions between fields that would make a run fail or mean nothing."""
+    env, model, train = config.env, config.model, config.train
+    found = _teacher_problems(config) if train.steps else []
+    if "embedding" in config.retrievals and config.skills.embedding_model is None:
+        found.append(
+            Problem(
+                ("skills.retrieval", "skills.embedding_model"),
+                "skills.retrieval = embedding needs an encoder: set skills.embedding_model to a folder, or to the id "
+                "of a sentence-transformers model in the Hugging Face cache",
+            )
+        )
+    if env.name == "alfworld" and env.source == "generated" and train.tasks_per_step > env.games_train:
+        found.append(
+            Problem(
+                ("train.tasks_per_step", "env.games_train"),
+                f"train.tasks_per_step ({train.tasks_per_step}) exceeds env.games_train ({env.games_train})",
+            )
+        )
+    if train.steps == 0 and not config.eval.before:
+        found.append(Problem(("train.steps", "eval.before"), "no training and no evaluation before it: nothing to do"))
+    episodes = train.tasks_per_step * train.group_size
+    if train.updates_per_step > episodes:
+        found.append(
+            Problem(
+                ("train.updates_per_step", "train.tasks_per_step", "train.group_size"),
+                f"train.updates_per_step ({train.updates_per_step}) exceeds the {episodes} episodes of a step, "
+                "so a mini-batch could be empty",
+            )
+        )
+    if model.lora.rank and "lm_head" in model.lora.targets.split(","):
+        found.append(
+            Problem(("model.lora.targets",), "model.lora.targets names lm_head: the output layer can have no adapter")
+        )
+    budget = model.max_prompt_tokens + model.max_response_tokens
+    if env.context == "transcript" and model.max_context_tokens < budget:
+        found.append(
+            Problem(
+                ("model.max_context_tokens", "model.max_prompt_tokens", "model.max_response_tokens", "env.context"),
+                f"model.max_context_tokens ({model.max_context_tokens}) cannot hold one prompt and response ({budget})",
+            )
+        )
+    return found
+
+
+def _teacher_problems(config: RunConfig) -> list[Problem]:
+    """A teacher that sees what the student sees, and a loss of nothing."""
+    algo, skills, train = config.algo, config.skills, config.train
+    found = []
+    shown = (skills.retrieval, skills.form) if train.with_skill and skills.retrieval != "none" else None
+    same = [(view.retrieval, view.form) == shown if shown else view.retrieval == "none" for view in config.views]
+    if algo.coef > 0 and config.teacher.weights == "live" and all(same):
+        keys = ("algo.coef", "train.with_skill") if shown else ("algo.coef", "skills.retrieval")
+        why = "train.with_skill is true" if shown else "skills.retrieval is none"
+        found.append(
+            Problem(
+                keys,
+                f"{why}, so the teacher's prompt equals the student's and there is nothing to distil: set algo.coef to "
+                "0 or show the teacher another skill text",
+            )
+        )
+    if train.with_skill and skills.retrieval == "none":
+        found.append(
+            Problem(
+                ("train.with_skill", "skills.retrieval"),
+                "train.with_skill needs a skill and skills.retrieval is none: choose a retrieval",
+            )
+        )
+    if skills.evolve == "drop" and algo.coef == 0:
+        found.append(
+            Problem(
+                ("skills.evolve", "algo.coef"),
+                "skills.evolve = drop reads the teacher's gap and algo.coef is 0, so there is no teacher",
+            )
+        )
+    no_policy = algo.policy_coef == 0 and not algo.policy_coef_end
+    if no_policy and algo.coef == 0:
+        found.append(Problem(("algo.coef", "algo.policy_coef"), "algo.coef and algo.policy_coef are both 0: no loss"))
+    elif no_policy and algo.shaping != "none":
+        found.append(
+            Problem(
+                ("algo.shaping", "algo.policy_coef"),
+                "algo.policy_coef is 0, and a shaping acts through the policy term alone: no loss",
+            )
+        )
+    return found
+
+
+def config_warnings(config: RunConfig) -> list[str]:
+    """Settings that are legal and probably not meant, each with what to do instead."""
+    found = [*_distillation_warnings(config), *_ignored_settings(config)]
+    model, lora = config.model, config.model.lora
+    if model.dtype in ("bfloat16", "float16") and lora.rank == 0 and config.train.lr < 1e-5:
+        found.append(
+            f"steps of {config.train.lr:g} vanish in {model.dtype} weights: leave model.dtype at auto or use --lora"
+        )
+    if lora.rank and lora.dropout > 0:
+        found.append(
+            "with model.lora.dropout the student is scored with dropout and the teacher without: the gap is noisier"
+        )
+    if config.env.name == "webshop" and config.env.split_rule == "released":
+        found.append(
+            "env.split_rule = released: train and held-out goals share products, and the paper's code drew other goals "
+            "at each validation; for new work use product-disjoint"
+        )
+    if "ucb" in config.retrievals and config.env.win_reward > 1 and config.skills.ucb_c <= 1:
+        found.append(
+            f"skills.ucb_c is in units of the reward and env.win_reward is {config.env.win_reward:g}: a skill that did "
+            f"badly is hardly tried again; skills.ucb_c={config.env.win_reward:g} explores as with rewards up to 1"
+        )
+    found += _search_warnings(config)
+    if config.eval.with_skill and config.skills.retrieval == "none":
+        found.append(
+            "skills.retrieval is none, so the evaluation with skill shows no skill: --set eval.with_skill=false"
+        )
+    if config.skills.retrieval == "released":
+        found.append(
+            "skills.retrieval = released chooses the teacher's skill by the name of the data set, which tells it what "
+            "no question does: for new work use keyword"
+        )
+    if config.model.name.startswith("tiny-") and config.model.name != f"tiny-{config.env.name}":
+        found.append(
+            f"{config.model.name} was warm-started on another benchmark than {config.env.name}: expect nothing"
+        )
+    elif config.model.name == "tiny-search" and config.env.source == "real":
+        found.append("tiny-search was warm-started on generated passages: expect next to nothing on real ones")
+    elif config.model.name == "tiny-alfworld" and (config.env.source == "real" or config.env.size == "full"):
+        found.append("tiny-alfworld was warm-started on small generated houses: expect next to nothing in full ones")
+    return found
+
+
+def _search_warnings(config: RunConfig) -> list[str]:
+    env = config.env
+    if env.name != "search":
+        return []
+    found = []
+    if env.score_scope == "released":
+        found.append(
+            "env.score_scope = released judges the last answer block of the whole history, and passages keep their "
+            "tags: one that holds an answer block can score"
+        )
+    if env.context == "window" and env.history < env.max_turns - 1:
+        found.append(f"env.history = {env.history} of {env.max_turns} turns: earlier passages are forgotten")
+    return found
+
+
+def _distillation_warnings(config: RunConfig) -> list[str]:
+    algo, teacher = config.algo, config.teacher
+    found: list[str] = []
+    if config.train.steps == 0:
+        return found
+    if algo.coef == 0:
+        if config.method not in UNTAUGHT:
+            found.append(f"algo.coef is 0, so this run is GRPO although its method is called {config.method}")
+        if algo.coef_schedule not in ("constant", "warm-down"):
+            found.append(
+                "algo.coef is 0, which means no teacher at any step: "
+                f"algo.coef_schedule = {algo.coef_schedule} is ignored"
+            )
+        return found
+    if algo.shaping != "none":
+        return [*found, *_view_warnings(config)]
+    constant = algo.gate == "none" or (algo.gate in SIGMOID_GATES and algo.gate_beta == 0)
+    if algo.gate in SIGMOID_GATES and algo.gate_beta == 0:
+        found.append(
+            f"algo.gate_beta = 0 makes the {algo.gate} gate a constant 1/2, which is not the same as no gate: "
+            "for weight 1 use --gate none"
+        )
+    if constant and algo.objective == "surrogate":
+        found.append(
+            "a constant weight with the surrogate objective has an expected gradient of zero (uniform "
+            "self-imitation): to distil without a gate use --objective signed"
+        )
+    if algo.coef >= 1 and teacher.weights == "live":
+        found.append(
+            f"algo.coef = {algo.coef:g} with a live teacher can ruin the teacher, which shares the weights: watch the "
+            "success with the skill, or use teacher.weights = frozen"
+        )
+    return [*found, *_view_warnings(config)]
+
+
+def _view_warnings(config: RunConfig) -> list[str]:
+    teacher = config.teacher
+    found = []
+    if sum(view.weight for view in config.views) <= 0:
+        found.append("the weights of teacher.views add up to 0 or less: the teacher's signal may be reversed")
+    if teacher.max_prompt_tokens < config.model.max_prompt_tokens:
+        found.append(
+            f"teacher.max_prompt_tokens ({teacher.max_prompt_tokens}) is below model.max_prompt_tokens "
+            f"({config.model.max_prompt_tokens}): the teacher would see less history than the student"
+        )
+    return found
+
+
+def _ignored_settings(config: RunConfig) -> list[str]:
+    env, model, teacher, train, algo = config.env, config.model, config.teacher, config.train, config.algo
+    found = []
+
+    def changed(section: Section, field: str) -> bool:
+        return getattr(section, field) != type(section).model_fields[field].default
+
+    if env.context == "transcript" and changed(env, "history"):
+        found.append("env.history is ignored with env.context = transcript: the whole episode is in the prompt")
+    if env.data is not None and env.source == "generated":
+        found.append("env.data is ignored with env.source = generated")
+    if algo.shaping != "none":
+        ignored = [f"algo.{name}" for name in ("gate", "gate_beta", "objective") if changed(algo, name)]
+        if ignored:
+            found.append(f"{' and '.join(ignored)} ignored: with algo.shaping = {algo.shaping} there is no loss term")
+    elif changed(algo, "shaping_clip"):
+        found.append("algo.shaping_clip is ignored with algo.shaping = none")
+    if algo.coef_schedule in ("constant", "warm-down") and changed(algo, "coef_end"):
+        found.append(f"algo.coef_end is ignored with algo.coef_schedule = {algo.coef_schedule}")
+    if algo.coef_schedule == "constant" and algo.policy_coef_end is None and changed(algo, "coef_steps"):
+        found.append("algo.coef_steps is ignored with algo.coef_schedule = constant")
+    if algo.gate_entropy != "nats" and algo.gate in ("gap", "none"):
+        found.append(f"algo.gate_entropy is ignored: the gate {algo.gate} reads no entropy")
+    if teacher.weights != "ema" and changed(teacher, "ema_decay"):
+        found.append(f"teacher.ema_decay is ignored with teacher.weights = {teacher.weights}")
+    unused = [
+        name
+        for name, used in (
+            ("ucb_c", "ucb" in config.retrievals),
+            ("embedding_model", "embedding" in config.retrievals),
+            ("evolve_min_uses", config.skills.evolve != "none"),
+            ("evolve_threshold", config.skills.evolve != "none"),
+        )
+        if not used and changed(config.skills, name)
+    ]
+    if unused:
+        found.append(f"skills.{' and skills.'.join(unused)} ignored: skills.retrieval and skills.evolve do not read it")
+    if model.lora.rank == 0 and any(changed(model.lora, field) for field in ("alpha", "dropout", "targets")):
+        found.append("model.lora settings are ignored with model.lora.rank = 0 (full fine-tuning)")
+    if config.eval.decoding == "greedy" and changed(config.eval, "temperature"):
+        found.append("eval.temperature is ignored with eval.decoding = greedy")
+    if env.name == "alfworld" and config.eval.games > env.games_eval and env.source == "generated":
+        found.append(f"eval.games ({config.eval.games}) exceeds env.games_eval ({env.games_eval}): all are used")
+    if train.steps and train.warmup_steps >= train.steps * train.updates_per_step:
+        found.append("train.warmup_steps covers the whole run: the learning rate is never reached")
+    return found

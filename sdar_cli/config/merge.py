@@ -1,0 +1,176 @@
+"""Dotted keys of the configuration, and the merging of values that remember where they came from."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.config.schema import RunConfig
+
+
+@cache
+def field_table() -> dict[str, FieldInfo]:
+    """Every dotted key of the configuration and its field."""
+
+    def walk(model: type[BaseModel], prefix: str) -> dict[str, FieldInfo]:
+        table: dict[str, FieldInfo] = {}
+        for name, info in model.model_fields.items():
+            section = info.annotation
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                table |= walk(section, f"{prefix}{name}.")
+            else:
+                table[prefix + name] = info
+        return table
+
+    return walk(RunConfig, "")
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """Dotted key to value, in the order of the configuration."""
+
+    def lookup(key: str) -> Any:
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        return value
+
+    return {key: lookup(key) for key in field_table()}
+
+
+def suggest(word: str, candidates: Sequence[str], separator: str = ".") -> str:
+    """``; did you mean 'x'?`` or nothing.  A name without its section, or in a wrong one, finds the whole key."""
+
+    def leaf(name: str) -> str:
+        return name.rpartition(separator)[2]
+
+    near = [name for name in candidates if leaf(name) == leaf(word)]
+    near = near or get_close_matches(word, candidates, n=2, cutoff=0.75)
+    if not near:
+        close = get_close_matches(leaf(word), [leaf(name) for name in candidates], n=2, cutoff=0.7)
+        near = [name for name in candidates if leaf(name) in close]
+    return f"; did you mean {' or '.join(repr(name) for name in near[:3])}?" if near else ""
+
+
+def _kinds_of(info: FieldInfo) -> tuple[Any, ...]:
+    """The plain types a field takes: ``str | None`` gives (str, NoneType)."""
+    members = get_args(info.annotation)
+    parts = members if type(None) in members else (info.annotation,)
+    return tuple(get_args(part)[0] if hasattr(part, "__metadata__") else part for part in parts)
+
+
+def parse_value(text: str, info: FieldInfo | None) -> Any:
+    """A TOML value, else the bare text; for a text field always the text (``revision=1234567``)."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    wants_text = info is not None and str in _kinds_of(info)
+    return text if wants_text and not isinstance(value, str) else value
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a.b": 1}`` to ``{"a": {"b": 1}}``."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, leaf = key.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[leaf] = value
+    return tree
+
+
+class Merger:
+    """Values by dotted key, weakest source first; ``problems`` collects every mistake met on the way."""
+
+    def __init__(self) -> None:
+        self.values = flatten(RunConfig())
+        self.sources = dict.fromkeys(self.values, "default")
+        self.problems: list[str] = []
+
+    def put(self, key: str, value: Any, source: str) -> None:
+        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null."""
+        table = field_table()
+        if key not in table:
+            inside = [name for name in table if name.startswith(key + ".")]
+            hint = f"; it is a section, with {', '.join(inside[:3])}, …" if inside else suggest(key, list(table))
+            self.problems.append(f"{source}: unknown key {key!r}{hint}")
+            return
+        optional = type(None) in _kinds_of(table[key])
+        self.values[key] = None if optional and value in ("none", "null") else value
+        self.sources[key] = source
+        if key == "env.data" and self.values[key] is not None:
+            self.values["env.source"] = "real"
+            self.sources["env.source"] = f"{source} (env.data implies it)"
+
+    def put_tree(self, tree: Mapping[str, Any], source: str, prefix: str = "") -> None:
+        """A nested table; ``env.data`` before ``env.source``, so that an explicit source wins."""
+        for name, value in sorted(tree.items(), key=lambda item: item[0] == "source"):
+            if isinstance(value, Mapping):
+                self.put_tree(value, source, f"{prefix}{name}.")
+            else:
+                self.put(prefix + name, value, source)
+
+    def put_assignment(self, assignment: str) -> None:
+        """One ``--set a.b=value``."""
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            self.problems.append(f"--set {assignment}: write KEY=VALUE, for example train.lr=1e-4")
+            return
+        self.put(key.strip(), parse_value(text.strip(), field_table().get(key.strip())), "--set")
+
+    def build(self) -> RunConfig:
+        """The configuration.  Raises one ConfigError with every problem, found here or before."""
+        invalid: set[str] = set()
+        config = self._validate(invalid)
+        if config is None and invalid:  # check the fields that are right against each other
+            defaults = flatten(RunConfig())
+            self.values |= {key: defaults[key] for key in invalid}
+            self._validate(invalid)
+        if config is None or self.problems:
+            raise problems_error(self.problems)
+        return config
+
+    def _validate(self, invalid: set[str]) -> RunConfig | None:
+        """Adds problems, and to ``invalid`` the keys whose own value is wrong."""
+        known_bad = frozenset(invalid)
+        try:
+            return RunConfig.model_validate(nest(self.values))
+        except ValidationError as error:
+            for item in error.errors(include_url=False):
+                if item["type"] == "cross_field":
+                    self._report_contradictions(item["ctx"]["problems"], known_bad)
+                    continue
+                key = ".".join(str(part) for part in item["loc"])
+                inside = ""
+                while key not in self.sources:  # inside a list
+                    key, _, last = key.rpartition(".")
+                    inside = f"{last}.{inside}" if inside else last
+                invalid.add(key)
+                message = item["msg"].removeprefix("Value error, ")
+                message = message[:1].lower() + message[1:]
+                where = f" at {inside}" if inside else ""
+                self.problems.append(f"{self.sources[key]}: {key} = {self.values[key]!r}:{where} {message}")
+        return None
+
+    def _report_contradictions(self, found: Sequence[Any], known_bad: frozenset[str]) -> None:
+        for problem in found:
+            if not known_bad.intersection(problem.keys):
+                origin = ", ".join(f"{key} from {self.sources[key]}" for key in problem.keys)
+                self.problems.append(f"{problem.text} ({origin})")
+
+
+def problems_error(problems: Sequence[str]) -> ConfigError:
+    """All problems as one error."""
+    fix = "correct the values above; sdar train --dry-run without them shows every key, its value and its source"
+    if len(problems) == 1:
+        return ConfigError(problems[0], fix=fix)
+    listed = "".join(f"\n  - {problem}" for problem in problems)
+    return ConfigError(f"{len(problems)} problems in the configuration", why=listed, fix=fix, problems=problems)

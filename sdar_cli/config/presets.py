@@ -1,0 +1,251 @@
+"""Presets and the merging of every source of settings into one ``RunConfig``.
+
+Precedence, weakest first: defaults < env < model < method < ``--preset`` files < ``--set`` < flags.
+A configuration file (``--config``) takes the place of the defaults.  Every value remembers where it
+came from, and all mistakes are reported together.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.resources import resource_dir
+from sdar_cli.config.checks import config_warnings
+from sdar_cli.config.merge import Merger, suggest
+from sdar_cli.config.schema import RunConfig
+
+KINDS = ("envs", "models", "methods")
+METADATA = frozenset({"description", "extends", "parameters", "about", "methods", "envs"})
+"""Top-level keys of a preset file that are not settings."""
+ABOUT = ("formula", "optimises", "reduces_to", "weight", "sink", "source", "paper")
+"""What a method's preset says of itself under ``[about]``; docs/methods.md is made of it."""
+DEFAULT_ENV, DEFAULT_METHOD = "alfworld", "sdar"
+DEFAULT_MODEL = "tiny-{env}"
+"""The bundled policy of an environment."""
+GENERIC_MODEL = "instruct"
+"""The model preset of any model that has none of its own."""
+OWN_PRESET = "sdar.toml"
+"""A model folder's own preset."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One TOML file.
+
+    base: the preset it extends, applied before it.  about: a method's card.  methods: settings a model wants for a
+    method (``[methods.NAME.algo]`` and so on), applied after the method's own.  envs: the same for a benchmark,
+    applied after the model's own.
+    """
+
+    label: str
+    path: Path
+    description: str
+    values: Mapping[str, Any]
+    parameters: int | None = None
+    base: Preset | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    methods: Mapping[str, Any] = field(default_factory=dict)
+    envs: Mapping[str, Any] = field(default_factory=dict)
+
+    def chain(self) -> list[Preset]:
+        """The files that apply, base first."""
+        return [*(self.base.chain() if self.base else []), self]
+
+
+@dataclass
+class Resolved:
+    """A valid configuration, where each value came from, and what deserves a second look."""
+
+    config: RunConfig
+    sources: dict[str, str]
+    warnings: list[str]
+    presets: list[Preset] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> int | None:
+        """The model's parameter count where a preset states it."""
+        return next((preset.parameters for preset in reversed(self.presets) if preset.parameters), None)
+
+
+def list_presets(kind: str) -> list[str]:
+    """Names of the shipped presets of a kind, sorted."""
+    return sorted(path.stem for path in (resource_dir("presets") / kind).glob("*.toml"))
+
+
+def load_preset(reference: str, kind: str | None = None) -> Preset:
+    """A shipped preset by name (``sdar`` or ``methods/sdar``) or a TOML file by path.
+
+    Raises ConfigError for an unknown name or an unreadable file.
+    """
+    if reference.endswith(".toml"):
+        path = Path(reference).expanduser()
+        if path.is_file():
+            return _read_preset(path, str(path))
+        raise ConfigError(
+            f"no preset file {reference!r}", fix="give the path of a TOML file, or see: sdar presets list"
+        )
+    asked, _, name = reference.rpartition("/")
+    kinds = [asked] if asked else [kind] if kind else list(KINDS)
+    for folder in kinds:
+        if folder in KINDS and name in list_presets(folder):
+            return _read_preset(resource_dir("presets") / folder / f"{name}.toml", f"{folder}/{name}.toml")
+    known = [f"{each}/{stem}" for each in KINDS for stem in list_presets(each) if kind in (None, each)]
+    names = [each.partition("/")[2] for each in known] if kind else known
+    what = {"envs": "environment", "models": "model", "methods": "method"}.get(kind or "", "preset")
+    raise ConfigError(
+        f"unknown {what} {reference!r}{suggest(reference, names, '/')}",
+        why=f"the presets are {', '.join(names)}",
+        fix="sdar presets list",
+    )
+
+
+def _read_preset(path: Path, label: str) -> Preset:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML", why=str(error)) from error
+    base = raw.get("extends")
+    return Preset(
+        label=f"preset {label}",
+        path=path,
+        description=str(raw.get("description", "")),
+        values={key: value for key, value in raw.items() if key not in METADATA},
+        parameters=raw.get("parameters"),
+        base=load_preset(str(base)) if base is not None else None,
+        about=raw.get("about", {}),
+        methods=raw.get("methods", {}),
+        envs=raw.get("envs", {}),
+    )
+
+
+def model_preset(reference: str) -> Preset:
+    """The preset of ``--model``: a preset's name, a Hugging Face id, or a local folder.
+
+    A folder may hold its own preset, ``sdar.toml``; a model without any gets the generic one with its name on top.
+    Raises ConfigError where the reference is none of the three.
+    """
+    for name in list_presets("models"):
+        preset = load_preset(name, "models")
+        model_id = preset.values.get("model", {}).get("name")
+        if model_id is not None and reference.lower() in (name, str(model_id).lower()):
+            return preset
+    is_path = reference.startswith((".", "/", "~"))
+    if Path(reference).expanduser().is_dir() or ("/" in reference and not is_path):
+        own = Path(reference).expanduser() / OWN_PRESET
+        base = _read_preset(own, str(own)) if own.is_file() else load_preset(GENERIC_MODEL, "models")
+        return Preset("--model", base.path, base.description, {"model": {"name": reference}}, base=base)
+    names = [name for name in list_presets("models") if name != GENERIC_MODEL]
+    raise ConfigError(
+        f"unknown model {reference!r}{suggest(reference.lower(), names, '/')}",
+        why="it is neither a preset, nor a Hugging Face id (owner/name), nor a folder",
+        fix="sdar presets list",
+    )
+
+
+def _read_config_file(path: Path) -> dict[str, Any]:
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration file {path}", fix="sdar runs list") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} is not a readable JSON configuration", why=str(error)) from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} is not a configuration", why="its top level is not an object")
+    return tree
+
+
+def resolve(
+    *,
+    env: str | None = None,
+    model: str | None = None,
+    method: str | None = None,
+    presets: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    flags: Mapping[str, tuple[Any, str]] | None = None,
+    config_file: Path | None = None,
+) -> Resolved:
+    """Merge every source into a configuration.
+
+    env, model, method: as given on the command line; unset, the default presets apply, or none of them
+    when there is a ``config_file``.  flags: dotted key to (value, the flag's name).
+    Raises ConfigError listing every unknown key, bad value and contradiction with its source.
+    """
+    merger = Merger()
+    if config_file is not None:
+        merger.put_tree(_read_config_file(config_file), f"--config {config_file}")
+    else:
+        env, method = env or DEFAULT_ENV, method or DEFAULT_METHOD
+        model = model or _default_model(env)
+    chosen = _choose_presets(merger, env, model, method, presets)
+    for preset in chosen:
+        merger.put_tree(preset.values, preset.label)
+    for assignment in sets:
+        merger.put_assignment(assignment)
+    for key, (value, flag) in (flags or {}).items():
+        merger.put(key, value, flag)
+    config = merger.build()
+    warnings = config_warnings(config)
+    if any(each.path.stem == GENERIC_MODEL and each.label == "--model" for each in chosen):
+        warnings.append(
+            f"{config.model.name} has no preset of its own: it gets the settings of models/{GENERIC_MODEL} "
+            "(for a checkpoint of a run use sdar eval --run)"
+        )
+    if merger.sources["model.name"] == "--set":
+        warnings.append("--set model.name leaves all other settings as they are: --model also loads the model's own")
+    return Resolved(config, merger.sources, warnings, chosen)
+
+
+def _default_model(env: str) -> str:
+    """The bundled policy of an environment preset's benchmark."""
+    return DEFAULT_MODEL.format(env=_benchmark_of(env))
+
+
+def _benchmark_of(env: str) -> str:
+    """The benchmark of an environment preset; the default one where the preset is unknown, which is a mistake that is
+    reported with all others."""
+    known = (env.endswith(".toml") and Path(env).expanduser().is_file()) or env in list_presets("envs")
+    chain = load_preset(env, "envs").chain() if known else []
+    names = [preset.values["env"]["name"] for preset in chain if "name" in preset.values.get("env", {})]
+    return names[-1] if names else DEFAULT_ENV
+
+
+def _choose_presets(
+    merger: Merger, env: str | None, model: str | None, method: str | None, extra: Sequence[str]
+) -> list[Preset]:
+    """The presets in the order they apply; those that cannot be loaded become problems of the merger."""
+    wanted: list[Callable[[], Preset | None]] = []
+    if env:
+        wanted.append(lambda: load_preset(env, "envs"))
+    if model:
+        wanted.append(lambda: model_preset(model))
+        wanted.append(lambda: _settings_for("envs", _benchmark_of(env or DEFAULT_ENV), chosen))
+    if method:
+        wanted.append(lambda: load_preset(method, "methods"))
+        wanted.append(lambda: _settings_for("methods", method, chosen))
+    wanted += [partial(load_preset, reference) for reference in extra]
+    chosen: list[Preset] = []
+    for load in wanted:
+        try:
+            preset = load()
+            chosen += preset.chain() if preset else []
+        except ConfigError as error:
+            merger.problems.append(f"{error.what} ({error.why})")
+    return chosen
+
+
+def _settings_for(kind: str, name: str, chosen: Sequence[Preset]) -> Preset | None:
+    """What the chosen model wants for a method or a benchmark (``kind``), as a preset of its own; None where it says
+    nothing."""
+    found = [preset for preset in chosen if name in getattr(preset, kind)]
+    if not found:
+        return None
+    preset = found[-1]
+    return Preset(f"{preset.label} for {name}", preset.path, "", getattr(preset, kind)[name])

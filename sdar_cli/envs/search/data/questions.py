@@ -1,0 +1,213 @@
+"""Questions from files: Search-R1's parquet, JSON lines, or both, of the seven data sets and any other.
+
+A row has ``question`` and its answers (``golden_answers``, ``answers``, ``answer``, or Search-R1's
+``reward_model.ground_truth.target``; a text or a list), and may have ``id``, ``data_source`` and ``split`` (also as
+``extra_info.split``).  Without a split, files with ``train`` in their name are for training and all others held out;
+where everything would be on one side, a hash of each question holds one in five out.  No question is on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.envs.search.answers import normalize
+from sdar_cli.retrieval.corpus import BadRows, read_rows
+
+SOURCES = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
+"""The data sets of the paper, by the names its code uses."""
+KINDS = (".jsonl", ".jsonl.gz", ".parquet")
+CORPUS_STEMS = ("corpus", "wiki-18")
+"""Files of these names hold passages."""
+HELD_OUT = 5
+"""One question in this many is held out where nothing says which."""
+TRAIN, EVAL = "train", "eval"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.  ``id``: with its source, ``nq/17``; ``source``: its data set or kind; ``gold``: ids of the
+    passages that hold the answer, if known; ``split``: where the row or its file puts it."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+    source: str
+    split: str
+    gold: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """A digest of question and answers: an id alone does not tell one file's ``train_0`` from another's."""
+        return _digest(self.text, self.answers)
+
+
+@dataclass
+class Questions:
+    """The questions by split, sorted by id, and what a user should hear."""
+
+    splits: dict[str, list[Question]]
+    notices: list[str] = field(default_factory=list)
+
+
+def load_questions(path: Path, *, skip_bad: bool = False) -> Questions:
+    """The questions of a file or of the files in a folder.
+
+    Raises PrerequisiteError for no files, and for bad rows (file and line; ``skip_bad``: up to 1 % are left out).
+    """
+    bad, rows = BadRows(skip_bad, "--set env.skip_bad=true"), 0
+    found: list[Question] = []
+    for file in question_files(path):
+        split = TRAIN if "train" in stem(file).lower() else EVAL
+        for where, values in read_rows(file):
+            rows += 1
+            try:
+                found.append(_question(values, source_of(file), split))
+            except ValueError as error:
+                bad.note(where, str(error))
+    if not found:
+        raise PrerequisiteError(f"{path} holds no question", why="; ".join(bad.first), fix="give files of questions")
+    bad.check(rows)
+    notices = [f"{bad.count} of {rows} question rows left out: {'; '.join(bad.first)}"] if bad.count else []
+    unique, twice = _once(_named(found))
+    if twice:
+        notices.append(f"{twice} questions come twice in their data set: each is kept once, held out if any of them is")
+    splits = {name: [q for q in unique if q.split == name] for name in (TRAIN, EVAL)}
+    if not all(splits.values()):
+        splits = {name: [replace(q, split=name) for q in unique if _held_out(q) is (name == EVAL)] for name in splits}
+        notices.append(
+            f"one question in {HELD_OUT} is held out, by a hash of its text: neither rows nor files say which"
+        )
+    return Questions(splits, notices)
+
+
+def other_sources(questions: Questions) -> list[str]:
+    """Data sets beside the seven."""
+    return sorted({q.source for part in questions.splits.values() for q in part} - set(SOURCES))
+
+
+def question_files(path: Path) -> list[Path]:
+    """The files of questions at a path, sorted.  Raises PrerequisiteError for none."""
+    files = sorted(p for p in path.iterdir() if p.name.endswith(KINDS)) if path.is_dir() else [path]
+    files = [file for file in files if stem(file) not in CORPUS_STEMS]
+    if not files or not files[0].is_file():
+        raise PrerequisiteError(
+            f"no questions at {path}", fix=f"give --data a file, or a folder of files, that end in {', '.join(KINDS)}"
+        )
+    return files
+
+
+def stem(file: Path) -> str:
+    """A file's name without its ending: ``nq.train`` of ``nq.train.jsonl.gz``."""
+    return next((file.name.removesuffix(kind) for kind in KINDS if file.name.endswith(kind)), file.name)
+
+
+def source_of(file: Path) -> str:
+    """The data set a file is of by its name; its stem where it is none of the seven."""
+    name = stem(file).lower()
+    return next((source for source in SOURCES if name.startswith(source)), name)
+
+
+def _question(values: Any, fallback_source: str, split: str) -> Question:
+    """A question of a row's values.  Raises ValueError with the reason."""
+    if isinstance(values, ValueError):
+        raise values
+    if not isinstance(values, Mapping):
+        raise ValueError("it is no object")
+    text = values.get("question")
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("it has no question")
+    text = text.strip()
+    answers = _answers(values)
+    digest = _digest(text, answers)  # half a character pair is a ValueError
+    source, name = values.get("data_source"), values.get("id")
+    gold = values.get("gold_ids") or ()
+    return Question(
+        id="_".join(str(digest if name is None else name).split()) or digest,
+        text=text if text.endswith("?") else f"{text}?",
+        answers=answers,
+        source=source.strip() if isinstance(source, str) and source.strip() else fallback_source,
+        split=_split(values) or split,
+        gold=tuple(map(str, gold)) if isinstance(gold, Sequence) and not isinstance(gold, str) else (),
+    )
+
+
+def _digest(text: str, answers: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join([text, *answers]).encode()).hexdigest()[:12]
+
+
+def _split(values: Mapping[str, Any]) -> str:
+    """What a row says of its split; empty where it says nothing."""
+    more = values.get("extra_info")
+    said = values.get("split") or (more.get("split") if isinstance(more, Mapping) else None)
+    return "" if not isinstance(said, str) or not said else TRAIN if said == TRAIN else EVAL
+
+
+def _answers(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The answers of a row.  Raises ValueError."""
+    found: Any = next((values[key] for key in ("golden_answers", "answers", "answer") if values.get(key)), None)
+    for outer in ("reward_model", "env_kwargs"):
+        truth = values.get(outer)
+        truth = truth.get("ground_truth") if isinstance(truth, Mapping) else None
+        if not found and isinstance(truth, Mapping):
+            found = truth.get("target")
+    if isinstance(found, str):
+        found = [found]
+    if not isinstance(found, Sequence) or not all(isinstance(each, str) for each in found):
+        raise ValueError("it has no answers: no text or list of texts")
+    kept = tuple(each.strip() for each in found if each.strip())
+    if not kept:
+        raise ValueError("its answers are empty")
+    return kept
+
+
+def _named(questions: Sequence[Question]) -> list[Question]:
+    """The same questions with ids that begin with the source and are different."""
+    counts: Counter[str] = Counter()
+    out = []
+    for question in questions:
+        name = question.id if question.id.startswith(f"{question.source}/") else f"{question.source}/{question.id}"
+        counts[name] += 1
+        out.append(replace(question, id=name if counts[name] == 1 else f"{name}~{counts[name]}"))
+    return out
+
+
+def _once(questions: Sequence[Question]) -> tuple[list[Question], int]:
+    """Every question of a source once, sorted by id, and how many were left out.
+
+    Of several the held-out one is kept, then one with known passages, then the first.
+    """
+    kept: dict[tuple[str, str], Question] = {}
+    held_out: set[str] = set()
+    for question in sorted(questions, key=lambda q: (q.split != EVAL, not q.gold)):
+        text = normalize(question.text) or question.text
+        if question.split == EVAL:
+            held_out.add(text)
+        elif text in held_out:  # perhaps of another data set
+            continue
+        kept.setdefault((question.source, text), question)
+    return sorted(kept.values(), key=lambda q: q.id), len(questions) - len(kept)
+
+
+def _held_out(question: Question) -> bool:
+    return hashlib.sha256(normalize(question.text).encode()).digest()[0] % HELD_OUT == 0
+
+
+def stratified(questions: Sequence[Question], per_source: int, seed: int) -> list[Question]:
+    """At most ``per_source`` (0 = all) of each data set, the same for the same seed whatever their order; by id."""
+    if per_source == 0:
+        return sorted(questions, key=lambda q: q.id)
+    groups: dict[str, list[Question]] = {}
+    for question in sorted(questions, key=lambda q: q.id):
+        groups.setdefault(question.source, []).append(question)
+    chosen = []
+    for source, members in sorted(groups.items()):
+        rng = random.Random(f"search/panel/{seed}/{source}")
+        chosen += members if len(members) <= per_source else rng.sample(members, per_source)
+    return sorted(chosen, key=lambda q: q.id)

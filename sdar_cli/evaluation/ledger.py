@@ -1,0 +1,142 @@
+"""What an evaluation has played so far, so that an interrupted one goes on where it was.
+
+A JSON-lines file: first the key (everything the outcome depends on), then for every finished chunk its episodes and a
+line that closes it.  Each chunk is on disk before the next one starts; what a kill left of an unfinished chunk is cut
+off.  The draws of a chunk depend on the evaluation's seed and the chunk's place only, so the file of an evaluation that
+was killed and gone on with is, byte for byte, that of one that was not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sdar_cli.base.errors import RunConflictError, RunFailedError
+
+Chunk = tuple[str, int, int]
+"""Label of the setting, sampling seed, place of the first task in the panel."""
+SAMPLE = 1 << 20
+"""Bytes read at the start, the middle and the end of a large file for its fingerprint."""
+
+
+class Ledger:
+    """The file, held by this process until ``close``.
+
+    Raises RunConflictError where another process holds it or it belongs to another evaluation, naming what differs.
+    """
+
+    def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
+        self.path = path
+        self.found: dict[Chunk, tuple[list[dict[str, Any]], int]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take_over(json.loads(json.dumps(key)))
+        except BlockingIOError as error:
+            self._file.close()
+            raise RunConflictError(
+                f"{path} is being written by another process", fix="wait for it or end it"
+            ) from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def played(self, chunk: Chunk) -> tuple[list[dict[str, Any]], int] | None:
+        """Episodes of a finished chunk and the number of its cut prompts."""
+        return self.found.get(chunk)
+
+    def add(self, chunk: Chunk, episodes: Sequence[Mapping[str, Any]], cut: int) -> None:
+        """Write a finished chunk."""
+        self._write([{"label": chunk[0], **episode} for episode in episodes] + [{"chunk": list(chunk), "cut": cut}])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        self._file.write(text.encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _take_over(self, key: dict[str, Any]) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        lines = content.split(b"\n")[:-1]  # what follows the last newline was not finished
+        if not lines:
+            self._file.truncate(0)
+            self._write([{"key": key}])
+            return
+        rows = [self._row(line, number) for number, line in enumerate(lines, 1)]
+        _refuse_other(rows[0].get("key"), key, self.path)
+        pending: list[dict[str, Any]] = []
+        whole = position = len(lines[0]) + 1
+        for line, row in zip(lines[1:], rows[1:], strict=True):
+            position += len(line) + 1
+            if "chunk" in row:
+                label, seed, start = row["chunk"]
+                self.found[label, seed, start] = (pending, row["cut"])
+                pending, whole = [], position
+            else:
+                pending.append({name: value for name, value in row.items() if name != "label"})
+        self._file.truncate(whole)
+
+    def _row(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise RunFailedError(
+                f"{self.path}, line {number}, is not JSON", why=str(error), fix=f"rm {self.path}"
+            ) from error
+
+
+def _refuse_other(old: Any, new: dict[str, Any], path: Path) -> None:
+    """The file must be of the same evaluation."""
+    if old == new:
+        return
+    before, after = flat(old if isinstance(old, dict) else {}), flat(new)
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    listed = "".join(f"\n  - {name}: {before.get(name)!r} then, {after.get(name)!r} now" for name in changed)
+    raise RunConflictError(
+        f"{path} holds another evaluation", why=listed, fix=f"another --name, or delete it: rm {path}"
+    )
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of the leaves."""
+    out: dict[str, Any] = {}
+    for name, value in tree.items():
+        out |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return out
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that stand for a key."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over a model folder's files: names, sizes, and of large files three samples of their content."""
+    hashed = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        size = path.stat().st_size
+        hashed.update(f"{path.relative_to(folder)} {size}\n".encode())
+        with path.open("rb") as file:
+            starts = [0] if size <= 3 * SAMPLE else [0, (size - SAMPLE) // 2, size - SAMPLE]
+            for start in starts:
+                file.seek(start)
+                hashed.update(file.read(3 * SAMPLE if len(starts) == 1 else SAMPLE))
+    return hashed.hexdigest()

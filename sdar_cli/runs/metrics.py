@@ -1,0 +1,83 @@
+"""Metrics as JSON lines: one object per step, on disk before the next step starts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sdar_cli.base.errors import RunFailedError
+from sdar_cli.base.files import finite, write_text_atomic
+
+
+class MetricsWriter:
+    """Appends to a ``metrics.jsonl``; each line is flushed and synced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _mend_tail(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, metrics: Mapping[str, Any]) -> None:
+        """One line, with NaN and infinities as null."""
+        self._file.write(json.dumps(finite(metrics), ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def truncate_after(self, step: int) -> None:
+        """Drop the lines of later steps, so that a resumed run repeats none."""
+        self._file.close()
+        kept = [line for line in read_metrics(self.path) if line.get("step", 0) <= step]
+        write_text_atomic(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Every complete line, in order; [] without a file.  A torn last line (a crash while writing) is left out.
+
+    Raises RunFailedError where another line is damaged.
+    """
+    return list(read_json_lines(path, torn_tail=True)) if path.is_file() else []
+
+
+def read_json_lines(path: Path, torn_tail: bool = False) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one per line; only a newline ends a line, whatever characters a model wrote.
+
+    torn_tail: a last line without its newline that cannot be read is left out.
+    Raises RunFailedError naming the line where another one is damaged.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except ValueError as error:  # bad JSON, or a character cut in two
+                if torn_tail and not line.endswith(b"\n"):
+                    return
+                what = f"{path}, line {number}, is not JSON"
+                raise RunFailedError(what, why=str(error), fix="delete that line") from error
+
+
+def _mend_tail(path: Path) -> None:
+    """Cut a torn last line off, so that appending does not glue two lines together."""
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        rows = read_metrics(path)
+        write_text_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,0 +1,341 @@
+"""Run directories: where everything about a run lies, and what may be in the way of a new one.
+
+``config.json`` (accepted back by ``--config``), ``provenance.json``, ``code.diff``, ``status.json``,
+``metrics.jsonl``, ``skills.jsonl``, ``episodes/``, ``eval/``, ``checkpoints/``, ``logs/``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
+from sdar_cli.base.files import write_json_atomic, write_text_atomic
+from sdar_cli.config.merge import flatten, suggest
+from sdar_cli.config.schema import RUN_NAME, RunConfig
+from sdar_cli.runs.metrics import read_metrics
+
+RUNS_DIR = Path("runs")
+LOCK = "lock"
+"""Locked by the process that runs the run; the system lets go of it when that process ends."""
+FOLDERS = ("episodes", "eval", "checkpoints", "logs")
+
+
+class RunDir:
+    """One run's directory.  Paths are properties; everything written here is written atomically."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._locked: TextIO | None = None
+
+    @property
+    def name(self) -> str:
+        """The directory's own name."""
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def provenance_path(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def diff_path(self) -> Path:
+        return self.path / "code.diff"
+
+    @property
+    def status_path(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def skills(self) -> Path:
+        return self.path / "skills.jsonl"
+
+    @property
+    def episodes(self) -> Path:
+        return self.path / "episodes"
+
+    @property
+    def eval(self) -> Path:
+        return self.path / "eval"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def log_path(self) -> Path:
+        return self.logs / "train.log"
+
+    @classmethod
+    def create(cls, runs_dir: Path, config: RunConfig, argv: Sequence[str] = ()) -> RunDir:
+        """A new run: its folders, config.json, provenance.json and code.diff.
+
+        Raises RunConflictError where ``config.name`` names a directory that is not empty.
+        """
+        from sdar_cli.runs.provenance import collect_provenance, working_tree_diff
+
+        provenance, diff = collect_provenance(config, argv), working_tree_diff()
+        run = cls(_claim(runs_dir, config))
+        for folder in FOLDERS:
+            (run.path / folder).mkdir(exist_ok=True)
+        write_json_atomic(run.provenance_path, provenance)
+        write_text_atomic(run.diff_path, diff)
+        write_json_atomic(run.config_path, config.model_dump(mode="json"))  # last: it makes the folder a run
+        return run
+
+    @staticmethod
+    def check_free(runs_dir: Path, name: str | None) -> None:
+        """Raises RunConflictError where ``name`` is taken by something that is not an empty directory."""
+        path = runs_dir / name if name else None
+        if path and path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunConflictError(
+                f"{path} exists and is not empty",
+                why="a run never writes into another's directory",
+                fix=f"sdar train --resume {path}, or choose another --name",
+            )
+
+    @classmethod
+    def open(cls, reference: str | Path, runs_dir: Path = RUNS_DIR) -> RunDir:
+        """An existing run, by name under ``runs_dir`` or by directory.  Raises ConfigError where there is none."""
+        for path in (runs_dir / reference, Path(reference).expanduser()):
+            if (path / "config.json").is_file():
+                return cls(path)
+        names = [run.name for run in list_runs(runs_dir)]
+        raise ConfigError(
+            f"no run {str(reference)!r}{suggest(str(reference), names, '/')}",
+            why=f"neither {runs_dir / reference} nor {reference} holds a config.json",
+            fix=f"sdar runs list --runs-dir {runs_dir}",
+        )
+
+    @classmethod
+    def latest(cls, runs_dir: Path = RUNS_DIR) -> RunDir:
+        """The run created last.  Raises ConfigError where there is none."""
+        runs = list_runs(runs_dir)
+        if not runs:
+            raise ConfigError(f"no run under {runs_dir}", fix="sdar train")
+        return runs[-1]
+
+    def config(self) -> RunConfig:
+        """The run's configuration.  Raises ConfigError where the file does not fit this version."""
+        from sdar_cli.config.presets import resolve
+
+        return resolve(config_file=self.config_path).config
+
+    def benchmark(self) -> tuple[str | None, str | None]:
+        """Name and source of the environment it was trained on, read without the rest of the configuration."""
+        env = _read_json(self.config_path).get("env", {})
+        return env.get("name"), env.get("source")
+
+    def provenance(self) -> dict[str, Any]:
+        """What is known about the run's origin."""
+        return _read_json(self.provenance_path)
+
+    def update_provenance(self, **values: Any) -> None:
+        """Add or replace entries, for what is known only once the run is under way."""
+        write_json_atomic(self.provenance_path, {**self.provenance(), **values})
+
+    def status(self) -> dict[str, Any]:
+        """The last status written; {} before the first.  ``state`` is ``lost`` where the process is gone."""
+        if not self.status_path.is_file():
+            return {}
+        status = _read_json(self.status_path)
+        if status.get("state") == "running" and not self._is_locked():
+            status["state"] = "lost"
+        return status
+
+    def evaluation_path(self, step: int) -> Path:
+        """The evaluation that training makes after a step (0: before); its episodes lie beside it as ``.jsonl``."""
+        return self.eval / f"step-{step:06d}.json"
+
+    def evaluated_steps(self) -> list[int]:
+        """The steps after which training evaluated, in order."""
+        return sorted(int(path.stem.removeprefix("step-")) for path in self.eval.glob("step-*.json"))
+
+    def evaluation(self, step: int) -> dict[str, Any]:
+        """What training measured on the panel after a step; {} where it did not.  Raises RunFailedError."""
+        path = self.evaluation_path(step)
+        return _read_json(path) if path.is_file() else {}
+
+    def _lock(self) -> bool:
+        """Hold the run for this process until it ends, however it ends; False where another one holds it."""
+        file = (self.path / LOCK).open("a", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._locked = file
+        return True
+
+    def _is_locked(self) -> bool:
+        """Whether some process holds the run."""
+        if self._locked is not None:
+            return True
+        path = self.path / LOCK
+        if not path.is_file():
+            return False
+        with path.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def start(self) -> None:
+        """``status.json``: running, in this process.  A resumed run keeps its first start and its seconds.
+
+        Raises RunConflictError while another process runs it.
+        """
+        if not self._lock():
+            raise RunConflictError(f"run {self.name} is still running", fix="wait for it or end it first")
+        old = _read_json(self.status_path) if self.status_path.is_file() else {}
+        now = _now()
+        status = {"state": "running", "started": old.get("started", now), "attempt_started": now}
+        status |= {"attempts": old.get("attempts", 0) + 1, "seconds": old.get("seconds", 0.0)}
+        write_json_atomic(self.status_path, {**status, "pid": os.getpid(), "host": socket.gethostname()})
+
+    def finish(self, state: str, **values: Any) -> None:
+        """``status.json``: done, failed or interrupted; all attempts' seconds; ``values`` such as error or summary."""
+        status = _read_json(self.status_path)
+        now = _now()
+        seconds = status["seconds"] + _seconds_between(status["attempt_started"], now)
+        kept = {key: status[key] for key in ("started", "attempt_started", "attempts")}
+        write_json_atomic(
+            self.status_path, {"state": state, **kept, "ended": now, "seconds": round(seconds, 3), **values}
+        )
+        if self._locked is not None:
+            self._locked.close()
+            self._locked = None
+
+    def add_to_summary(self, **values: Any) -> None:
+        """Put into a finished run's summary what was measured apart from it."""
+        status = _read_json(self.status_path)
+        write_json_atomic(self.status_path, {**status, "summary": {**status["summary"], **values}})
+
+    def resume(self, argv: Sequence[str], config: RunConfig) -> None:
+        """Note another start in the provenance and store the configuration it continues with.
+
+        Raises RunConflictError while the run's process is still alive.
+        """
+        from sdar_cli.runs.provenance import code_state
+
+        status = self.status()
+        if status.get("state") == "running":
+            raise RunConflictError(
+                f"run {self.name} is still running",
+                why=f"process {status.get('pid')} on {status.get('host')} writes to {self.path}",
+                fix="wait for it or end it first",
+            )
+        starts = [*self.provenance().get("resumed", []), {"time": _now(), "argv": list(argv), **code_state()}]
+        self.update_provenance(resumed=starts)
+        write_json_atomic(self.config_path, config.model_dump(mode="json"))
+
+    def overview(self) -> dict[str, Any]:
+        """One row of ``sdar runs list``: status, method, steps, each step's success, held-out success at both ends."""
+        config = _read_json(self.config_path)
+        status = self.status()
+        rows = read_metrics(self.metrics)
+        summary = status.get("summary") or {}
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "status": status.get("state", "created"),
+            "method": config.get("method"),
+            "model": config.get("model", {}).get("name"),
+            "seed": config.get("seed"),
+            "steps_done": max((row.get("step", 0) for row in rows), default=0),
+            "steps": config.get("train", {}).get("steps"),
+            "curve": [row["success"] for row in rows if isinstance(row.get("success"), int | float)],
+            "success_before": summary.get("success_before"),
+            "success_after": summary.get("success_after"),
+            "started": status.get("started"),
+            "seconds": status.get("seconds"),
+        }
+
+
+def list_runs(runs_dir: Path = RUNS_DIR) -> list[RunDir]:
+    """Every run under a directory, the oldest first."""
+    if not runs_dir.is_dir():
+        return []
+    paths = [path for path in runs_dir.iterdir() if (path / "config.json").is_file()]
+    return [RunDir(path) for path in sorted(paths, key=lambda path: (_created(path), path.name))]
+
+
+def result_of(evaluation: Mapping[str, Any], with_skill: bool) -> dict[str, Any] | None:
+    """The result of a panel without or with the skill in the prompt; of several ways of decoding the first."""
+    return next((found for found in evaluation.get("results", []) if found["with_skill"] is with_skill), None)
+
+
+def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ; the run's name is not a setting."""
+    before, after = flatten(old), flatten(new)
+    return {key: (before[key], after[key]) for key in before if key != "name" and before[key] != after[key]}
+
+
+def default_name(config: RunConfig, when: datetime) -> str:
+    """``alfworld-sdar-gap-s0-20261122-221500``; without a gate where none acts."""
+    gated = config.algo.coef > 0 and config.algo.shaping == "none"
+    gate = [config.algo.gate.rpartition(":")[2]] if gated else []
+    parts = [config.env.name, config.method, *gate, f"s{config.seed}", f"{when:%Y%m%d-%H%M%S}"]
+    return "-".join("".join(c if RUN_NAME.fullmatch("x" + c) else "_" for c in part) for part in parts)
+
+
+def _claim(runs_dir: Path, config: RunConfig) -> Path:
+    """Make the directory.  A default name is made unique; a given one must be free or empty."""
+    if config.name is not None:
+        RunDir.check_free(runs_dir, config.name)
+        path = runs_dir / config.name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    base = default_name(config, datetime.now())
+    for number in range(1, 1000):
+        path = runs_dir / (base if number == 1 else f"{base}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise RunConflictError(f"1,000 runs named {base} exist under {runs_dir}", fix="choose a --name")
+
+
+def _created(path: Path) -> str:
+    provenance = path / "provenance.json"
+    try:
+        return str(_read_json(provenance).get("created", ""))
+    except RunFailedError:
+        return ""  # a damaged run sorts first; showing it reports the damage
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFailedError(f"{path} cannot be read", why=str(error)) from error
+    if not isinstance(value, Mapping):
+        raise RunFailedError(f"{path} cannot be read", why="its top level is not an object")
+    return dict(value)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _seconds_between(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,169 @@
+"""Episodes read back for building skills: of a run, of an evaluation, or demonstrations.
+
+A line of JSON is one episode.  Understood are the lines of a run's ``episodes/``, those of its ``eval/``, and
+demonstrations: ``{"task": id, "type": task type, "goal": text, "won": true or false, "actions": [text, ...]}``.
+Token ids are not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdar_cli.base.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Act:
+    """One action.  ``acted``: it changed something, as far as the record tells.  ``observation`` and ``admissible``:
+    what the agent saw before it; empty where the record does not say."""
+
+    action: str
+    acted: bool = True
+    observation: str = ""
+    admissible: tuple[str, ...] = ()
+    thought: str = ""
+    """The whole response."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One episode.  ``file`` and ``line`` (from 1) say where it was read."""
+
+    file: str
+    line: int
+    task: str
+    type: str
+    goal: str
+    won: bool
+    acts: tuple[Act, ...]
+    env: str = ""
+    """The environment, where the record says it."""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Episodes, and the SHA-256 of every file they were read from.  ``broken``: those left out, because the environment
+    failed or no turn was played."""
+
+    episodes: tuple[Trace, ...]
+    files: dict[str, str]
+    broken: int
+
+
+def read_traces(source: str | Path, runs_dir: Path = Path("runs")) -> Traces:
+    """The episodes of a file, of a folder's ``*.jsonl`` files, or of a run (its directory, or its name under
+    ``runs_dir``): what it trained on, else what it was evaluated on.
+
+    Raises ConfigError where there is none, and for a line that is no episode.
+    """
+    episodes: list[Trace] = []
+    files: dict[str, str] = {}
+    broken = 0
+    for name, path in _files(source, runs_dir):
+        data = path.read_bytes()
+        files[name] = hashlib.sha256(data).hexdigest()
+        for number, line in enumerate(data.split(b"\n"), 1):
+            if line.strip():
+                record = _parsed(line, path, number)
+                if record.get("failure") or record.get("turns") == []:
+                    broken += 1
+                else:
+                    episodes.append(_trace(record, name, number, path))
+    if not episodes:
+        raise ConfigError(f"{source} holds no episodes", why=f"read {', '.join(files)}", fix="sdar train")
+    return Traces(tuple(episodes), files, broken)
+
+
+def references(traces: Iterable[Trace]) -> tuple[str, ...]:
+    """``file:1,4-6`` for every file, lines in order."""
+    lines: dict[str, list[int]] = {}
+    for trace in traces:
+        lines.setdefault(trace.file, []).append(trace.line)
+    return tuple(f"{file}:{_ranges(sorted(set(numbers)))}" for file, numbers in sorted(lines.items()))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+def _files(source: str | Path, runs_dir: Path) -> list[tuple[str, Path]]:
+    """(name, path) of the files to read; a name is relative to the folder above the run or folder."""
+    path = next((p for p in (Path(source).expanduser(), runs_dir / source) if p.exists()), None)
+    if path is None:
+        raise ConfigError(
+            f"nothing to build from at {source}",
+            why=f"neither {source} nor {runs_dir / source} exists",
+            fix="give a file of episodes, a folder of them, or a run (sdar runs list)",
+        )
+    if path.is_file():
+        return [(path.name, path)]
+    folders = [path / "episodes", path / "eval"] if (path / "config.json").is_file() else [path]
+    for folder in folders:
+        found = sorted(folder.absolute().glob("*.jsonl"))
+        if found:
+            return [(p.relative_to(path.absolute().parent).as_posix(), p) for p in found]
+    raise ConfigError(
+        f"{path} holds no episodes",
+        why=f"no *.jsonl in {' or '.join(map(str, folders))}",
+        fix="give a run that has trained or was evaluated, or a folder of *.jsonl files",
+    )
+
+
+def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, number, f"it is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise _bad(path, number, "it is no JSON object")
+    return record
+
+
+def _trace(record: dict[str, Any], name: str, number: int, path: Path) -> Trace:
+    try:
+        task = record["task"]
+        turns = list(record["turns"]) if "turns" in record else [{"action": a} for a in record["actions"]]
+        goal = record["goal"] if "goal" in record else turns[0]["view"]["goal"]
+        kind = task["type"] if isinstance(task, dict) else record["type"]
+        identity = task["id"] if isinstance(task, dict) else task
+        won = record["won"]
+        acts = tuple(_acts(turns))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise _bad(path, number, f"it lacks {error}") from error
+    texts = (identity, kind, goal, *(act.action for act in acts))
+    if not isinstance(won, bool) or not all(isinstance(text, str) for text in texts):
+        raise _bad(path, number, "task, type, goal and actions are texts, and won is true or false")
+    env = (turns[0].get("view") or {}).get("env", "") if turns else ""
+    return Trace(name, number, identity, kind, goal, won, acts, env)
+
+
+def _acts(turns: Sequence[dict[str, Any]]) -> Iterator[Act]:
+    """An action that was not legal changed nothing."""
+    for turn in turns:
+        view = turn.get("view") or {}
+        yield Act(
+            turn["action"],
+            bool(turn.get("admissible", turn.get("valid", True))),
+            view.get("observation", ""),
+            tuple(view.get("admissible", ())),
+            turn.get("response", ""),
+        )
+
+
+def _bad(path: Path, number: int, why: str) -> ConfigError:
+    return ConfigError(
+        f"{path}, line {number}: no episode",
+        why=why,
+        fix="lines are those of a run's episodes/ or eval/, or demonstrations with task, type, goal, won and actions",
+    )

@@ -1,0 +1,171 @@
+"""What a run would do, need and lack, found without loading a model or a game."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.base.resources import resource_dir
+from sdar_cli.config.schema import RunConfig
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+class Missing(NamedTuple):
+    """Something without which the run would fail."""
+
+    what: str
+    fix: str
+
+
+def plan(config: RunConfig) -> dict[str, Any]:
+    """Amounts of work.  Rows are (prompt, response) samples; their number depends on how long episodes last."""
+    env, train = config.env, config.train
+    episodes = train.tasks_per_step * train.group_size
+    per_episode = env.max_turns if env.context == "window" else 1
+    between = (train.steps - 1) // train.eval_every if train.eval_every and train.steps else 0
+    evaluations = between + config.eval.before + bool(train.steps)
+    return {
+        "tasks_per_step": train.tasks_per_step,
+        "group_size": train.group_size,
+        "max_turns": env.max_turns,
+        "steps": train.steps,
+        "episodes": episodes * train.steps,
+        "rows_per_step_max": episodes * per_episode,
+        "updates": train.updates_per_step * train.steps,
+        "evaluations": evaluations,
+        "panel_games": config.eval.games
+        or (env.games_eval if env.source == "generated" and env.name == "alfworld" else None),
+        "evaluated_with_skill_too": config.eval.with_skill,
+        "teacher": config.algo.coef > 0 and train.steps > 0,
+    }
+
+
+def estimates(config: RunConfig, parameters: int | None) -> dict[str, Any] | None:
+    """Bytes of memory and disk for weights and AdamW states; None where the parameter count is unknown.
+
+    Activations, the generation cache and the adapter of a LoRA run are not counted.
+    """
+    if parameters is None:
+        return None
+    dtype = _dtype(config)
+    weights = parameters * BYTES[dtype]
+    full = config.model.lora.rank == 0
+    memory = {"weights": weights}
+    if full:
+        memory |= {"gradients": weights, "optimizer": 2 * weights}
+        if config.algo.kl_coef > 0:
+            memory["reference"] = weights
+    if full and config.algo.coef > 0 and config.teacher.weights != "live":
+        memory["teacher"] = weights
+    checkpoint = 3 * weights if full else None
+    return {
+        "parameters": parameters,
+        "dtype": dtype,
+        "memory": memory,
+        "memory_total": sum(memory.values()),
+        "checkpoint": checkpoint,
+        "disk_total": checkpoint * config.train.keep if checkpoint else None,
+    }
+
+
+def missing(config: RunConfig) -> list[Missing]:
+    """Data, banks and modules that are not there."""
+    found = [*_missing_games(config), *_missing_bank(config), *_missing_modules(config), *_missing_model(config)]
+    encoder = config.skills.embedding_model
+    return found + (missing_encoder(encoder) if "embedding" in config.retrievals and encoder else [])
+
+
+def missing_encoder(model: str) -> list[Missing]:
+    """What ``skills.retrieval = embedding`` lacks.  Nothing is downloaded unasked, so the model must be there."""
+    found = []
+    if not Path(model).expanduser().is_dir() and not is_cached(model):
+        what = f"encoder {model} (skills.embedding_model): neither a folder nor in the Hugging Face cache"
+        found.append(Missing(what, f"hf download {model}"))
+    if find_spec("sentence_transformers") is None:
+        found.append(Missing("Python package 'sentence_transformers'", "pip install 'sdar[dense]'"))
+    return found
+
+
+def _missing_games(config: RunConfig) -> list[Missing]:
+    if config.env.name == "search":
+        return _missing_questions(config)
+    if config.env.source != "real":
+        return []
+    if config.env.name == "webshop":
+        return _missing_catalogue(str(config.env.data))
+    from sdar_cli.envs.alfworld.games.games import real_root
+
+    try:
+        real_root(config.env.data)
+    except PrerequisiteError as error:
+        return [Missing(f"released ALFWorld games: {error.what}", error.fix)]
+    return []
+
+
+def _missing_questions(config: RunConfig) -> list[Missing]:
+    """Files and folders; whether a server answers is seen when the run starts."""
+    from sdar_cli.envs.search.data.sources import check_files
+
+    try:
+        check_files(config.env)
+    except PrerequisiteError as error:
+        return [Missing(f"Search-QA data: {error.what}", error.fix)]
+    return []
+
+
+def _missing_catalogue(data: str) -> list[Missing]:
+    from sdar_cli.envs.webshop.catalogue.catalog import find_files
+
+    try:
+        find_files(Path(data).expanduser())
+    except PrerequisiteError as error:
+        return [Missing(f"WebShop catalogue: {error.what}", error.fix)]
+    return []
+
+
+def _missing_bank(config: RunConfig) -> list[Missing]:
+    bank = config.skills.bank
+    if config.retrievals == {"none"} or (resource_dir("skillbanks") / bank).is_dir():
+        return []
+    if Path(bank).expanduser().is_dir():
+        return []
+    known = sorted(path.name for path in resource_dir("skillbanks").glob("*") if path.is_dir())
+    return [Missing(f"skill bank {bank!r}", f"--set skills.bank=NAME, one of {', '.join(known)}, or a folder")]
+
+
+def _missing_modules(config: RunConfig) -> list[Missing]:
+    found = []
+    values = {f"algo.{key}": getattr(config.algo, key) for key in ("gate", "objective", "shaping", "coef_schedule")}
+    for key, value in {**values, "skills.evolve": config.skills.evolve}.items():
+        module = value.partition(":")[0].partition(".")[0]
+        if ":" in value and find_spec(module) is None:
+            found.append(Missing(f"module {module!r} of {key} = {value}", "install it or put it on PYTHONPATH"))
+    return found
+
+
+def _missing_model(config: RunConfig) -> list[Missing]:
+    """A Hugging Face model that is not in the cache while downloads are off."""
+    name = config.model.name
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    if "/" not in name or Path(name).expanduser().is_dir() or not offline or is_cached(name):
+        return []
+    return [Missing(f"model {name}: not in the cache, and HF_HUB_OFFLINE is set", f"hf download {name}, while online")]
+
+
+def is_cached(name: str) -> bool:
+    """Whether the Hugging Face cache holds some revision of a model."""
+    home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
+    cache = os.environ.get("HF_HUB_CACHE", str(Path(home) / "hub"))
+    snapshots = Path(cache) / f"models--{name.replace('/', '--')}" / "snapshots"
+    return snapshots.is_dir() and any(snapshots.iterdir())
+
+
+def _dtype(config: RunConfig) -> str:
+    if config.model.dtype != "auto":
+        return config.model.dtype
+    on_gpu = config.model.device == "cuda" or (config.model.device == "auto" and Path("/dev/nvidia0").exists())
+    return "bfloat16" if on_gpu and config.model.lora.rank else "float32"

@@ -1,0 +1,58 @@
+"""Reading an action out of a response, under the three rules of what is valid."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdar_cli.envs.actions import ParsedAction, parse_action
+
+ADMISSIBLE = ("go to shelf 1", "look", "take apple 1 from shelf 1")
+RULES = ("admissible", "format", "released")
+THOUGHT = "<think>find apple</think>"
+
+
+@pytest.mark.parametrize(
+    "response, action, valid_under",
+    [
+        (f"{THOUGHT}<action>look</action>", "look", {"admissible", "format", "released"}),
+        # Not on the list: only the rule that reads the list minds.
+        (f"{THOUGHT}<action>dance</action>", "dance", {"format", "released"}),
+        # The thought is in the prompt, or was never asked for: only the released rule minds.
+        ("<action>look</action>", "look", {"admissible", "format"}),
+        ("find apple</think><action>look</action>", "look", {"admissible", "format"}),
+        ("<think>find apple<action>look</action>", "look", {"admissible", "format"}),
+        # Nothing between the tags is no action; the released rule takes the tags for one.
+        (f"{THOUGHT}<action> \n </action>", "", {"released"}),
+        # CJK anywhere in the response, first and last character of the range, and just outside it.
+        ("<think>\u4e00</think><action>look</action>", "look", {"admissible", "format"}),
+        (f"{THOUGHT}<action>look</action>\u9fff", "look", {"admissible", "format"}),
+        ("<think>\u4dff\ua000</think><action>look</action>", "look", {"admissible", "format", "released"}),
+        # An open block is no block.
+        (f"{THOUGHT}<action>look", "find apple</think><action>look", set()),
+        ("", "", set()),
+    ],
+)
+def test_validity_by_rule(response: str, action: str, valid_under: set[str]) -> None:
+    parsed = {rule: parse_action(response, ADMISSIBLE, rule) for rule in RULES}
+    assert {rule for rule in RULES if parsed[rule].valid} == valid_under
+    assert {p.text for p in parsed.values()} == {action}
+    assert {p.admissible for p in parsed.values()} == {action in ADMISSIBLE}
+
+
+def test_first_block_lower_case_and_white_space() -> None:
+    response = f"{THOUGHT}<ACTION>\n  Go  TO\nshelf 1 </Action> and then <action>look</action>"
+    for rule in RULES:
+        assert parse_action(response, ADMISSIBLE, rule) == ParsedAction("go to shelf 1", True, True)
+
+
+def test_without_a_block_the_last_30_characters_are_sent_and_invalid() -> None:
+    tail = "TAKE apple 1 from shelf 1 12345"[-30:]  # 31 characters: the T falls off
+    for rule in RULES:
+        assert parse_action("x" * 50 + tail, ADMISSIBLE, rule) == ParsedAction(tail.lower(), False, False)
+    # Even when those characters happen to be a legal action.
+    assert parse_action("look", ADMISSIBLE, "admissible") == ParsedAction("look", valid=False, admissible=True)
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match="strict"):
+        parse_action("<action>look</action>", ADMISSIBLE, "strict")

@@ -1,0 +1,63 @@
+"""Checkpoint folders: found in order, published whole, and what a kill leaves is cleared away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sdar_cli.runs.checkpoints import (
+    checkpoint_path,
+    latest_checkpoint,
+    list_checkpoints,
+    publish,
+    remove_unfinished,
+    step_of,
+)
+
+
+def write(folder: Path, update: int, text: str = "") -> Path:
+    """A checkpoint as it is written, under its temporary name."""
+    path = folder / f"checkpoint-{update}"
+    (path / "inner").mkdir(parents=True)
+    (path / "inner" / "weights").write_text(text)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+def test_the_newest_is_the_one_of_most_steps(folder: Path) -> None:
+    """Not of the last name in the alphabet, and none where there is no folder."""
+    assert list_checkpoints(folder) == [] and latest_checkpoint(folder) is None
+    for step in (999_999, 2, 1_000_000):
+        publish(write(folder, step), step, keep=9)
+    assert [step_of(path) for path in list_checkpoints(folder)] == [2, 999_999, 1_000_000]
+    assert latest_checkpoint(folder) == checkpoint_path(folder, 1_000_000)
+    assert checkpoint_path(folder, 4).name == "step-000004"
+
+
+def test_the_oldest_go_and_the_unfinished_do_not_count(folder: Path) -> None:
+    for step in range(1, 5):
+        publish(write(folder, 2 * step, str(step)), step, keep=2)
+    write(folder, 10)
+    assert [step_of(path) for path in list_checkpoints(folder)] == [3, 4]
+    assert (checkpoint_path(folder, 4) / "inner" / "weights").read_text() == "4"
+
+
+def test_a_step_may_be_published_again(folder: Path) -> None:
+    """A resumed run repeats steps; what it writes takes the place of the old."""
+    publish(write(folder, 1, "old"), 1, keep=1)
+    final = publish(write(folder, 1, "new"), 1, keep=1)
+    assert (final / "inner" / "weights").read_text() == "new"
+    assert [path.name for path in folder.iterdir()] == ["step-000001"]
+
+
+def test_half_written_ones_are_removed(folder: Path) -> None:
+    publish(write(folder, 2), 1, keep=3)
+    write(folder, 4)
+    write(folder, 99)
+    remove_unfinished(folder)
+    assert [path.name for path in folder.iterdir()] == ["step-000001"]
