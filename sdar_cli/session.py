@@ -12,19 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base import distributed
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
-from sdar_cli.base.files import write_json_atomic
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
-from sdar_cli.evaluation.evaluate import (
-    Setting,
-    dump_episodes,
-    evaluate,
-    refuse_broken,
-    settings_for,
-    table,
-)
-from sdar_cli.evaluation.ledger import Ledger
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.runs.provenance import gpu_name
 from sdar_cli.skills.bank import Bank, load_bank
@@ -36,7 +26,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from sdar_cli.base.display import Reporter
-    from sdar_cli.runs.rundir import RunDir
 
 SKILLS_FILE = "skills.json"
 """Of a checkpoint: what the run has learnt about its skills."""
@@ -111,48 +100,6 @@ class Session:
             "gpu": gpu_name(),
             "train_tasks_sha256": make_panel(self.train_tasks).sha256 if self.train_tasks else None,
         }
-
-    def evaluate_panel(self, run: RunDir | None, name: str, title: str) -> dict[str, Any]:
-        """Evaluate as configured and show the table; with a run, write ``eval/<name>.json`` and its episodes."""
-        shown = [False, True] if self.config.eval.with_skill else [False]
-        cfg = self.config.eval
-        settings = settings_for([cfg.decoding], shown, cfg.temperature, cfg.seeds)
-        report, episodes = self.play_panel(title, settings)
-        if run is not None:
-            run.eval.mkdir(exist_ok=True)
-            (run.eval / f"{name}.jsonl").write_text(dump_episodes(report["results"], episodes), encoding="utf-8")
-            write_json_atomic(run.eval / f"{name}.json", report)
-        return report
-
-    def play_panel(
-        self, title: str, settings: Sequence[Setting], ledger: Ledger | None = None
-    ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
-        """Play the panel in every setting and show the table: (report, episodes of each of its results)."""
-        if any(setting.with_skill for setting in settings):
-            self._tell_untried()
-        results, episodes = [], []
-        for setting in settings:
-            total = len(self.panel.tasks) * len(setting.seeds)
-            with self.reporter.progress(f"{title}: {setting.label}", total) as bar:
-                result, played = evaluate(self.collector, self.panel, setting, self.skill_for, bar.advance, ledger)
-            self._tell_broken(played)
-            results.append(result)
-            episodes.append(played)
-        self.reporter.table(f"{title} ({len(self.panel.tasks)} tasks, panel {self.panel.sha256[:12]})", *table(results))
-        report = {"title": title, "panel": results[0]["panel"], "results": results}
-        return report, episodes
-
-    def _tell_untried(self) -> None:
-        """Evaluation under ucb shows the best skill so far; without rewards there is none."""
-        untried = {task.type for task in self.panel.tasks} - set(self.retriever.bandit.arms)
-        if self.config.skills.retrieval == "ucb" and untried:
-            shown = min(skill.id for skill in self.bank.skills)
-            self.reporter.info(f"ucb has no rewards of {', '.join(sorted(untried))}: {shown} is shown (first by id)")
-
-    def _tell_broken(self, played: list[dict[str, Any]]) -> None:
-        if broken := refuse_broken(played, self.config.env.max_failed):
-            first = next(e["failure"] for e in played if e["failure"])
-            self.reporter.warn(f"{broken} of {len(played)} episodes failed and count as lost, the first: {first}")
 
 
 def eval_split(config: RunConfig) -> str:

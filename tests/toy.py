@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.alfworld import prompt as wording
 from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
-from sdar_cli.envs.base import Observation, Step, Task
+from sdar_cli.envs.base import Observation, Step, Task, TurnView
 from sdar_cli.models.engine import Sampling, ScriptedEngine
 from sdar_cli.rollout.collect import Collector
-from sdar_cli.rollout.episode import Episode, Turn, TurnView
+from sdar_cli.rollout.episode import Episode, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3ForCausalLM

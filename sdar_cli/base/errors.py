@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class SdarError(Exception):
@@ -56,3 +57,10 @@ class WorseError(SdarError):
     """``compare --fail-if-worse`` found what it looks for (exit 5)."""
 
     exit_code = 5
+
+
+class Missing(NamedTuple):
+    """Something without which the run would fail."""
+
+    what: str
+    fix: str

@@ -1,14 +1,14 @@
-"""Files that are written whole or not at all, and values that JSON can hold."""
+"""Files that are written whole or not at all, JSON lines read back, and values that JSON can hold."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.errors import ConfigError, RunFailedError
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -41,3 +41,22 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return value
+
+
+def read_json_lines(path: Path, torn_tail: bool = False) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one per line; only a newline ends a line, whatever characters a model wrote.
+
+    torn_tail: a last line without its newline that cannot be read is left out.
+    Raises RunFailedError naming the line where another one is damaged.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except ValueError as error:  # bad JSON, or a character cut in two
+                if torn_tail and not line.endswith(b"\n"):
+                    return
+                what = f"{path}, line {number}, is not JSON"
+                raise RunFailedError(what, why=str(error), fix="delete that line") from error

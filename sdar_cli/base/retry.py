@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sdar_cli.retrieval.passages import RetrieverUnavailableError
-
 BUDGET = 45.0
 """Seconds a request may take, all tries together: longer than a restart of half a minute."""
 FIRST_WAIT, LONGEST_WAIT = 0.2, 4.0
@@ -23,11 +21,13 @@ class TryAgainError(Exception):
     """A failure that may pass."""
 
 
-def patiently(ask: Callable[[float], Answer], budget: float) -> Answer:
+def retry_with_deadline(
+    ask: Callable[[float], Answer], budget: float, unavailable: Callable[[float, str], Exception]
+) -> Answer:
     """The answer of ``ask(until)``, asked again with longer and longer pauses while it raises TryAgainError.
 
     budget: seconds; ``until`` is their end on ``time.monotonic``'s clock.
-    Raises RetrieverUnavailableError with the last failure once they are spent.
+    Raises ``unavailable(budget, last failure)`` once they are spent.
     """
     until = time.monotonic() + budget
     wait = FIRST_WAIT
@@ -37,10 +37,6 @@ def patiently(ask: Callable[[float], Answer], budget: float) -> Answer:
         except TryAgainError as error:
             pause = wait * _JITTER.uniform(0.75, 1.25)
             if time.monotonic() + pause > until:
-                raise RetrieverUnavailableError(
-                    f"no retriever answered within {budget:g} s",
-                    why=str(error),
-                    fix="sdar retriever serve --index DIR, or give another address",
-                ) from error
+                raise unavailable(budget, str(error)) from error
         time.sleep(pause)
         wait = min(2 * wait, LONGEST_WAIT)

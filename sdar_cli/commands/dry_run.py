@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.display import Reporter
-from sdar_cli.base.errors import RunConflictError
-from sdar_cli.config.merge import flatten
+from sdar_cli.base.errors import Missing, RunConflictError
+from sdar_cli.config.merge import changed_keys, flatten
 from sdar_cli.config.presets import Resolved
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.train.launch import check_resume
-from sdar_cli.train.preflight import Missing, estimates, missing, plan
+from sdar_cli.train.preflight import estimates, missing, plan
 
 
 def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir | None) -> int:
@@ -50,12 +50,6 @@ def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir
         reporter.info(f"missing: {item.what}\n  fix: {item.fix}")
     reporter.info("this run would fail" if lacking else "nothing is missing; the same command without --dry-run starts")
     return 2 if lacking else 0
-
-
-def changed_keys(config: RunConfig) -> set[str]:
-    """Keys whose value is not the default."""
-    defaults = flatten(RunConfig())
-    return {key for key, value in flatten(config).items() if value != defaults[key]}
 
 
 def _conflict(runs_dir: Path, config: RunConfig) -> list[Missing]:

@@ -155,8 +155,8 @@ def episode(
     Raises RunFailedError when the environment broke.
     """
     from sdar_cli.base.errors import RunFailedError
+    from sdar_cli.envs.base import TurnView
     from sdar_cli.envs.registry import wording
-    from sdar_cli.rollout.episode import TurnView
 
     past: list[tuple[str, str]] = []
     action: str | None = None

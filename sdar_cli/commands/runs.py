@@ -175,8 +175,7 @@ def _success(overview: dict[str, Any]) -> str | None:
 
 
 def _print_run(run: RunDir, reporter: Reporter) -> None:
-    from sdar_cli.commands.dry_run import changed_keys
-    from sdar_cli.config.merge import flatten
+    from sdar_cli.config.merge import changed_keys, flatten
     from sdar_cli.runs.metrics import read_metrics
 
     reporter.table(str(run.path), COLUMNS, [_row(run.overview())])

@@ -113,8 +113,8 @@ def _about(bank: Bank, checked: list[str], tasks: int) -> dict[str, Any]:
 
 def _measure(config: RunConfig, goals: Sequence[Goal]) -> tuple[Callable[[str], int], dict[str, int]]:
     """(text to its tokens, the longest first prompt without a skill per task type, in tokens)."""
+    from sdar_cli.envs.base import TurnView
     from sdar_cli.models.loading import load_tokenizer
-    from sdar_cli.rollout.episode import TurnView
     from sdar_cli.rollout.prompt import count_tokens, render
 
     tokenizer = load_tokenizer(config.model.name, config.model.revision)

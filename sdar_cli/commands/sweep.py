@@ -153,6 +153,7 @@ def sweep(
 
     Every point is validated before the first one starts.  A failed run does not stop the others.
     """
+    from sdar_cli.analysis.sweeps import finish
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.commands.train import given_flags
     from sdar_cli.sweep import preview, start
@@ -171,7 +172,7 @@ def sweep(
     places = Places(executor.value, slots, tries, tuple(sbatch or ()))
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         if show is not None:
-            start.show_results(SweepDir.open(show, sweeps_dir), reporter)
+            finish.show_results(SweepDir.open(show, sweeps_dir), reporter)
         elif resume is not None:
             _refuse_changes(resume, request, name)
             state = SweepDir.open(resume, sweeps_dir)
@@ -180,14 +181,17 @@ def sweep(
             elif dry_run:
                 preview.show_jobs(state, places, reporter)
             else:
-                start.resume(state, seeds, sys.argv[1:], places, reporter)
+                if start.resume(state, seeds, sys.argv[1:], places, reporter):
+                    finish.finish(state, reporter)
         else:
             plan = make_plan(request)
             path = sweeps_dir / name if name else default_path(sweeps_dir, which or "grid")
             if dry_run:
                 raise typer.Exit(preview.show_plan(plan, path, places, reporter))
             about = {"sweep": which, "grids": grid or [], "argv": sys.argv[1:]}
-            start.begin(path, plan, about, places, reporter)
+            begun = start.begin(path, plan, about, places, reporter)
+            if begun is not None:
+                finish.finish(begun, reporter)
 
 
 def _refuse_lone(executor: ExecutorName, sbatch: list[str] | None, task: int | None, resume: str | None) -> None:

@@ -174,3 +174,9 @@ def problems_error(problems: Sequence[str]) -> ConfigError:
         return ConfigError(problems[0], fix=fix)
     listed = "".join(f"\n  - {problem}" for problem in problems)
     return ConfigError(f"{len(problems)} problems in the configuration", why=listed, fix=fix, problems=problems)
+
+
+def changed_keys(config: RunConfig) -> set[str]:
+    """Keys whose value is not the default."""
+    defaults = flatten(RunConfig())
+    return {key for key, value in flatten(config).items() if value != defaults[key]}

@@ -90,3 +90,46 @@ def group_by_type(tasks: Sequence[Task]) -> dict[str, list[Task]]:
     for task in sorted(tasks, key=lambda t: t.type):
         groups.setdefault(task.type, []).append(task)
     return groups
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """Everything a prompt of one turn may show, before any wording (see the environment's ``prompt``)."""
+
+    goal: str
+    observation: str
+    admissible: tuple[str, ...]
+    history: tuple[tuple[str, str], ...] = ()
+    """Past (observation, action) pairs, oldest first, already cut to the window."""
+    turn: int = 0
+    """Turns taken before this one."""
+    env: str = "alfworld"
+    """Whose wording applies (``envs.registry``)."""
+
+
+@dataclass(frozen=True)
+class Act:
+    """One action.  ``acted``: it changed something, as far as the record tells.  ``observation`` and ``admissible``:
+    what the agent saw before it; empty where the record does not say."""
+
+    action: str
+    acted: bool = True
+    observation: str = ""
+    admissible: tuple[str, ...] = ()
+    thought: str = ""
+    """The whole response."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One episode.  ``file`` and ``line`` (from 1) say where it was read."""
+
+    file: str
+    line: int
+    task: str
+    type: str
+    goal: str
+    won: bool
+    acts: tuple[Act, ...]
+    env: str = ""
+    """The environment, where the record says it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sdar_cli.rollout.episode import TurnView
+from sdar_cli.envs.base import TurnView
 
 Message = dict[str, str]
 Write = Callable[[TurnView, str], str]

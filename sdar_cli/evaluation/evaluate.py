@@ -9,11 +9,12 @@ from typing import Any
 
 from sdar_cli.base import distributed
 from sdar_cli.base.errors import RunFailedError
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import Task, group_by_type
 from sdar_cli.envs.panels import Panel
 from sdar_cli.evaluation.ledger import Ledger
 from sdar_cli.models.engine import Sampling
-from sdar_cli.rollout.collect import Collector, SkillFor, no_skill, seed_of
+from sdar_cli.rollout.collect import Collector, SkillFor, no_skill
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.stats import mean_sd, paired, wilson
 

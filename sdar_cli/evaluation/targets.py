@@ -141,6 +141,7 @@ def play(target: Target, settings: Sequence[Setting], saving: Saving, reporter: 
     from sdar_cli.base.files import write_json_atomic
     from sdar_cli.evaluation.evaluate import internalisation, internalisation_line
     from sdar_cli.evaluation.ledger import Ledger
+    from sdar_cli.evaluation.panel import play_panel
     from sdar_cli.session import open_session
 
     with open_session(target.config, reporter, checkpoint=target.checkpoint, training=False) as session:
@@ -149,7 +150,7 @@ def play(target: Target, settings: Sequence[Setting], saving: Saving, reporter: 
         with Ledger(path.with_suffix(".jsonl"), key) as ledger:
             if ledger.found:
                 reporter.info(f"{path.with_suffix('.jsonl')} holds {len(ledger.found)} finished parts, which are kept")
-            report, episodes = session.play_panel(target.title, settings, ledger)
+            report, episodes = play_panel(session, target.title, settings, ledger)
             learnt = internalisation(report["results"], episodes)
             report = {"benchmark": target.benchmark, "evaluated": target.title, **report, "internalisation": learnt}
             write_json_atomic(path, {**report, "key": key})

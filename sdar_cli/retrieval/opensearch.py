@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
-from sdar_cli.base.retry import AGAIN, BUDGET, TryAgainError, patiently
-from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
+from sdar_cli.base.retry import AGAIN, BUDGET, TryAgainError, retry_with_deadline
+from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError, no_answer
 
 SCHEME = "opensearch+"
 FIELDS = ("title^0.5", "text", "contents")
@@ -78,7 +78,7 @@ class OpenSearchRetriever:
                     raise TryAgainError(f"HTTP {status}") from error
                 raise RetrieverUnavailableError("OpenSearch refused the request", why=str(error)[:200]) from error
 
-        return patiently(once, self._budget)
+        return retry_with_deadline(once, self._budget, no_answer)
 
 
 def read_msearch(answer: Any, queries: int) -> list[list[Passage]]:

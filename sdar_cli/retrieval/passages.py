@@ -43,3 +43,9 @@ class Retriever(Protocol):
 
 class RetrieverUnavailableError(RunFailedError):
     """The retriever gave no usable answer within its budget."""
+
+
+def no_answer(budget: float, why: str) -> RetrieverUnavailableError:
+    """The error of a retriever that did not answer within ``budget`` seconds."""
+    fix = "sdar retriever serve --index DIR, or give another address"
+    return RetrieverUnavailableError(f"no retriever answered within {budget:g} s", why=why, fix=fix)

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from sdar_cli.base.retry import AGAIN, BUDGET, TryAgainError, patiently
-from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
+from sdar_cli.base.retry import AGAIN, BUDGET, TryAgainError, retry_with_deadline
+from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError, no_answer
 from sdar_cli.retrieval.wire import read_result
 
 CONNECT, READ = 2.0, 10.0
@@ -81,7 +81,9 @@ class RemoteRetriever:
 
     def info(self) -> dict[str, Any]:
         """What the first server that answers says of itself; little where it is not ours."""
-        body = patiently(lambda until: self._round(lambda server: self._get_info(server, until)), self._budget)
+        body = retry_with_deadline(
+            lambda until: self._round(lambda server: self._get_info(server, until)), self._budget, no_answer
+        )
         unknown = {"engine": "remote", "passages": None, "corpus_sha256": None}
         return {**unknown, **body, "urls": [server.url for server in self._servers]}
 
@@ -116,7 +118,9 @@ class RemoteRetriever:
                     ) from error
                 raise TryAgainError(str(error)) from error
 
-        return patiently(lambda until: self._round(lambda server: ask(server, until)), self._budget)
+        return retry_with_deadline(
+            lambda until: self._round(lambda server: ask(server, until)), self._budget, no_answer
+        )
 
     def _round(self, ask: Callable[[_Server], Found]) -> Found:
         """The first answer of any server.  Raises TryAgainError that names what each of them did."""

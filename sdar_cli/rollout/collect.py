@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.envs.base import Environment, Step, StopReason, Task
+from sdar_cli.envs.base import Environment, Step, StopReason, Task, TurnView
 from sdar_cli.envs.registry import wording
 from sdar_cli.models.engine import Engine, Sampling
-from sdar_cli.rollout.episode import Episode, Turn, TurnView
+from sdar_cli.rollout.episode import Episode, Turn
 from sdar_cli.rollout.prompt import encode_prompt
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 SkillFor = Callable[[Task, str], str]
 """(task, goal text) to the skill text shown in the prompt; empty for none."""
-
-
-def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed from its parts, the same in every process (no ``hash()``)."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def no_skill(task: Task, goal: str) -> str:

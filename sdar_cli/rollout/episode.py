@@ -5,22 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sdar_cli.envs.base import StopReason, Task
-
-
-@dataclass(frozen=True)
-class TurnView:
-    """Everything a prompt of one turn may show, before any wording (see the environment's ``prompt``)."""
-
-    goal: str
-    observation: str
-    admissible: tuple[str, ...]
-    history: tuple[tuple[str, str], ...] = ()
-    """Past (observation, action) pairs, oldest first, already cut to the window."""
-    turn: int = 0
-    """Turns taken before this one."""
-    env: str = "alfworld"
-    """Whose wording applies (``envs.registry``)."""
+from sdar_cli.envs.base import StopReason, Task, TurnView
 
 
 @dataclass

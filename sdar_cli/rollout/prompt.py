@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from jinja2.exceptions import TemplateError
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.envs.base import TurnView
 from sdar_cli.envs.registry import wording
-from sdar_cli.rollout.episode import TurnView
 
 Tokenizer: TypeAlias = Any
 """A Hugging Face tokenizer with a chat template."""

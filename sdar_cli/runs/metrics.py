@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sdar_cli.base.errors import RunFailedError
-from sdar_cli.base.files import finite, write_text_atomic
+from sdar_cli.base.files import finite, read_json_lines, write_text_atomic
 
 
 class MetricsWriter:
@@ -52,25 +51,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises RunFailedError where another line is damaged.
     """
     return list(read_json_lines(path, torn_tail=True)) if path.is_file() else []
-
-
-def read_json_lines(path: Path, torn_tail: bool = False) -> Iterator[dict[str, Any]]:
-    """The objects of a file with one per line; only a newline ends a line, whatever characters a model wrote.
-
-    torn_tail: a last line without its newline that cannot be read is left out.
-    Raises RunFailedError naming the line where another one is damaged.
-    """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except ValueError as error:  # bad JSON, or a character cut in two
-                if torn_tail and not line.endswith(b"\n"):
-                    return
-                what = f"{path}, line {number}, is not JSON"
-                raise RunFailedError(what, why=str(error), fix="delete that line") from error
 
 
 def _mend_tail(path: Path) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 from sdar_cli.base.errors import ConfigError, RunFailedError
 from sdar_cli.config.schema import EnvConfig, ModelConfig, SkillsConfig, TeacherConfig
-from sdar_cli.envs.base import Environment, Observation, Task
-from sdar_cli.rollout.episode import TurnView
+from sdar_cli.envs.base import Environment, Observation, Task, TurnView
 from sdar_cli.rollout.prompt import PREFIX, EncodedPrompt, Tokenizer, encode_prompt
 from sdar_cli.skills.bank import Bank, Skill
 from sdar_cli.skills.choose.retriever import Retriever

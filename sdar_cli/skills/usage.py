@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdar_cli.base.errors import RunFailedError
-from sdar_cli.runs.metrics import read_json_lines, read_metrics
+from sdar_cli.base.files import read_json_lines
+from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.skills.choose.bandit import Bandit
 from sdar_cli.stats import wilson

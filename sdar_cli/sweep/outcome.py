@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sdar_cli.analysis.compare.evaluations import EARLY_STEPS, early_training
+from sdar_cli.runs.curves import EARLY_STEPS, early_training
 from sdar_cli.runs.rundir import RunDir, result_of
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.errors import ConfigError, Missing
 from sdar_cli.config.presets import Resolved, resolve
 from sdar_cli.config.schema import AlgoConfig, RunConfig, TeacherConfig, TrainConfig
 from sdar_cli.sweep.grid import (
@@ -27,7 +27,7 @@ from sdar_cli.sweep.grid import (
     points,
     text_of,
 )
-from sdar_cli.train.preflight import Missing, missing
+from sdar_cli.train.preflight import missing
 
 UNTRAINED = "untrained"
 """Method and name of a run that only evaluates the model before training."""

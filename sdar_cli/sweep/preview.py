@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from sdar_cli.base.display import Reporter
-from sdar_cli.base.errors import RunConflictError
+from sdar_cli.base.errors import Missing, RunConflictError
 from sdar_cli.sweep.plan import Plan, lacking
 from sdar_cli.sweep.start import Places, open_tasks
 from sdar_cli.sweep.state import SweepDir, check_free
-from sdar_cli.train.preflight import Missing, estimates, plan
+from sdar_cli.train.preflight import estimates, plan
 
 
 def show_plan(made: Plan, path: Path, places: Places, reporter: Reporter) -> int:

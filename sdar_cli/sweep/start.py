@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdar_cli.analysis.sweeps.results import collect, show
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
 from sdar_cli.base.resources import core_count
@@ -40,8 +39,8 @@ class Places(NamedTuple):
         return on_slurm.script(path, tasks, wants_gpu(configs), self.slots, self.tries, self.sbatch)
 
 
-def begin(path: Path, plan: Plan, about: Mapping[str, Any], places: Places, reporter: Reporter) -> None:
-    """A new sweep in a new directory.  Raises PrerequisiteError where a run would lack something."""
+def begin(path: Path, plan: Plan, about: Mapping[str, Any], places: Places, reporter: Reporter) -> SweepDir | None:
+    """A new sweep in a new directory; None where it was submitted.  Raises PrerequisiteError where a run would lack something."""
     check_free(path)
     absent = lacking(plan.configs)
     if absent:
@@ -52,20 +51,21 @@ def begin(path: Path, plan: Plan, about: Mapping[str, Any], places: Places, repo
     executor = None if places.executor == "slurm" else places.open(list(plan.configs.values()))
     for warning in plan.warnings:
         reporter.warn(warning)
-    _run(SweepDir.create(path, plan, about), executor, places, reporter)
+    state = SweepDir.create(path, plan, about)
+    return state if _run(state, executor, places, reporter) else None
 
 
-def resume(state: SweepDir, seeds: int | None, argv: Sequence[str], places: Places, reporter: Reporter) -> None:
-    """Go on with a sweep, with more seeds where asked."""
+def resume(state: SweepDir, seeds: int | None, argv: Sequence[str], places: Places, reporter: Reporter) -> bool:
+    """Continue a sweep, with more seeds where asked; True where it has ended, False where it was submitted."""
     executor = None if places.executor == "slurm" else places.open([state.config(job) for job in state.jobs])
     with state.locked():
         state.extend(seeds or len(state.seeds))
         state.note_start(argv)
-    _run(state, executor, places, reporter)
+    return _run(state, executor, places, reporter)
 
 
-def _run(state: SweepDir, executor: Executor | None, places: Places, reporter: Reporter) -> None:
-    """Run or submit what is not done; show the results.  Raises RunFailedError where a run is not done in the end."""
+def _run(state: SweepDir, executor: Executor | None, places: Places, reporter: Reporter) -> bool:
+    """Run or submit what is not done; True where it has ended."""
     with state.locked():
         reporter.attach(state.logs / "sweep.log")
         todo = [job for job in state.jobs if state.state(job) != "done"]
@@ -75,8 +75,7 @@ def _run(state: SweepDir, executor: Executor | None, places: Places, reporter: R
             f"{len(todo)} of {len(state.jobs)} runs to do"
         )
         if executor is None:
-            _submit(state, places, reporter)
-            return
+            return _submit(state, places, reporter)
         reporter.info(executor.describe())
         try:
             Driver(state, executor, places.tries, Board(state, reporter, executor.count)).run(todo)
@@ -86,17 +85,17 @@ def _run(state: SweepDir, executor: Executor | None, places: Places, reporter: R
             raise
         finally:
             reporter.end_live()
-        _finish(state, reporter)
+    return True
 
 
-def _submit(state: SweepDir, places: Places, reporter: Reporter) -> None:
+def _submit(state: SweepDir, places: Places, reporter: Reporter) -> bool:
     tasks = open_tasks(state)
     if not tasks:
-        _finish(state, reporter)
-        return
+        return True
     answer = on_slurm.submit(state.path, places.script(state.path, tasks, [state.config(job) for job in state.jobs]))
     reporter.info(f"{answer}; when it has ended: sdar sweep --show {state.path}")
     reporter.emit("done", sweep=state.name, path=str(state.path), status="submitted", sbatch=answer)
+    return False
 
 
 def open_tasks(state: SweepDir) -> list[int]:
@@ -118,29 +117,3 @@ def run_task(state: SweepDir, task: int, tries: int, reporter: Reporter) -> None
     if how != "done":
         raise RunFailedError(f"run {job.run} of sweep {state.name} is not done: {how}",
                              why=f"log {state.logs / f'{job.run}.log'}")  # fmt: skip
-
-
-def show_results(state: SweepDir, reporter: Reporter) -> None:
-    """What is done so far."""
-    results = collect(state)
-    if reporter.json_mode:
-        reporter.emit_object(results)
-        return
-    show(results, reporter)
-    if results["unfinished"]:
-        reporter.info(f"{len(results['unfinished'])} of {len(state.jobs)} runs are not done")
-
-
-def _finish(state: SweepDir, reporter: Reporter) -> None:
-    results = collect(state)
-    show(results, reporter)
-    reporter.info(f"all tests: sdar compare '{state.path}:'; a page: sdar report '{state.path}:'")
-    unfinished = results["unfinished"]
-    status = "failed" if unfinished else "done"
-    reporter.emit("done", sweep=state.name, path=str(state.path), status=status, results=results)
-    if unfinished:
-        raise RunFailedError(
-            f"{len(unfinished)} of {len(state.jobs)} runs of sweep {state.name} are not done",
-            why="".join(f"\n  - {run}: {how}, log {state.logs / f'{run}.log'}" for run, how in unfinished.items()),
-            fix=f"mend the cause, then: sdar sweep --resume {state.path}",
-        )

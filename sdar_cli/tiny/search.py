@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 from sdar_cli.base.files import refuse_taken
 from sdar_cli.config.schema import EnvConfig
-from sdar_cli.envs.base import Environment, Step, Task, group_by_type
+from sdar_cli.envs.base import Environment, Step, Task, TurnView, group_by_type
 from sdar_cli.envs.search import expert as searcher
 from sdar_cli.envs.search.actions import read_action
 from sdar_cli.envs.search.data.world import KINDS
-from sdar_cli.rollout.episode import TurnView
 from sdar_cli.tiny.warmstart import DRIVERS, Answer, Example, Recipe, briefs, build, three_ways
 
 if TYPE_CHECKING:

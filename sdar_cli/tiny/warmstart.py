@@ -21,9 +21,8 @@ from sdar_cli.base.files import refuse_taken
 from sdar_cli.envs.alfworld.expert import Habits, Memory, Move, clumsy, expert
 from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
 from sdar_cli.envs.alfworld.prompt import shown_actions
-from sdar_cli.envs.base import Environment, Step, Task
+from sdar_cli.envs.base import Environment, Step, Task, TurnView
 from sdar_cli.envs.registry import wording
-from sdar_cli.rollout.episode import TurnView
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM

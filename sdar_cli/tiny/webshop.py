@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 
 from sdar_cli.base.files import refuse_taken
 from sdar_cli.config.schema import EnvConfig
-from sdar_cli.envs.base import Step, Task
+from sdar_cli.envs.base import Step, Task, TurnView
 from sdar_cli.envs.webshop import expert as shopper
 from sdar_cli.envs.webshop.catalogue.goods import TASK_TYPES
 from sdar_cli.envs.webshop.catalogue.synth import make_catalogue
 from sdar_cli.envs.webshop.env import WebShopEnvironment, open_environment
 from sdar_cli.envs.webshop.prompt import read_page
-from sdar_cli.rollout.episode import TurnView
 from sdar_cli.tiny.warmstart import DRIVERS, HISTORY, MAX_TURNS, Example, Recipe, briefs, build, three_ways
 
 if TYPE_CHECKING:

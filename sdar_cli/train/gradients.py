@@ -22,7 +22,7 @@ from sdar_cli.algo.batch import TokenBatch, gap, hide
 from sdar_cli.algo.distill import GAP_THRESHOLD, distillation
 from sdar_cli.algo.gates import Gate, entropy_gate, gap_gate, soft_or_gate
 from sdar_cli.algo.shaping import per_token_advantage
-from sdar_cli.rollout.collect import seed_of
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.train.rows import Row, collate, micro_batches
 
 if TYPE_CHECKING:

@@ -5,20 +5,14 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.base.errors import Missing, PrerequisiteError
 from sdar_cli.base.resources import resource_dir
 from sdar_cli.config.schema import RunConfig
+from sdar_cli.models.hub import is_cached, missing_encoder
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-
-
-class Missing(NamedTuple):
-    """Something without which the run would fail."""
-
-    what: str
-    fix: str
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
@@ -77,17 +71,6 @@ def missing(config: RunConfig) -> list[Missing]:
     found = [*_missing_games(config), *_missing_bank(config), *_missing_modules(config), *_missing_model(config)]
     encoder = config.skills.embedding_model
     return found + (missing_encoder(encoder) if "embedding" in config.retrievals and encoder else [])
-
-
-def missing_encoder(model: str) -> list[Missing]:
-    """What ``skills.retrieval = embedding`` lacks.  Nothing is downloaded unasked, so the model must be there."""
-    found = []
-    if not Path(model).expanduser().is_dir() and not is_cached(model):
-        what = f"encoder {model} (skills.embedding_model): neither a folder nor in the Hugging Face cache"
-        found.append(Missing(what, f"hf download {model}"))
-    if find_spec("sentence_transformers") is None:
-        found.append(Missing("Python package 'sentence_transformers'", "pip install 'sdar[dense]'"))
-    return found
 
 
 def _missing_games(config: RunConfig) -> list[Missing]:
@@ -154,14 +137,6 @@ def _missing_model(config: RunConfig) -> list[Missing]:
     if "/" not in name or Path(name).expanduser().is_dir() or not offline or is_cached(name):
         return []
     return [Missing(f"model {name}: not in the cache, and HF_HUB_OFFLINE is set", f"hf download {name}, while online")]
-
-
-def is_cached(name: str) -> bool:
-    """Whether the Hugging Face cache holds some revision of a model."""
-    home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
-    cache = os.environ.get("HF_HUB_CACHE", str(Path(home) / "hub"))
-    snapshots = Path(cache) / f"models--{name.replace('/', '--')}" / "snapshots"
-    return snapshots.is_dir() and any(snapshots.iterdir())
 
 
 def _dtype(config: RunConfig) -> str:

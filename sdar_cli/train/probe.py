@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdar_cli.base.errors import ConfigError, RunFailedError
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig, ViewConfig
 from sdar_cli.envs.base import Task, group_by_type
 from sdar_cli.models.engine import Sampling
-from sdar_cli.rollout.collect import no_skill, seed_of
+from sdar_cli.rollout.collect import no_skill
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.session import Session, load_skills, open_session
 from sdar_cli.train.gradients import (

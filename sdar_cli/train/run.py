@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base import distributed
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.base.signals import handled
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Task, group_by_type
-from sdar_cli.rollout.collect import Collected, no_skill, seed_of
+from sdar_cli.evaluation.panel import evaluate_panel
+from sdar_cli.rollout.collect import Collected, no_skill
 from sdar_cli.runs.checkpoints import latest_checkpoint, remove_unfinished, step_of
 from sdar_cli.runs.metrics import MetricsWriter
 from sdar_cli.runs.rundir import result_of
@@ -275,7 +277,8 @@ class _Run:
         self.reporter.info(f"the last checkpoint is that of step {self.saved}")
 
     def _evaluate(self, step: int) -> dict[str, Any]:
-        return self.session.evaluate_panel(
+        return evaluate_panel(
+            self.session,
             self.run if distributed.is_main() else None,
             self.run.evaluation_path(step).stem,
             f"held-out panel after step {step}" if step else "held-out panel before",

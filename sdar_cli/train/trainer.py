@@ -36,8 +36,8 @@ from sdar_cli.algo.schedule import coefficient, linear
 from sdar_cli.algo.shaping import resolve_shaping
 from sdar_cli.base import distributed
 from sdar_cli.base.files import write_json_atomic
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.rollout.collect import seed_of
 from sdar_cli.runs.checkpoints import checkpoint_path, publish
 from sdar_cli.train.rows import Row, collate, micro_batches
 from sdar_cli.train.score import Scored, Scoring, keep

@@ -27,6 +27,7 @@ from sdar_cli.evaluation.evaluate import (
     summarise,
     table,
 )
+from sdar_cli.evaluation.panel import evaluate_panel
 from sdar_cli.models.engine import ScriptedEngine
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.runs.rundir import RunDir
@@ -185,7 +186,7 @@ def test_a_session_evaluates_with_the_banks_skill_and_writes_it_down(tokenizer, 
     collector = Collector(settings, environment, engine, tokenizer)
     with Reporter(plain=True) as reporter:
         session = Session(settings, reporter, environment, PANEL, [], bank, None, tokenizer, collector)
-        report = session.evaluate_panel(RunDir(tmp_path), "step-000000", "before")
+        report = evaluate_panel(session, RunDir(tmp_path), "step-000000", "before")
     assert [r["with_skill"] for r in report["results"]] == [False, True]
     half = len(engine.prompts) // 2
     assert not any("Skill:" in prompt for prompt in engine.prompts[:half])
@@ -212,7 +213,7 @@ def test_a_broken_environment_is_no_result(tokenizer, tmp_path) -> None:
     with Reporter(plain=True) as reporter:
         session = Session(settings, reporter, environment, PANEL, [], load_bank("alfworld"), None, tokenizer, collector)
         with pytest.raises(RunFailedError, match="9 of 9 episodes of an evaluation failed"):
-            session.evaluate_panel(RunDir(tmp_path), "step-000000", "before")
+            evaluate_panel(session, RunDir(tmp_path), "step-000000", "before")
 
 
 def test_means_over_the_data_sets_of_search_qa() -> None:

@@ -6,9 +6,10 @@ import pytest
 import toy
 from toy import TAKE, say, task
 
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import StopReason
 from sdar_cli.models.engine import Sampling, ScriptedEngine
-from sdar_cli.rollout.collect import Collector, seed_of
+from sdar_cli.rollout.collect import Collector
 from sdar_cli.rollout.prompt import encode_prompt
 
 TRANSCRIPT = {"env": {"context": "transcript"}}

@@ -13,9 +13,9 @@ import pytest
 from places import ROOT
 
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
-from sdar_cli.base.files import write_json_atomic, write_text_atomic
+from sdar_cli.base.files import read_json_lines, write_json_atomic, write_text_atomic
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.runs.metrics import MetricsWriter, read_json_lines, read_metrics
+from sdar_cli.runs.metrics import MetricsWriter, read_metrics
 from sdar_cli.runs.rundir import RunDir, default_name, differences, list_runs
 
 

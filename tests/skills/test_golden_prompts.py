@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.envs.base import Task
+from sdar_cli.envs.base import Task, TurnView
 from sdar_cli.envs.search.prompt import ADMISSIBLE
 from sdar_cli.models.loading import load_tokenizer
-from sdar_cli.rollout.episode import Episode, Turn, TurnView
+from sdar_cli.rollout.episode import Episode, Turn
 from sdar_cli.skills.bank import Bank, load_bank
 from sdar_cli.skills.choose.retriever import Retriever
 from sdar_cli.train.rows import build_rows

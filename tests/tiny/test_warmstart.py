@@ -10,7 +10,7 @@ import toy
 
 from sdar_cli.envs.actions import parse_action
 from sdar_cli.envs.alfworld.expert import Move
-from sdar_cli.rollout.episode import TurnView
+from sdar_cli.envs.base import TurnView
 from sdar_cli.rollout.prompt import encode_prompt
 from sdar_cli.tiny.warmstart import (
     Example,

@@ -15,8 +15,9 @@ from typing import Any
 
 from sdar_cli.analysis.compare import notes
 from sdar_cli.analysis.compare.arms import Arm
-from sdar_cli.analysis.compare.evaluations import EARLY_STEPS, Evaluation, read_evaluations, step_of
+from sdar_cli.analysis.compare.evaluations import Evaluation, read_evaluations, step_of
 from sdar_cli.analysis.compare.measures import Measure, measures_of
+from sdar_cli.runs.curves import EARLY_STEPS
 from sdar_cli.stats import (
     MIN_SEEDS,
     holm,

@@ -10,11 +10,9 @@ from typing import Any
 
 from sdar_cli.analysis.compare.arms import Arm, Member
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
-from sdar_cli.runs.metrics import read_json_lines, read_metrics
+from sdar_cli.base.files import read_json_lines
 from sdar_cli.runs.rundir import RunDir, result_of
 from sdar_cli.stats import early_speed
-
-EARLY_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -89,15 +87,6 @@ def step_of(evaluation: Evaluation) -> int | None:
     """After which step it was made; None for an evaluation of another name."""
     stem = evaluation.path.stem
     return int(stem.removeprefix("step-")) if stem.startswith("step-") else None
-
-
-def early_training(run: RunDir, steps: int) -> float | None:
-    """Mean success of the training episodes of the first steps: the area under the curve of steps, over its width.
-
-    None for a run that has not done as many.
-    """
-    values = [row["success"] for row in read_metrics(run.metrics) if row["step"] <= steps]
-    return sum(values) / steps if len(values) == steps else None
 
 
 def early_held_out(run: RunDir, steps: int, with_skill: bool) -> float | None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sdar_cli.analysis.compare.arms import Arm
-from sdar_cli.analysis.compare.evaluations import Evaluation, early_held_out, early_training
+from sdar_cli.analysis.compare.evaluations import Evaluation, early_held_out
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.runs.curves import early_training
 from sdar_cli.runs.rundir import RunDir
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sdar_cli.base.files import read_json_lines
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.rollout.episode import TurnView
-from sdar_cli.runs.metrics import read_json_lines
+from sdar_cli.envs.base import TurnView
 from sdar_cli.runs.rundir import RunDir
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from sdar_cli.analysis.report.charts import Interval, Series, interval_chart
 from sdar_cli.analysis.report.content import Chart, Section, Table, curve, share, span
 from sdar_cli.analysis.report.series import evaluations, metrics_of, panel_series, training_series, turn_series
 from sdar_cli.analysis.sweeps.results import point_table, remarks
+from sdar_cli.base.files import read_json_lines
 from sdar_cli.config.presets import list_presets, load_preset
-from sdar_cli.runs.metrics import read_json_lines
 from sdar_cli.runs.rundir import result_of
 from sdar_cli.stats import t_interval
 
@@ -234,8 +234,7 @@ def tests(comparison: dict[str, Any]) -> Section:
 
 def settings(arms: Sequence[Arm]) -> Section:
     """Of one arm what differs from the defaults; of several what differs between them."""
-    from sdar_cli.commands.dry_run import changed_keys
-    from sdar_cli.config.merge import flatten
+    from sdar_cli.config.merge import changed_keys, flatten
 
     if len(arms) == 1:
         config = arms[0].runs[0].config()

@@ -8,8 +8,8 @@ App. E) or as a system message; the released code's raw prefix is made in ``skil
 from __future__ import annotations
 
 from sdar_cli.envs.actions import parse_action as parse_action
+from sdar_cli.envs.base import TurnView
 from sdar_cli.envs.chat import Message, turn_messages
-from sdar_cli.rollout.episode import TurnView
 
 HIDDEN_ACTIONS = frozenset({"help"})
 """Admissible, but never shown: it prints the engine's manual."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sdar_cli.envs.alfworld.expert import TREATING_VERB, Memory
-from sdar_cli.skills.build.traces import Act, Trace
+from sdar_cli.envs.base import Act, Trace
 
 TAKE, TAKE_SECOND = "take the object", "take a second object"
 MOVE, MOVE_SECOND = "move the object to the target", "move the second object to the same target"

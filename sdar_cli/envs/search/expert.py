@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sdar_cli.envs.base import TurnView
 from sdar_cli.envs.search.actions import ANSWER, SEARCH, read_action
 from sdar_cli.envs.search.data.world import BRIDGE, COMPARISON, DIRECT, ENTITY, KINDS
 from sdar_cli.envs.search.information import documents
 from sdar_cli.envs.search.prompt import steps
-from sdar_cli.rollout.episode import TurnView
 
 YEARS = ("born", "written", "opened")
 """Attributes whose values can be compared."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 
+from sdar_cli.envs.base import TurnView
 from sdar_cli.envs.chat import Message, turn_messages
 from sdar_cli.envs.search.actions import SEARCH, read_action
 from sdar_cli.envs.search.actions import parse_action as parse_action
 from sdar_cli.envs.search.information import documents, inside
-from sdar_cli.rollout.episode import TurnView
 
 PASSAGE_WORDS = 32
 """Words of a passage in a compact prompt."""

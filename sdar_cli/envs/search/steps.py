@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from sdar_cli.envs.base import Act, Trace
 from sdar_cli.envs.search.actions import ANSWER, SEARCH, read_action
-from sdar_cli.skills.build.traces import Act, Trace
 
 ASKED, ASKED_AGAIN = "search a name of the question", "search another name of the question"
 LED, LED_AGAIN = "search what that leads to", "search what that leads to in turn"

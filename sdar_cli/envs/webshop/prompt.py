@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sdar_cli.envs.actions import parse_action as parse_action
+from sdar_cli.envs.base import TurnView
 from sdar_cli.envs.chat import Message, turn_messages
-from sdar_cli.rollout.episode import TurnView
 
 SEP = " [SEP] "
 ANY_SEARCH = "search[<your query>]"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from sdar_cli.envs.base import Act, Trace
 from sdar_cli.envs.webshop.prompt import BUTTONS, read_page
-from sdar_cli.skills.build.traces import Act, Trace
 
 SEARCH, SEARCH_AGAIN = "search", "search again"
 OPEN, OPEN_OTHER, BUY = "open a result", "open another result", "buy"

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from sdar_cli import __version__
 from sdar_cli.base.errors import ConfigError, RunFailedError
+from sdar_cli.envs.base import Trace
 from sdar_cli.skills.bank import GENERAL, Bank, Origin, Skill
-from sdar_cli.skills.build.traces import Trace, Traces
+from sdar_cli.skills.build.traces import Traces
 from sdar_cli.skills.keywords import learn_keywords
 from sdar_cli.skills.write import Draft, write_bank
 

@@ -22,10 +22,11 @@ from itertools import combinations
 from typing import Any
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.envs.base import Trace
 from sdar_cli.envs.registry import steps_of
 from sdar_cli.skills.bank import GENERAL, Skill
 from sdar_cli.skills.build.evidence import Count, count, normal_tail, pooled_z
-from sdar_cli.skills.build.traces import Trace, references
+from sdar_cli.skills.build.traces import references
 from sdar_cli.stats.holm import holm
 
 

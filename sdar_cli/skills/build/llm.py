@@ -17,9 +17,10 @@ from pydantic import Field, ValidationError
 
 from sdar_cli.base.errors import RunFailedError
 from sdar_cli.config.schema import Section
+from sdar_cli.envs.base import Trace
 from sdar_cli.models.chat import THOUGHT, Chat, Message
 from sdar_cli.skills.bank import Skill
-from sdar_cli.skills.build.traces import Trace, references
+from sdar_cli.skills.build.traces import references
 from sdar_cli.skills.duplicates import similar_pairs
 from sdar_cli.skills.write import one_line
 

@@ -15,34 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Act:
-    """One action.  ``acted``: it changed something, as far as the record tells.  ``observation`` and ``admissible``:
-    what the agent saw before it; empty where the record does not say."""
-
-    action: str
-    acted: bool = True
-    observation: str = ""
-    admissible: tuple[str, ...] = ()
-    thought: str = ""
-    """The whole response."""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One episode.  ``file`` and ``line`` (from 1) say where it was read."""
-
-    file: str
-    line: int
-    task: str
-    type: str
-    goal: str
-    won: bool
-    acts: tuple[Act, ...]
-    env: str = ""
-    """The environment, where the record says it."""
+from sdar_cli.envs.base import Act, Trace
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import SkillsConfig
 from sdar_cli.envs.base import Task
-from sdar_cli.rollout.collect import seed_of
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.skills.bank import GENERAL, Bank, Skill
 from sdar_cli.skills.choose.bandit import Bandit, best

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.models.hub import missing_encoder
 from sdar_cli.retrieval.passages import Passage
 from sdar_cli.skills.bank import Skill
-from sdar_cli.train.preflight import missing_encoder
 
 
 class Likeness:

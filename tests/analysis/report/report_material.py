@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.envs.base import StopReason, Task
+from sdar_cli.envs.base import StopReason, Task, TurnView
 from sdar_cli.models.loading import load_tokenizer
-from sdar_cli.rollout.episode import Episode, Turn, TurnView
+from sdar_cli.rollout.episode import Episode, Turn
 from sdar_cli.runs.metrics import MetricsWriter
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.stats import wilson

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sdar_cli.envs.alfworld.steps import brief, general_brief, steps
+from sdar_cli.envs.base import Act, Trace
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.build.traces import Act, Trace
 
 HEAT = "heat some apple and put it in fridge"
 TWO = "find two pen and put them in desk"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from search_material import PASSAGES
 
+from sdar_cli.envs.base import TurnView
 from sdar_cli.envs.search.information import sdar, search_r1
 from sdar_cli.envs.search.prompt import PASSAGE_WORDS, follow_up, messages
 from sdar_cli.retrieval.passages import Passage
-from sdar_cli.rollout.episode import TurnView
 
 QUESTION = "Where was Ada Brindle born?"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sdar_cli.envs.base import Act, Trace
 from sdar_cli.envs.search.steps import brief, general_brief, steps
-from sdar_cli.skills.build.traces import Act, Trace
 
 QUESTION = "Who is the spouse of the author of Blue Harbour?"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdar_cli.config.schema import EnvConfig
-from sdar_cli.envs.base import Task
+from sdar_cli.envs.base import Task, TurnView
 from sdar_cli.envs.registry import open_environment
 from sdar_cli.envs.search import expert as searcher
 from sdar_cli.envs.search.actions import read_action
@@ -25,7 +25,6 @@ from sdar_cli.envs.search.expert import (
     read_question,
     searches,
 )
-from sdar_cli.rollout.episode import TurnView
 
 Act = Callable[[Asked, list[Seen]], searcher.Move]
 

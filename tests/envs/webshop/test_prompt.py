@@ -9,9 +9,9 @@ from dataclasses import asdict
 import pytest
 
 from sdar_cli.envs.actions import parse_action
+from sdar_cli.envs.base import TurnView
 from sdar_cli.envs.webshop import prompt
 from sdar_cli.envs.webshop.prompt import ANY_SEARCH, ActionList, Page, Result, admissible_actions, read_page
-from sdar_cli.rollout.episode import TurnView
 
 GOAL = "i need memory foam ankle boots, size 9, width wide, and price lower than 60.00 dollars"
 HEAD = f"Instruction: [SEP] {GOAL} [SEP] Back to Search [SEP] "

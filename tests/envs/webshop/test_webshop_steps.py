@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sdar_cli.envs.base import Act, Trace
 from sdar_cli.envs.webshop.steps import brief, general_brief, steps
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.build.traces import Act, Trace
 
 PAGE = " [SEP] ".join(
     [
