@@ -180,9 +180,8 @@ def sweep(
                 start.run_task(state, task, tries, reporter)
             elif dry_run:
                 preview.show_jobs(state, places, reporter)
-            else:
-                if start.resume(state, seeds, sys.argv[1:], places, reporter):
-                    finish.finish(state, reporter)
+            elif start.resume(state, seeds, sys.argv[1:], places, reporter):
+                finish.finish(state, reporter)
         else:
             plan = make_plan(request)
             path = sweeps_dir / name if name else default_path(sweeps_dir, which or "grid")

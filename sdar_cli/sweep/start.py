@@ -40,7 +40,10 @@ class Places(NamedTuple):
 
 
 def begin(path: Path, plan: Plan, about: Mapping[str, Any], places: Places, reporter: Reporter) -> SweepDir | None:
-    """A new sweep in a new directory; None where it was submitted.  Raises PrerequisiteError where a run would lack something."""
+    """A new sweep in a new directory; None where it was submitted.
+
+    Raises PrerequisiteError where a run would lack something.
+    """
     check_free(path)
     absent = lacking(plan.configs)
     if absent:
