@@ -132,7 +132,7 @@ def test_strict_names_file_and_row(sdar: Sdar, tmp_path: Path) -> None:
 
 
 def test_without_data_the_cached_catalogue_is_checked(sdar: Sdar, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdar_cli.commands import data_webshop
+    from sdar_cli.envs.webshop import commands as data_webshop
 
     ensure = data_webshop.ensure_catalogue
     monkeypatch.setattr(data_webshop, "ensure_catalogue", lambda: ensure(products=5))
