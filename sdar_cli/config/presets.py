@@ -210,7 +210,7 @@ def resolve(
     merger = Merger()
     if config_file is not None:
         tree = _read_config_file(config_file)
-        merger.put_tree(without_foreign(tree, _benchmark_of(env)) if env else tree, f"--config {config_file}")
+        merger.put_tree(without_foreign(tree, benchmark_of(env)) if env else tree, f"--config {config_file}")
     else:
         env, method = env or _named_env(presets, sets) or built_in()[0], method or DEFAULT_METHOD
         model = model or _default_model(env)
@@ -235,10 +235,10 @@ def resolve(
 
 def _default_model(env: str) -> str:
     """The bundled policy of an environment preset's benchmark."""
-    return benchmark(_benchmark_of(env)).default_model
+    return benchmark(benchmark_of(env)).default_model
 
 
-def _benchmark_of(env: str) -> str:
+def benchmark_of(env: str) -> str:
     """The benchmark of an environment preset; the default one where the preset is unknown, which is a mistake that is
     reported with all others."""
     return _benchmark_in(env, "envs") or built_in()[0]
@@ -270,7 +270,7 @@ def _choose_presets(
         wanted.append(lambda: load_preset(env, "envs"))
     if model:
         wanted.append(lambda: model_preset(model))
-        wanted.append(lambda: _settings_for("envs", _benchmark_of(env or built_in()[0]), chosen))
+        wanted.append(lambda: _settings_for("envs", benchmark_of(env or built_in()[0]), chosen))
     if method:
         wanted.append(lambda: load_preset(method, "methods"))
         wanted.append(lambda: _settings_for("methods", method, chosen))

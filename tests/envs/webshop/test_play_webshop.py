@@ -77,7 +77,7 @@ def test_the_generated_catalogue_is_shopped_in(play: Any) -> None:
         (["--task", "human/999999"], "human goals, from 0"),
         (["--task", "people/1"], "an id is human/N or synthetic/N"),
         (["--set", "env.observation=html"], "env.observation = 'html'"),
-        (["--set", "train.lr=1"], "settings of env only"),
+        (["--set", "train.lr=1"], "only settings of env"),
         (["--data", "/no/such/folder"], "/no/such/folder"),
     ],
 )
