@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from sdar_cli.base.files import refuse_taken
 from sdar_cli.envs.alfworld.expert import Habits, Memory, Move, clumsy, expert
 from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
-from sdar_cli.envs.alfworld.prompt import shown_actions
+from sdar_cli.envs.alfworld.prompt import PROMPTS
 from sdar_cli.envs.base import Environment, Step, Task, TurnView
 from sdar_cli.envs.registry import prompts_of
 
@@ -141,7 +141,7 @@ def demonstrate(
 def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples: list[Example]) -> str:
     """Three examples of one state; returns the action of the demonstrator that drives this episode."""
     view = player.view()
-    legal = tuple(shown_actions(view))
+    legal = tuple(PROMPTS.shown_actions(view))
 
     def ask(skill: str) -> Move:
         return expert(player.memory, legal, skill)

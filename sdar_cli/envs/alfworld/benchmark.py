@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import Missing, PrerequisiteError
-from sdar_cli.envs.alfworld import prompt
 from sdar_cli.envs.alfworld.options import AlfworldOptions
+from sdar_cli.envs.alfworld.prompt import PROMPTS
 from sdar_cli.envs.benchmark import Benchmark, Check, PlayRules, Problem, RunSettings, Steps
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ ALFWORLD = Benchmark(
     description="household tasks in text, on the real engine",
     options=AlfworldOptions,
     open=_open,
-    prompts=prompt,
+    prompts=PROMPTS,
     bank="alfworld",
     default_model=POLICY,
     noun="games",

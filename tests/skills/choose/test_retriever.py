@@ -209,9 +209,7 @@ def test_a_real_encoder_from_a_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_encoder_that_is_not_there_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sdar_cli.models.hub.find_spec", lambda name: object()
-    )  # the packages of the extra are there
+    monkeypatch.setattr("sdar_cli.models.hub.find_spec", lambda name: object())  # the packages of the extra are there
     with pytest.raises(PrerequisiteError, match="missing: encoder nobody/nothing") as caught:
         make(embedding_model="nobody/nothing").choose("embedding", TASK, GOAL)
     assert "hf download nobody/nothing" in str(caught.value.fix)
