@@ -72,7 +72,6 @@ OPEN: dict[str, set[str]] = {
         "tests/train/test_run.py",
     },
     "long functions": {
-        "benchmarks/full_vocabulary.py: measure",
         "sdar_cli/commands/probe.py: probe",
         "sdar_cli/commands/skills_build.py: build_command",
         "sdar_cli/commands/sweep.py: sweep",

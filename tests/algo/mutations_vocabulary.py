@@ -26,7 +26,7 @@ MUTATIONS = [
         "None",
     ),
     Mutation(
-        "success of any shape", "batch.TokenBatch.__post_init__", 'check_shape("success", self.success, (X,))', "pass"
+        "success of any shape", "batch.TokenBatch.__post_init__", 'check_shape("success", self.success, (X,))', "None"
     ),
     Mutation(
         "heads of any shape",
