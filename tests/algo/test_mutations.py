@@ -16,7 +16,7 @@ import sdar_cli.algo
 from . import mutations, mutations_shaping, mutations_vocabulary
 from .checks import CHECKS, PARTS
 from .material import load
-from .rewrite import Mutation, mutate
+from .rewrite import Mutation, SelectorError, mutate
 
 TREES = {path.stem: ast.parse(path.read_text()) for path in Path(sdar_cli.algo.__file__).parent.glob("*.py")}
 SOURCES = {name: ast.unparse(tree) for name, tree in TREES.items()}
@@ -94,3 +94,76 @@ def test_mistakes_are_found_in_reworded_code() -> None:
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
             _Reword(function).generic_visit(function)
         mutate(tree, mutation)
+
+
+# -- the changes themselves -------------------------------------------------------------------------------------------
+
+CODE = ast.parse('''
+class A:
+    def f(self, x):
+        """A docstring."""
+        for part in x:
+            total = 2.0 * total + part.detach()  # a comment
+            print(total)
+        return total
+
+def g(a, b):
+    if a == "left":
+        return h(a - b)
+    return h(a - b) + h(b - b)
+''')
+
+
+def _changed(where: str, old: str, new: str, times: int = 1) -> str:
+    """The lines of the result that are not in CODE."""
+    before = ast.unparse(CODE).splitlines()
+    after = ast.unparse(mutate(CODE, Mutation("m", where, old, new, times))).splitlines()
+    return "\n".join(line.strip() for line in after if line not in before)
+
+
+@pytest.mark.parametrize(
+    ("where", "old", "new", "line"),
+    [
+        ("file.A.f", "X.detach()", "X", "total = 2.0 * total + part"),
+        ("file.A.f", "X + 2.0 * Y", "X - Y", "total = part.detach() - total"),  # a sum may stand the other way round
+        ("file", "2.0 * X", "X", "total = total + part.detach()"),
+        ("file.g", "h(X) + Y", "Y", "return h(b - b)"),
+        ("file.g", "X - X", "X", "return h(a - b) + h(b)"),  # the same letter, the same expression
+        ("file.g", "if X == 'left':\n    return h(Y)", "if X:\n    return Y", "if a:\nreturn a - b"),
+        (
+            "file.A.f",
+            "for X in Y:\n    Z = W\n    ...",
+            "for X in Y[::-1]:\n    Z = W\n    ...",
+            "for part in x[::-1]:",
+        ),
+        ("file.A.f", "print(X)", "None", "None"),
+    ],
+)
+def test_one_place_is_changed(where: str, old: str, new: str, line: str) -> None:
+    assert _changed(where, old, new) == line
+    assert "detach" in ast.unparse(CODE), "the tree that was given stays as it is"
+
+
+def test_as_many_places_as_said() -> None:
+    assert _changed("file.g", "h(X)", "X", times=3) == "return a - b\nreturn a - b + (b - b)"
+
+
+@pytest.mark.parametrize(
+    ("where", "old", "message"),
+    [
+        ("file.g", "X.detach()", "1 times and is there 0 times"),
+        ("file.g", "h(X)", "1 times and is there 3 times"),
+        ("file.g", "X - Y", "1 times and is there 3 times"),
+        ("file.g.x", "X", "file.g.x is there 0 times"),
+        ("file.B", "X", "file.B is there 0 times"),
+    ],
+)
+def test_a_place_that_is_not_there_or_not_alone_is_an_error(where: str, old: str, message: str) -> None:
+    with pytest.raises(SelectorError, match=message):
+        mutate(CODE, Mutation("m", where, old, "None"))
+
+
+def test_places_within_places_count() -> None:
+    tree = ast.parse("y = 1 - (1 - x)")
+    with pytest.raises(SelectorError, match="is there 2 times"):
+        mutate(tree, Mutation("m", "file", "1 - X", "X"))
