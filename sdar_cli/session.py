@@ -155,9 +155,10 @@ def load_skills(retriever: Retriever, checkpoint: Path) -> bool:
 def _check_bank(retriever: Retriever, config: RunConfig, tasks: Sequence[Task]) -> None:
     """The bank is of this environment and has a skill for every type of task that will be played."""
     bank = retriever.bank
-    if bank.environment != config.env.name:
+    name = benchmark(config.env.name).name
+    if bank.environment != name:
         raise ConfigError(
-            f"skill bank {bank.name} is for {bank.environment}, not for {config.env.name}", fix="--set skills.bank=NAME"
+            f"skill bank {bank.name} is for {bank.environment}, not for {name}", fix="--set skills.bank=NAME"
         )
     for task in {task.type: task for task in tasks}.values():
         for strategy in config.retrievals:

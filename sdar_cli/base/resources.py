@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resource_dir(kind: str) -> Path:
-    """The folder of ``presets`` or ``skillbanks``.
+    """The folder of ``presets``, ``skillbanks`` or ``examples``.
 
     A checkout holds them at the top level; the wheel maps them to ``sdar_cli/_resources``.
     """

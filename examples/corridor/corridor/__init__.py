@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.envs.base import Observation, Step, Task
 from sdar_cli.envs.benchmark import Benchmark
