@@ -30,7 +30,7 @@ HOPELESS = (2, 3)
 
 def command(sweep: SweepDir, job: Job, workers: int | None = None) -> list[str]:
     """The words that start the job's run, or continue it where there is one."""
-    words = [sys.executable, "-m", "sdar_cli.cli", "train", "--runs-dir", str(sweep.runs), "--json"]
+    words = [sys.executable, "-m", "sdar_cli", "train", "--runs-dir", str(sweep.runs), "--json"]
     if sweep.run_dir(job).config_path.is_file():
         return [*words, "--resume", str(sweep.run_dir(job).path)]
     return [*words, "--config", str(sweep.config_path(job)),

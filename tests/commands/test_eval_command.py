@@ -136,7 +136,7 @@ def test_killed_and_gone_on_with(place, capsys) -> None:
     killed, whole = place / "killed", place / "whole"
     with (place / "killed.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sdar_cli.cli", *words, str(killed)],
+            [sys.executable, "-m", "sdar_cli", *words, str(killed)],
             env=environment(PYTHONPATH=str(Path(sdar_cli.__file__).parents[1])),  # the code that goes on with it
             cwd=place,
             stderr=log,

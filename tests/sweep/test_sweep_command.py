@@ -143,7 +143,7 @@ def test_flags_that_mean_nothing_are_refused(sweep: Sweep, words: tuple[str, ...
 
 def start(*words: str) -> subprocess.Popen[str]:
     """``sdar sweep WORDS`` in a process of its own."""
-    command = [sys.executable, "-m", "sdar_cli.cli", "sweep", *words]
+    command = [sys.executable, "-m", "sdar_cli", "sweep", *words]
     return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
