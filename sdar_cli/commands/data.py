@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sdar_cli.commands.options import JsonObject
 from sdar_cli.config.choices import BENCHMARKS
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and check the data sets of the environments.")
@@ -39,7 +40,6 @@ DataOption = Annotated[
         "generated data.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 MadeSplitOption = Annotated[
     Literal["train", "eval"],
@@ -126,7 +126,7 @@ def make_command(
     workers: WorkersOption = 0,
     products: ProductsOption = 1000,
     bad_rows: BadRowsOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonObject = False,
 ) -> None:
     """Generate a data set: games, each won once in the engine as proof; a shop's catalogue in the original's files; or
     passages with questions about them.
@@ -180,7 +180,7 @@ def verify_command(
     retriever: RetrieverOption = None,
     skip_bad: SkipBadOption = False,
     k: KOption = 3,
-    as_json: JsonOption = False,
+    as_json: JsonObject = False,
 ) -> None:
     """Check data: games are readable, complete and solvable; a shop's files can be used, but for what is listed.
 

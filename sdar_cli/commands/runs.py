@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.options import RUNS_DIR, JsonObject, RunsDir, option
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -38,8 +38,6 @@ sdar runs clean --checkpoints --yes
 
 sdar runs clean my-run --yes"""
 
-RunsDir = Annotated[Path, typer.Option(help="Where runs lie.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Reference = Annotated[
     str | None,
     typer.Argument(
@@ -61,7 +59,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(runs, name="runs", rich_help_panel="Look and prepare")
 
 
-def list_command(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def list_command(runs_dir: RunsDir = RUNS_DIR, as_json: JsonObject = False) -> None:
     """List the runs, the oldest first."""
     from sdar_cli.base.display import Reporter
     from sdar_cli.runs.rundir import list_runs
@@ -79,7 +77,7 @@ def list_command(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> Non
                     reporter.warn(f"{overview['name']} is damaged: {overview['error']}")
 
 
-def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def show_command(run: Reference = None, runs_dir: RunsDir = RUNS_DIR, as_json: JsonObject = False) -> None:
     """Show one run: outcome, settings that differ from the defaults, the last steps, provenance."""
     from sdar_cli.base.display import Reporter
     from sdar_cli.runs.metrics import read_metrics
@@ -105,12 +103,10 @@ def clean_command(
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs to remove.", show_default="unfinished ones")
     ] = None,
-    checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Only checkpoints, all but each run's last.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed; without it nothing is.")] = False,
-    runs_dir: RunsDir = Path("runs"),
-    as_json: Json = False,
+    checkpoints: Annotated[bool, option("--checkpoints", "Only checkpoints, all but each run's last.")] = False,
+    yes: Annotated[bool, option("--yes", "Remove what is listed; without it nothing is.")] = False,
+    runs_dir: RunsDir = RUNS_DIR,
+    as_json: JsonObject = False,
 ) -> None:
     """List what could go, and with --yes remove it: runs that ended without a result, named runs, or old checkpoints.
 

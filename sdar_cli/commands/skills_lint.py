@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdar_cli.commands.options import given_flags, option
 from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 SplitOption = Annotated[
-    str | None, typer.Option("--split", help="Split of the panel; default: the held-out one.", show_default=False)
+    str | None, option("--split", "Split of the panel; default: the held-out one.", show_default=False)
 ]
-TasksOption = Annotated[int, typer.Option("--tasks", min=0, help="N tasks spread over the panel; 0 = all.")]
+TasksOption = Annotated[int, option("--tasks", "N tasks spread over the panel; 0 = all.", min=0)]
 First = Annotated[str, typer.Argument(metavar="A", help="Bundled bank or folder.")]
 Second = Annotated[str, typer.Argument(metavar="B", help="Bundled bank or folder.")]
 
@@ -87,7 +88,7 @@ def _lint(
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.lint import lint_bank, lint_panel, lint_tokens
 
-    flags = {"env.data": (data, "--data"), "eval.split": (split, "--split")}
+    flags = given_flags(data=data, split=split)
     if name and not (env or model or data):  # a bank of any environment can be read
         bank = load_bank(name)
         return _about(bank, ["bank"], 0), lint_bank(bank)
