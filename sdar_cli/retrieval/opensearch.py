@@ -1,7 +1,7 @@
 """OpenSearch as the engine past one machine (extra ``[opensearch]``): BM25 over its index, a ``_msearch`` per batch.
 
 The index has text fields ``title`` and ``text`` (or ``contents`` alone); a document's ``_id`` is the passage's id.
-Connection errors, timeouts, busy statuses and missing shards are tried again until the budget is spent (``patience``).
+Connection errors, timeouts, busy statuses and missing shards are tried again until the budget is spent.
 Not run against a live cluster: tested against answers in the documented format.
 """
 
