@@ -1,7 +1,7 @@
 """Files and folders held by one process at a time.
 
-The operating system lets go of a lock when its process ends, however it ends, so a killed process blocks nobody.
-Nothing in the file says that it is held: a lock file that lies about means nothing.
+The operating system releases a lock when its process ends, however it ends, so a killed process blocks nobody.
+The content of a lock file means nothing, nor does a lock file that was left behind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Lock:
         self._descriptor: int | None = descriptor
 
     def close(self) -> None:
-        """Let go; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -127,7 +127,7 @@ class Where:
         from sdar_cli.sweep.start import Places
 
         if self.sbatch and self.executor is not ExecutorName.slurm:
-            raise ConfigError(f"--sbatch says nothing with --executor {self.executor.value}", fix="--executor slurm")
+            raise ConfigError(f"--sbatch has no effect with --executor {self.executor.value}", fix="--executor slurm")
         return Places(self.executor.value, self.slots, self.tries, tuple(self.sbatch or ()))
 
 

@@ -84,7 +84,7 @@ class OpenSearchRetriever:
 def read_msearch(answer: Any, queries: int) -> list[list[Passage]]:
     """The passages of a ``_msearch`` answer.  Part of an answer is none.
 
-    Raises TryAgainError where a search was rejected, timed out, or lacks shards; RetrieverUnavailableError where it
+    Raises TryAgainError where a search was rejected, timed out, or misses shards; RetrieverUnavailableError where it
     is wrong, or the answer is no answer.
     """
     responses = answer.get("responses") if isinstance(answer, dict) else None

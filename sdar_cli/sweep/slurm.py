@@ -17,7 +17,7 @@ from pathlib import Path
 from sdar_cli.base.errors import PrerequisiteError, RunFailedError
 
 GRACE = 180
-"""Seconds before the time limit at which a task is told to save."""
+"""Seconds before the time limit at which a task gets the signal to save."""
 
 
 def script(path: Path, tasks: Sequence[int], gpu: bool, slots: int | None, tries: int, options: Sequence[str]) -> str:

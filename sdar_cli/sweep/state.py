@@ -129,7 +129,7 @@ class SweepDir:
         self.record.setdefault("resumed", []).append({"time": now, "argv": list(argv), **code_state()})
         write_json_atomic(self.path / "sweep.json", self.record)
 
-    def clear_halfmade(self, job: Job) -> bool:
+    def remove_partial_run(self, job: Job) -> bool:
         """Remove what a start left behind that was stopped before its directory was a run; whether there was any."""
         run = self.run_dir(job)
         if not run.path.exists() or run.config_path.is_file():

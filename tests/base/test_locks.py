@@ -92,13 +92,15 @@ def test_a_program_the_holder_starts_does_not_inherit_the_lock(tmp_path: Path) -
     path = tmp_path / "lock"
     lock = locks.try_lock(path)
     assert lock is not None
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], close_fds=False)
+    code = "import time; print('started', flush=True); time.sleep(30)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, close_fds=False)
     try:
+        assert child.stdout is not None and child.stdout.readline() == "started\n"
         lock.close()
         assert not locks.is_locked(path)
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

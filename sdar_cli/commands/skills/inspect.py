@@ -11,7 +11,7 @@ import typer
 from sdar_cli.commands import completion
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import RUNS_DIR, given_flags, option, runs_dir_option
-from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
+from sdar_cli.commands.skills.common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
 from sdar_cli.config.choices import FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def inspect_command(
 
 def _record(reporter: Reporter, what: What, flags: Flags) -> dict[str, Any]:
     """The record of what is wanted, shown unless JSON is wanted."""
-    from sdar_cli.commands import skills_show as show
-    from sdar_cli.commands.skills_common import settings
+    from sdar_cli.commands.skills import show
+    from sdar_cli.commands.skills.common import settings
     from sdar_cli.runs.rundir import RunDir
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.inspect import describe_bank
@@ -168,7 +168,7 @@ def _retriever(bank: Any, config: RunConfig, run: RunDir | None) -> Retriever:
 def _coverage(
     retriever: Retriever, config: RunConfig, split: str | None, tasks: int, reporter: Reporter
 ) -> dict[str, Any]:
-    from sdar_cli.commands.skills_common import goals_of
+    from sdar_cli.commands.skills.common import goals_of
     from sdar_cli.session import eval_split
     from sdar_cli.skills.inspect import describe_coverage
 

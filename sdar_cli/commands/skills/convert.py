@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sdar_cli.commands.skills_common import JsonOption
+from sdar_cli.commands.skills.common import JsonOption
 
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="FILE|DIR", help="JSON file, or folder with skill_mapping.json.", show_default=False)
@@ -52,7 +52,7 @@ def import_command(
 ) -> None:
     """Make a bank of skills in a released format: SkillRL's JSON, or skill_mapping.json with Markdown files.
 
-    What could not be kept is said. Then run sdar skills lint.
+    What could not be kept is reported. Then run sdar skills lint.
 
     Examples:
 
@@ -81,7 +81,7 @@ def import_command(
 
 
 def export_command(bank: BankOption, form: FormatOption, out: TargetOption, as_json: JsonOption = False) -> None:
-    """Write a bank in a released format. What the format cannot hold is said.
+    """Write a bank in a released format. What the format cannot hold is reported.
 
     Examples:
 

@@ -12,7 +12,7 @@ import typer
 
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import RUNS_DIR, RunsDir, option
-from sdar_cli.commands.skills_common import JsonOption
+from sdar_cli.commands.skills.common import JsonOption
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -106,7 +106,7 @@ def build_command(
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.files import refuse_taken
-    from sdar_cli.commands.skills_convert import require_env
+    from sdar_cli.commands.skills.convert import require_env
     from sdar_cli.skills.build.build import Wanted, build_bank, merge
     from sdar_cli.skills.build.contrast import Limits, contrast
     from sdar_cli.skills.build.llm import Asking
