@@ -1,6 +1,6 @@
 """Speed of the ALFWorld engine: textworld as it comes against textworld after ``speed_up()``.
 
-    python benchmarks/alfworld_engine.py [--data DIR] [--split SPLIT] [--games N]
+    python benchmarks/alfworld_engine.py [--data DIR] [--split SPLIT] [--games N] [--smallest]
 
 Each way runs in a fresh process, on the same games with the same commands, measured in CPU time.  The
 transcripts must be equal (SHA-256), and steps must be at least ten times as fast; otherwise it exits 1.
@@ -23,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = 10.0
+SMALLEST = {"games": 1, "data": None}
 WAYS = ("stock", "fast")
 
 
@@ -126,8 +127,11 @@ def main() -> None:
     parser.add_argument("--data", help="folder of the released games; default: generated games")
     parser.add_argument("--split", default="train")
     parser.add_argument("--games", type=int, default=6)
+    parser.add_argument("--smallest", action="store_true", help="one generated game: to see that it runs")
     parser.add_argument("--measure", nargs="+", metavar=("WAY", "FILE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.smallest:
+        vars(given).update(SMALLEST)
     if given.measure:
         print(json.dumps(measure(given.measure[0], given.measure[1:])))
         return

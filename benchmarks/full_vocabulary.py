@@ -1,6 +1,6 @@
 """Peak memory and time of one update: the full-vocabulary objectives against the surrogate.
 
-    python benchmarks/full_vocabulary.py [--rows 32] [--tokens 64] [--vocabulary 150000] [--updates 1]
+    python benchmarks/full_vocabulary.py [--rows 32] [--tokens 64] [--vocabulary 150000] [--updates 1] [--smallest]
 
 A random Qwen3-architecture model and random rows; all tokens of an update are in one micro-batch.  Every objective
 trains for two steps in a process of its own, so that its peak is its own; the second step (the teacher's pass and the
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sdar_cli.algo.batch import TokenBatch
+    from sdar_cli.config.schema import RunConfig
     from sdar_cli.train.rows import Row
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,10 @@ TARGET = 1.5
 NAIVE = "full_vocabulary:naive"
 WAYS = ("surrogate", "reverse-kl", "forward-kl", "jsd", "naive")
 PROMPT, SKILL, PER_GROUP = 8, 8, 4
+SMALLEST = {
+    "rows": 4, "tokens": 8, "vocabulary": 500, "layers": 1, "width": 16, "cpu": True,
+    "objectives": ["reverse-kl", "naive"],
+}  # fmt: skip
 
 
 def naive(batch: TokenBatch, weight: Tensor) -> Tensor:
@@ -77,21 +82,10 @@ def random_rows(given: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def measure(objective: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Two steps in this process: what was held before them, the peak, and the seconds of the second."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
+def configuration(objective: str, given: argparse.Namespace) -> RunConfig:
+    """Two steps of SDAR with an objective."""
     from sdar_cli.config.presets import resolve
-    from sdar_cli.models.loading import load_tokenizer
-    from sdar_cli.train.rows import assign_weights
-    from sdar_cli.train.trainer import SDARTrainer, StepData
 
-    if given.tile:
-        from trl.kernels import chunked_logprob
-
-        chunked_logprob.TOKEN_CHUNK_SIZE = given.tile
-    on_gpu = torch.cuda.is_available() and not given.cpu
     settings = {
         "algo.objective": NAIVE if objective == "naive" else objective,
         "model.max_response_tokens": given.tokens,
@@ -99,9 +93,14 @@ def measure(objective: str, given: argparse.Namespace) -> dict[str, Any]:
         "train.updates_per_step": given.updates,
         "train.micro_batch": given.rows,
     }
-    config = resolve(method="sdar", sets=[f"{key}={value}" for key, value in settings.items()]).config
-    torch.manual_seed(0)
-    model = Qwen3ForCausalLM(
+    return resolve(method="sdar", sets=[f"{key}={value}" for key, value in settings.items()]).config
+
+
+def random_model(given: argparse.Namespace) -> Any:
+    """A Qwen3-architecture model of the sizes asked for."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=given.vocabulary,
             hidden_size=given.width,
@@ -113,7 +112,25 @@ def measure(objective: str, given: argparse.Namespace) -> dict[str, Any]:
             tie_word_embeddings=True,
             dtype="float32",
         )
-    ).to("cuda" if on_gpu else "cpu")
+    )
+
+
+def measure(objective: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Two steps in this process: what was held before them, the peak, and the seconds of the second."""
+    import torch
+
+    from sdar_cli.models.loading import load_tokenizer
+    from sdar_cli.train.rows import assign_weights
+    from sdar_cli.train.trainer import SDARTrainer, StepData
+
+    if given.tile:
+        from trl.kernels import chunked_logprob
+
+        chunked_logprob.TOKEN_CHUNK_SIZE = given.tile
+    on_gpu = torch.cuda.is_available() and not given.cpu
+    config = configuration(objective, given)
+    torch.manual_seed(0)
+    model = random_model(given).to("cuda" if on_gpu else "cpu")
     rows = random_rows(given)
     clock = time.perf_counter if on_gpu else time.process_time
     marks: list[float] = []
@@ -208,8 +225,11 @@ def main() -> None:
     parser.add_argument("--tile", type=int, help="tokens per tile of TRL's log-probs; default TRL's own")
     parser.add_argument("--objectives", nargs="+", default=list(WAYS[1:]), choices=WAYS, help="beside the surrogate")
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    parser.add_argument("--smallest", action="store_true", help="a toy model and two objectives: to see that it runs")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.smallest:
+        vars(given).update(SMALLEST)
     if given.measure:
         print(json.dumps(measure(given.measure, given)))
         return

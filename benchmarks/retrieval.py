@@ -1,6 +1,6 @@
 """Recall and speed of the passage retriever: build, open, queries in process, and through our server.
 
-    python benchmarks/retrieval.py [--data DIR] [--queries N] [--fused INDEX]
+    python benchmarks/retrieval.py [--data DIR] [--queries N] [--fused INDEX] [--smallest]
 
 DIR holds corpus.jsonl, multihop_dev.jsonl (questions with ``gold_ids``) and further ``*_questions.jsonl`` that only
 measure speed.  recall@3 is the mean over questions of the share of a question's gold passages among the first three.
@@ -19,6 +19,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -37,11 +38,26 @@ SHARED = Path(os.environ.get("SDAR_SHARED") or ROOT.parent / "shared") / "data" 
 QUOTED = """The SDAR release's server (pyserini BM25, same corpus), quoted from measurements on another, loaded machine:
   43 queries/s with one client, 121 with sixteen; batches are refused"""
 K, BATCH = 3, 64
+SMALLEST = {"queries": 32}
 TITLE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 RANKS = tuple(itertools.product((5, 10, 20, 60), (0.25, 0.5, 0.75, 1.0)))
 """(k, weight of the dense ranking)."""
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5)
 """Weights of the dense scores."""
+
+
+def write_made_up(data: Path, queries: int) -> None:
+    """A corpus of made-up passages and questions about them: enough to see that everything runs."""
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(4, 9))) for _ in range(400)]
+    passages = [{"id": f"p{i}", "contents": f'"{words[i]}"\n{" ".join(rng.choices(words, k=40))}'} for i in range(300)]
+    gold = [
+        {"question": " ".join(words[n] for n in pair), "gold_ids": [f"p{n}" for n in pair], "data_source": "made-up"}
+        for pair in (rng.sample(range(300), 2) for _ in range(20))
+    ]
+    others = [{"question": f"{i} {' '.join(rng.choices(words, k=5))}"} for i in range(6 * queries)]
+    for name, rows in (("corpus", passages), ("multihop_dev", gold), ("other_questions", others)):
+        (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def gold_questions(data: Path) -> list[dict[str, Any]]:
@@ -129,7 +145,8 @@ def run_serve(index: Path, given: argparse.Namespace) -> dict[str, Any]:
             asked = other_questions(given.data, 1 + len(rates), given.queries)
             used = cpu_seconds(process)
             rate = ask(asked)
-            rates[name] = {"per_s": rate, "per_server_cpu_s": given.queries / (cpu_seconds(process) - used)}
+            spent = max(cpu_seconds(process) - used, 1 / os.sysconf("SC_CLK_TCK"))  # the clock's least step
+            rates[name] = {"per_s": rate, "per_server_cpu_s": given.queries / spent}
 
         row(f"batches of {BATCH}, our client", lambda asked: batches(remote.search, asked))
         for clients in (1, 16):
@@ -294,6 +311,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SHARED)
     parser.add_argument("--queries", type=int, default=2048, help="per row of speed")
     parser.add_argument("--fused", type=Path, help="index made with --engine fused")
+    parser.add_argument("--smallest", action="store_true", help="few made-up passages: to see that it runs")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--index", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -302,6 +320,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         index = Path(scratch) / "index"
+        if given.smallest:
+            vars(given).update(SMALLEST, data=Path(scratch))
+            write_made_up(given.data, given.queries)
         runs = ("build", "open", "ask", "serve")
         report({run: in_fresh_process(run, index, given) for run in runs}, given.queries)
     if given.fused:

@@ -1,6 +1,6 @@
 """A bank of many skills: how long it takes to read, lint and query, in CPU seconds of one thread.
 
-    python benchmarks/skills.py [--skills 10000] [--categories 100] [--folder DIR]
+    python benchmarks/skills.py [--skills 10000] [--categories 100] [--folder DIR] [--smallest]
 
 The bank is written once (not timed): texts of 120 words drawn from 5,000, ten keywords per category; one text in a
 hundred repeats an earlier one but for a word.  The panel is 66 goals of nine words.  ``elapsed`` also counts waiting
@@ -28,6 +28,7 @@ from sdar_cli.skills.lint import Goal, lint_bank, lint_panel
 from sdar_cli.skills.write import Draft, write_bank
 
 GOALS = 66
+SMALLEST = {"skills": 200, "categories": 10}
 
 
 def main() -> None:
@@ -36,7 +37,10 @@ def main() -> None:
     parser.add_argument("--skills", type=int, default=10_000)
     parser.add_argument("--categories", type=int, default=100)
     parser.add_argument("--folder", type=Path, default=None, help="keep the bank here")
+    parser.add_argument("--smallest", action="store_true", help="a small bank: to see that it runs")
     given = parser.parse_args()
+    if given.smallest:
+        vars(given).update(SMALLEST)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary) / "bank"
         rng = random.Random(0)

@@ -1,6 +1,6 @@
 """Speed and memory of the WebShop engine on a synthetic catalogue, with a random shopper on one core.
 
-    python benchmarks/webshop.py [--products N] [--episodes N] [--seed S]
+    python benchmarks/webshop.py [--products N] [--episodes N] [--seed S] [--smallest]
 
 Every row is measured in a process of its own with an empty cache folder: cold makes store and index, warm finds
 them.  The shopper searches for runs of the instruction's words and clicks at random, purchases included, for at most
@@ -39,6 +39,7 @@ TURNS = 15
 GROUP = 8
 QUERIES = 300
 MB = 1 << 20
+SMALLEST = {"products": 60, "episodes": 16}
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -226,9 +227,12 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=1000)
     parser.add_argument("--episodes", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smallest", action="store_true", help="few products and episodes: to see that it runs")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.smallest:
+        vars(given).update(SMALLEST)
     if given.run:
         print(json.dumps(RUNS[given.run](given.folder, given)))
         return

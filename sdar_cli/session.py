@@ -15,6 +15,7 @@ from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
+from sdar_cli.envs.registry import benchmark, open_environment
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.runs.provenance import gpu_name
 from sdar_cli.skills.bank import Bank, load_bank
@@ -103,9 +104,8 @@ class Session:
 
 
 def eval_split(config: RunConfig) -> str:
-    """The held-out split: as configured, else ``eval``, of real ALFWorld games ``valid_seen``."""
-    real_games = config.env.name == "alfworld" and config.env.source == "real"
-    return config.eval.split or ("valid_seen" if real_games else "eval")
+    """The held-out split: as configured, else the environment's."""
+    return config.eval.split or benchmark(config.env.name).held_out(config.env)
 
 
 @contextmanager
@@ -116,8 +116,6 @@ def open_session(
 
     checkpoint: load the weights (or the adapter) saved there.  Raises SdarError subclasses.
     """
-    from sdar_cli.envs.registry import open_environment
-
     _require_one_device(config)
     with ExitStack() as stack:
         with distributed.main_first():  # games are made, and checked, once
@@ -127,8 +125,8 @@ def open_session(
             environment.preflight([*panel.tasks, *train_tasks])
         counts = [f"{len(train_tasks)} to train on"] if training else []
         counts.append(f"{len(panel.tasks)} held out ({panel.split})")
-        what = {"alfworld": "games", "webshop": "goals", "search": "questions"}[config.env.name]
-        reporter.info(f"{config.env.source} {config.env.name} {what}: {', '.join(counts)}")
+        noun = benchmark(config.env.name).noun
+        reporter.info(f"{config.env.source} {config.env.name} {noun}: {', '.join(counts)}")
         bank = load_bank(config.skills.bank)
         retriever = Retriever(bank, config.skills, config.seed)
         _check_bank(retriever, config, [*panel.tasks, *train_tasks])

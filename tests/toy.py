@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.envs.alfworld import prompt as wording
 from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
+from sdar_cli.envs.alfworld.prompt import PROMPTS
 from sdar_cli.envs.base import Observation, Step, Task, TurnView
 from sdar_cli.models.engine import Sampling, ScriptedEngine
 from sdar_cli.rollout.collect import Collector
@@ -146,7 +146,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     for style in ("compact", "full"):
         for text in seen:
             view = TurnView(GOAL, text, (*COMMANDS, TAKE), ((seen[0], "go on"),), 1)
-            texts += [m["content"] for m in wording.messages(view, style, "Find the apple, then put it on the shelf.")]
+            texts += [m["content"] for m in PROMPTS.messages(view, style, "Find the apple, then put it on the shelf.")]
     return train_tokenizer(texts, 400)
 
 

@@ -36,7 +36,8 @@ class Kind:
     """One kind of plug.
 
     name: the word in errors and in the group of entry points.  module, table: where the dict literal of built-in ones
-    stands.  given: names of the positional arguments that a function of this kind is called with.
+    stands; its values are the things themselves, or import paths
+    to them.  given: names of the positional arguments that a function of this kind is called with.
     """
 
     name: str
@@ -69,7 +70,8 @@ class Kind:
         Raises ConfigError for an unknown name, with the nearest one, and for what cannot be imported.
         """
         if name in self.builtin():
-            return getattr(importlib.import_module(self.module), self.table)[name]
+            value = getattr(importlib.import_module(self.module), self.table)[name]
+            return _import(self.name, name, value) if isinstance(value, str) else value
         if (entry := _entries(self.group).get(name)) is not None:
             return _import(self.name, name, entry.value)
         if ":" in name:

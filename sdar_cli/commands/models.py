@@ -33,10 +33,10 @@ def list_models(
       sdar train --model tiny-alfworld
     """
     from sdar_cli.base.display import Reporter
-    from sdar_cli.models.loading import BUNDLED, model_location
+    from sdar_cli.models.loading import bundled_models, model_location
 
     rows = []
-    for name, text in BUNDLED.items():
+    for name, text in bundled_models().items():
         folder = Path(model_location(name))
         megabytes = (folder / "model.safetensors").stat().st_size / 1e6
         rows.append({"name": name, "description": text, "megabytes": round(megabytes, 1), "path": str(folder)})
@@ -72,24 +72,13 @@ def build(
       sdar train --model ./my-policy
     """
     from sdar_cli.base.display import Reporter
-    from sdar_cli.models.loading import BUNDLED
+    from sdar_cli.tiny.build import POLICIES, builder
 
-    if name not in BUNDLED:
-        raise typer.BadParameter(f"{name!r} is not bundled; one of {', '.join(BUNDLED)}", param_hint="NAME")
+    if name not in POLICIES:
+        raise typer.BadParameter(f"{name!r} is not bundled; one of {', '.join(POLICIES)}", param_hint="NAME")
     reporter = Reporter()
     folder = out or Path(name)
-    if name == "tiny-webshop":
-        from sdar_cli.tiny.webshop import build_tiny_webshop
-
-        build_tiny_webshop(folder, seed=seed, catalogues=games, reporter=reporter)
-    elif name == "tiny-search":
-        from sdar_cli.tiny.search import build_tiny_search
-
-        build_tiny_search(folder, seed=seed, worlds=games, reporter=reporter)
-    else:
-        from sdar_cli.tiny.warmstart import build_tiny_alfworld
-
-        build_tiny_alfworld(folder, seed=seed, games=games, workers=workers, reporter=reporter)
+    builder(name)(folder, seed=seed, games=games, workers=workers, reporter=reporter)
     shown = folder if folder.is_absolute() else f"./{folder}"
     reporter.info(f"saved to {folder}; use it with: sdar train --model {shown}")
     reporter.close()

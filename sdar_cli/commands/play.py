@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
-from sdar_cli.config.choices import BENCHMARKS
+from sdar_cli.commands import completion
 
 if TYPE_CHECKING:
-    from sdar_cli.config.schema import EnvConfig
     from sdar_cli.envs.base import Environment, Step, Task
+    from sdar_cli.envs.options import EnvOptions
 
-EnvArgument = Annotated[BENCHMARKS, typer.Argument(help="Environment to play.")]
+EnvArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ENV", help="Environment preset, or an import path.", autocompletion=completion.preset_names("envs")
+    ),
+]
 TaskOption = Annotated[
     str | None,
     typer.Option(
         "--task",
-        help="Task id, or a task type for its first task; default: the first task.  WebShop: human/N or synthetic/N; "
-        "Search-QA: DATA SET/ID.",
+        help="Task id, or a task type for its first task; default: the first task.  --list shows the ids.",
         rich_help_panel="Task",
     ),
 ]
@@ -80,7 +84,7 @@ def play_command(
     """Play one episode by hand, or replay a file of actions and see what the environment answers.
 
     Step 0 is the reset.  The observation is the environment's own text; an action that is not admissible changes
-    nothing.  A script for WebShop goes on after a purchase, as the original's shop does.
+    nothing.
 
     Examples:
 
@@ -95,22 +99,22 @@ def play_command(
     sdar play webshop --task human/12 --data ~/webshop --actions plan.txt --json --set env.observation=text_rich
 
     sdar play search --task bridge/00010 --actions plan.txt --json
-
-    Search-QA's actions are written with their tags: <search>a query</search>, <answer>an answer</answer>.
     """
     from sdar_cli.base.display import Reporter
-    from sdar_cli.envs.registry import open_environment
+    from sdar_cli.config.presets import env_settings
+    from sdar_cli.envs.registry import benchmark, open_environment
     from sdar_cli.skills.inspect import find_task
 
-    script = _lines(actions, verbatim=env == "webshop")
-    config = _config(env, data, sets or [])
+    config = env_settings(env, data, sets or [], workers=1)
+    rules = benchmark(config.name).play
+    script = _lines(actions, rules.verbatim)
+    is_id = task is not None and "/" in task  # a task type holds no slash
     with Reporter(json_mode=True) as reporter, open_environment(config, reporter) as environment:
-        if env != "alfworld" and task and "/" in task and not show_list:  # ids need no split, and tasks are many
+        if task and is_id and hasattr(environment, "task") and not show_list:  # ids need no split, and tasks are many
             chosen = environment.task(task)
         else:
-            # ALFWorld's ids start with their split; a task type holds no slash.
-            known = "train" if env == "alfworld" else "all"
-            tasks = environment.tasks(split or (task.partition("/")[0] if task and "/" in task else known))
+            named = task.partition("/")[0] if task and is_id and rules.split_in_id else rules.split
+            tasks = environment.tasks(split or named)
             if show_list:
                 typer.echo(json.dumps([t.id for t in tasks]) if as_json else "\n".join(t.id for t in tasks))
                 return
@@ -123,7 +127,7 @@ def play_command(
 
 def _play(
     environment: Environment,
-    config: EnvConfig,
+    config: EnvOptions,
     task: Task,
     script: Iterator[str],
     style: str | None,
@@ -131,9 +135,12 @@ def _play(
     typed: bool,
     as_json: bool,
 ) -> None:
+    from sdar_cli.envs.registry import benchmark
+
     record: dict[str, Any] = {}
     end: dict[str, Any] = {}
-    for record in episode(environment, config, task, script, style, past_end=config.name == "webshop" and not typed):
+    past_end = benchmark(config.name).play.past_end and not typed
+    for record in episode(environment, config, task, script, style, past_end):
         show(record)
         end = record if record["done"] and not end else end
         if typed and not record["done"]:
@@ -143,7 +150,7 @@ def _play(
 
 def episode(
     environment: Environment,
-    config: EnvConfig,
+    config: EnvOptions,
     task: Task,
     actions: Iterator[str],
     style: str | None,
@@ -151,12 +158,12 @@ def episode(
 ) -> Iterator[dict[str, Any]]:
     """One record per step until the episode or the actions end.
 
-    past_end: go on after the end while there are actions, in an environment that takes them (WebShop).
+    past_end: go on after the end while there are actions, in an environment that takes them.
     Raises RunFailedError when the environment broke.
     """
     from sdar_cli.base.errors import RunFailedError
     from sdar_cli.envs.base import TurnView
-    from sdar_cli.envs.registry import wording
+    from sdar_cli.envs.registry import prompts_of
 
     past: list[tuple[str, str]] = []
     action: str | None = None
@@ -169,7 +176,7 @@ def episode(
         if style:
             shown = tuple(past[-config.history :]) if config.history else ()
             view = TurnView(seen.goal, seen.text, seen.admissible, shown, len(past), config.name)
-            record["prompt"] = wording(config.name).messages(view, style)
+            record["prompt"] = prompts_of(config.name).messages(view, style)
         yield record
         action = None if step.done and not past_end else next(actions, None)
         if action is None:
@@ -191,39 +198,10 @@ def _record(number: int, action: str | None, step: Step) -> dict[str, Any]:
     }
 
 
-def _config(env: str, data: str | None, sets: list[str]) -> EnvConfig:
-    """The env section of the preset.  Raises ConfigError for a setting of another section or a bad value."""
-    from pydantic import ValidationError
-
-    from sdar_cli.config.merge import Merger, problems_error
-    from sdar_cli.config.presets import load_preset
-    from sdar_cli.config.schema import EnvConfig
-
-    merger = Merger()
-    merger.put("env.workers", 1, "default")
-    for preset in load_preset(env, "envs").chain():
-        merger.put_tree({"env": preset.values["env"]}, preset.label)
-    for assignment in sets:
-        merger.put_assignment(assignment)
-        if not assignment.startswith("env."):
-            merger.problems.append(f"--set {assignment}: playing has settings of env only")
-    values = {key.removeprefix("env."): value for key, value in merger.values.items() if key.startswith("env.")}
-    values |= {"name": env, "data": data, "source": "real" if data else "generated"}
-    try:
-        config = EnvConfig.model_validate(values)
-    except ValidationError as error:
-        for item in error.errors(include_url=False):
-            key = ".".join(map(str, ("env", *item["loc"])))
-            merger.problems.append(f"--set: {key} = {item['input']!r}: {item['msg']}")
-    if merger.problems:
-        raise problems_error(merger.problems)
-    return config
-
-
 def _lines(actions: str | None, verbatim: bool) -> Iterator[str]:
     """Actions from a file or standard input, blank lines left out.
 
-    verbatim: a script's actions keep the blanks around them (WebShop understands no action that begins with one).
+    verbatim: a script's actions keep the blanks around them: some environments understand none that begins with one.
     Raises ConfigError when there is no such file.
     """
     from sdar_cli.base.errors import ConfigError

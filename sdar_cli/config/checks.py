@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from sdar_cli.envs.benchmark import Problem
+from sdar_cli.envs.registry import benchmark, built_in
 
 if TYPE_CHECKING:
-    from sdar_cli.config.schema import RunConfig, Section
+    from sdar_cli.base.section import Section
+    from sdar_cli.config.schema import RunConfig
 
 SIGMOID_GATES = ("gap", "entropy", "soft-or")
 """Gates of the form sigmoid(beta * x): at beta = 0 a constant 1/2."""
 UNTAUGHT = ("grpo", "skill-grpo", "skill-prompt")
 """Methods without a teacher."""
-
-
-class Problem(NamedTuple):
-    """A contradiction between fields: the dotted keys involved, and what is wrong."""
-
-    keys: tuple[str, ...]
-    text: str
 
 
 def cross_field_problems(config: RunConfig) -> list[Problem]:
@@ -32,13 +29,7 @@ def cross_field_problems(config: RunConfig) -> list[Problem]:
                 "of a sentence-transformers model in the Hugging Face cache",
             )
         )
-    if env.name == "alfworld" and env.source == "generated" and train.tasks_per_step > env.games_train:
-        found.append(
-            Problem(
-                ("train.tasks_per_step", "env.games_train"),
-                f"train.tasks_per_step ({train.tasks_per_step}) exceeds env.games_train ({env.games_train})",
-            )
-        )
+    found += benchmark(env.name).problems(config)
     if train.steps == 0 and not config.eval.before:
         found.append(Problem(("train.steps", "eval.before"), "no training and no evaluation before it: nothing to do"))
     episodes = train.tasks_per_step * train.group_size
@@ -120,17 +111,12 @@ def config_warnings(config: RunConfig) -> list[str]:
         found.append(
             "with model.lora.dropout the student is scored with dropout and the teacher without: the gap is noisier"
         )
-    if config.env.name == "webshop" and config.env.split_rule == "released":
-        found.append(
-            "env.split_rule = released: train and held-out goals share products, and the paper's code drew other goals "
-            "at each validation; for new work use product-disjoint"
-        )
     if "ucb" in config.retrievals and config.env.win_reward > 1 and config.skills.ucb_c <= 1:
         found.append(
             f"skills.ucb_c is in units of the reward and env.win_reward is {config.env.win_reward:g}: a skill that did "
             f"badly is hardly tried again; skills.ucb_c={config.env.win_reward:g} explores as with rewards up to 1"
         )
-    found += _search_warnings(config)
+    found += benchmark(config.env.name).warnings(config)
     if config.eval.with_skill and config.skills.retrieval == "none":
         found.append(
             "skills.retrieval is none, so the evaluation with skill shows no skill: --set eval.with_skill=false"
@@ -140,30 +126,16 @@ def config_warnings(config: RunConfig) -> list[str]:
             "skills.retrieval = released chooses the teacher's skill by the name of the data set, which tells it what "
             "no question does: for new work use keyword"
         )
-    if config.model.name.startswith("tiny-") and config.model.name != f"tiny-{config.env.name}":
-        found.append(
-            f"{config.model.name} was warm-started on another benchmark than {config.env.name}: expect nothing"
-        )
-    elif config.model.name == "tiny-search" and config.env.source == "real":
-        found.append("tiny-search was warm-started on generated passages: expect next to nothing on real ones")
-    elif config.model.name == "tiny-alfworld" and (config.env.source == "real" or config.env.size == "full"):
-        found.append("tiny-alfworld was warm-started on small generated houses: expect next to nothing in full ones")
-    return found
+    return [*found, *_foreign_policy(config)]
 
 
-def _search_warnings(config: RunConfig) -> list[str]:
-    env = config.env
-    if env.name != "search":
+def _foreign_policy(config: RunConfig) -> list[str]:
+    """A bundled policy of another environment."""
+    owners = [name for name in built_in() if benchmark(name).default_model == config.model.name]
+    at_home = benchmark(config.env.name).default_model == config.model.name
+    if at_home or not owners:
         return []
-    found = []
-    if env.score_scope == "released":
-        found.append(
-            "env.score_scope = released judges the last answer block of the whole history, and passages keep their "
-            "tags: one that holds an answer block can score"
-        )
-    if env.context == "window" and env.history < env.max_turns - 1:
-        found.append(f"env.history = {env.history} of {env.max_turns} turns: earlier passages are forgotten")
-    return found
+    return [f"{config.model.name} was warm-started on another benchmark than {config.env.name}: expect nothing"]
 
 
 def _distillation_warnings(config: RunConfig) -> list[str]:
@@ -255,8 +227,6 @@ def _ignored_settings(config: RunConfig) -> list[str]:
         found.append("model.lora settings are ignored with model.lora.rank = 0 (full fine-tuning)")
     if config.eval.decoding == "greedy" and changed(config.eval, "temperature"):
         found.append("eval.temperature is ignored with eval.decoding = greedy")
-    if env.name == "alfworld" and config.eval.games > env.games_eval and env.source == "generated":
-        found.append(f"eval.games ({config.eval.games}) exceeds env.games_eval ({env.games_eval}): all are used")
     if train.steps and train.warmup_steps >= train.steps * train.updates_per_step:
         found.append("train.warmup_steps covers the whole run: the learning rate is never reached")
     return found

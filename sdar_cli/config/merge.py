@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, get_args
@@ -12,24 +13,36 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from sdar_cli.base.errors import ConfigError
-from sdar_cli.config.schema import RunConfig
+from sdar_cli.config.schema import RunConfig, env_options
+from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """Every dotted key of a section and its field; a section's own fields in place of the section."""
+    table: dict[str, FieldInfo] = {}
+    for name, info in model.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            table |= fields_of(section, f"{prefix}{name}.")
+        else:
+            table[prefix + name] = info
+    return table
 
 
 @cache
-def field_table() -> dict[str, FieldInfo]:
-    """Every dotted key of the configuration and its field."""
+def field_table(env: str | None = None) -> dict[str, FieldInfo]:
+    """Every dotted key of the configuration of an environment and its field; without one, of all that ship here."""
+    names = built_in() if env is None else (env,)
+    own = {key: info for name in names for key, info in fields_of(benchmark(name).options, "env.").items()}
+    table: dict[str, FieldInfo] = {}
+    for key, info in fields_of(RunConfig).items():
+        table |= own if key.startswith("env.") else {key: info}
+    return table
 
-    def walk(model: type[BaseModel], prefix: str) -> dict[str, FieldInfo]:
-        table: dict[str, FieldInfo] = {}
-        for name, info in model.model_fields.items():
-            section = info.annotation
-            if isinstance(section, type) and issubclass(section, BaseModel):
-                table |= walk(section, f"{prefix}{name}.")
-            else:
-                table[prefix + name] = info
-        return table
 
-    return walk(RunConfig, "")
+def owners_of(key: str) -> list[str]:
+    """The environments that ship here and have a setting."""
+    return [name for name in built_in() if key in field_table(name)]
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
@@ -41,7 +54,12 @@ def flatten(config: RunConfig) -> dict[str, Any]:
             value = getattr(value, part)
         return value
 
-    return {key: lookup(key) for key in field_table()}
+    return {key: lookup(key) for key in field_table(config.env.name)}
+
+
+def default_values(env: str) -> dict[str, Any]:
+    """Dotted key to default value in the configuration of an environment."""
+    return flatten(RunConfig(env=env_options({"name": env})))
 
 
 def suggest(word: str, candidates: Sequence[str], separator: str = ".") -> str:
@@ -87,28 +105,55 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+@dataclass(frozen=True)
+class _Text:
+    """A value as it was written on the command line; its field says how it is read."""
+
+    text: str
+
+
 class Merger:
-    """Values by dotted key, weakest source first; ``problems`` collects every mistake met on the way."""
+    """Values by dotted key, weakest source first; ``problems`` collects every mistake met on the way.
+
+    Which keys exist depends on the environment, and any source may name it: values are collected first, and read when
+    all of them are there.
+    """
 
     def __init__(self) -> None:
-        self.values = flatten(RunConfig())
-        self.sources = dict.fromkeys(self.values, "default")
-        self.problems: list[str] = []
+        self._given: list[tuple[str, Any, str]] = []
+        self._settled: tuple[dict[str, Any], dict[str, str], list[str]] | None = None
+        self._problems: list[str] = []
+
+    @property
+    def env(self) -> str:
+        """The environment: the last one named that exists, else the default."""
+        named = [_plain(value) for key, value, _ in self._given if key == "env.name"]
+        known = [name for name in named if isinstance(name, str) and _is_environment(name)]
+        return known[-1] if known else built_in()[0]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Dotted key to value: the defaults, and what was put over them."""
+        return self._settle()[0]
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Dotted key to where its value comes from."""
+        return self._settle()[1]
+
+    @property
+    def problems(self) -> list[str]:
+        """Every mistake so far."""
+        return [*self._problems, *self._settle()[2]]
+
+    def complain(self, problem: str) -> None:
+        """Add a mistake."""
+        self._problems.append(problem)
 
     def put(self, key: str, value: Any, source: str) -> None:
         """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null."""
-        table = field_table()
-        if key not in table:
-            inside = [name for name in table if name.startswith(key + ".")]
-            hint = f"; it is a section, with {', '.join(inside[:3])}, …" if inside else suggest(key, list(table))
-            self.problems.append(f"{source}: unknown key {key!r}{hint}")
-            return
-        optional = type(None) in _kinds_of(table[key])
-        self.values[key] = None if optional and value in ("none", "null") else value
-        self.sources[key] = source
-        if key == "env.data" and self.values[key] is not None:
-            self.values["env.source"] = "real"
-            self.sources["env.source"] = f"{source} (env.data implies it)"
+        self._given.append((key, value, source))
+        self._settled = None
 
     def put_tree(self, tree: Mapping[str, Any], source: str, prefix: str = "") -> None:
         """A nested table; ``env.data`` before ``env.source``, so that an explicit source wins."""
@@ -122,17 +167,38 @@ class Merger:
         """One ``--set a.b=value``."""
         key, equals, text = assignment.partition("=")
         if not equals:
-            self.problems.append(f"--set {assignment}: write KEY=VALUE, for example train.lr=1e-4")
+            self.complain(f"--set {assignment}: write KEY=VALUE, for example train.lr=1e-4")
             return
-        self.put(key.strip(), parse_value(text.strip(), field_table().get(key.strip())), "--set")
+        self.put(key.strip(), _Text(text.strip()), "--set")
+
+    def _settle(self) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+        """(values, sources, problems) of what was given, read as the environment's configuration."""
+        if self._settled is None:
+            env = self.env
+            values, problems = default_values(env), []
+            sources = dict.fromkeys(values, "default")
+            for key, given, source in self._given:
+                if problem := _unknown(key, env):
+                    problems.append(f"{source}: {problem}")
+                    continue
+                info = field_table(env)[key]
+                value = parse_value(given.text, info) if isinstance(given, _Text) else given
+                optional = type(None) in _kinds_of(info)
+                values[key] = None if optional and value in ("none", "null") else value
+                sources[key] = source
+                if key == "env.data" and values[key] is not None:
+                    values["env.source"] = "real"
+                    sources["env.source"] = f"{source} (env.data implies it)"
+            self._settled = values, sources, problems
+        return self._settled
 
     def build(self) -> RunConfig:
         """The configuration.  Raises one ConfigError with every problem, found here or before."""
         invalid: set[str] = set()
         config = self._validate(invalid)
         if config is None and invalid:  # check the fields that are right against each other
-            defaults = flatten(RunConfig())
-            self.values |= {key: defaults[key] for key in invalid}
+            defaults = default_values(self.env)
+            self._settle()[0].update({key: defaults[key] for key in invalid})
             self._validate(invalid)
         if config is None or self.problems:
             raise problems_error(self.problems)
@@ -157,14 +223,41 @@ class Merger:
                 message = item["msg"].removeprefix("Value error, ")
                 message = message[:1].lower() + message[1:]
                 where = f" at {inside}" if inside else ""
-                self.problems.append(f"{self.sources[key]}: {key} = {self.values[key]!r}:{where} {message}")
+                self._problems.append(f"{self.sources[key]}: {key} = {self.values[key]!r}:{where} {message}")
         return None
 
     def _report_contradictions(self, found: Sequence[Any], known_bad: frozenset[str]) -> None:
         for problem in found:
             if not known_bad.intersection(problem.keys):
                 origin = ", ".join(f"{key} from {self.sources[key]}" for key in problem.keys)
-                self.problems.append(f"{problem.text} ({origin})")
+                self._problems.append(f"{problem.text} ({origin})")
+
+
+def _plain(value: Any) -> Any:
+    return value.text if isinstance(value, _Text) else value
+
+
+def _is_environment(name: str) -> bool:
+    try:
+        ENVIRONMENT.check_name(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _unknown(key: str, env: str) -> str:
+    """What is wrong with a key; empty where it is one of the environment's configuration."""
+    table = field_table(env)
+    if key in table:
+        return ""
+    inside = [name for name in table if name.startswith(key + ".")]
+    if inside:
+        hint = f"; it is a section, with {', '.join(inside[:3])}, …"
+    elif owners := owners_of(key):
+        hint = f" for the environment {env}; it is a setting of {' and '.join(owners)}"
+    else:
+        hint = suggest(key, list(table))
+    return f"unknown key {key!r}{hint}"
 
 
 def problems_error(problems: Sequence[str]) -> ConfigError:
@@ -178,5 +271,5 @@ def problems_error(problems: Sequence[str]) -> ConfigError:
 
 def changed_keys(config: RunConfig) -> set[str]:
     """Keys whose value is not the default."""
-    defaults = flatten(RunConfig())
+    defaults = {**default_values(config.env.name), "env.name": built_in()[0]}
     return {key for key, value in flatten(config).items() if value != defaults[key]}

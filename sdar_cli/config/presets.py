@@ -10,25 +10,30 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.plugins import is_path
 from sdar_cli.base.resources import resource_dir
 from sdar_cli.config.checks import config_warnings
-from sdar_cli.config.merge import Merger, suggest
-from sdar_cli.config.schema import RunConfig
+from sdar_cli.config.merge import Merger, problems_error, suggest
+from sdar_cli.config.older import current_shape, without_foreign
+from sdar_cli.config.schema import RunConfig, env_options
+from sdar_cli.envs.benchmark import Benchmark
+from sdar_cli.envs.options import EnvOptions
+from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
 
 KINDS = ("envs", "models", "methods")
 METADATA = frozenset({"description", "extends", "parameters", "about", "methods", "envs"})
 """Top-level keys of a preset file that are not settings."""
 ABOUT = ("formula", "optimises", "reduces_to", "weight", "sink", "source", "paper")
 """What a method's preset says of itself under ``[about]``; docs/methods.md is made of it."""
-DEFAULT_ENV, DEFAULT_METHOD = "alfworld", "sdar"
-DEFAULT_MODEL = "tiny-{env}"
-"""The bundled policy of an environment."""
+DEFAULT_METHOD = "sdar"
 GENERIC_MODEL = "instruct"
 """The model preset of any model that has none of its own."""
 OWN_PRESET = "sdar.toml"
@@ -75,8 +80,10 @@ class Resolved:
 
 
 def list_presets(kind: str) -> list[str]:
-    """Names of the shipped presets of a kind, sorted."""
-    return sorted(path.stem for path in (resource_dir("presets") / kind).glob("*.toml"))
+    """Names of the shipped presets of a kind, sorted; of environments also those of installed packages."""
+    shipped = sorted(path.stem for path in (resource_dir("presets") / kind).glob("*.toml"))
+    guests = [name for name in ENVIRONMENT.names() if name not in built_in()] if kind == "envs" else []
+    return [*shipped, *(name for name in guests if name not in shipped)]
 
 
 def load_preset(reference: str, kind: str | None = None) -> Preset:
@@ -91,11 +98,16 @@ def load_preset(reference: str, kind: str | None = None) -> Preset:
         raise ConfigError(
             f"no preset file {reference!r}", fix="give the path of a TOML file, or see: sdar presets list"
         )
+    if kind == "envs" and is_path(reference):
+        return _guest_preset(reference)
     asked, _, name = reference.rpartition("/")
     kinds = [asked] if asked else [kind] if kind else list(KINDS)
     for folder in kinds:
-        if folder in KINDS and name in list_presets(folder):
-            return _read_preset(resource_dir("presets") / folder / f"{name}.toml", f"{folder}/{name}.toml")
+        path = resource_dir("presets") / folder / f"{name}.toml"
+        if folder in KINDS and path.is_file():
+            return _read_preset(path, f"{folder}/{name}.toml")
+        if folder == "envs" and name in list_presets(folder):
+            return _guest_preset(name)
     known = [f"{each}/{stem}" for each in KINDS for stem in list_presets(each) if kind in (None, each)]
     names = [each.partition("/")[2] for each in known] if kind else known
     what = {"envs": "environment", "models": "model", "methods": "method"}.get(kind or "", "preset")
@@ -104,6 +116,23 @@ def load_preset(reference: str, kind: str | None = None) -> Preset:
         why=f"the presets are {', '.join(names)}",
         fix="sdar presets list",
     )
+
+
+def _guest_preset(name: str) -> Preset:
+    """The settings of a guest's environment: its own file over its name and its skill bank."""
+    record = benchmark(name)
+    values: dict[str, Any] = {"env": {"name": name}, "skills": {"bank": _bank_name(name, record)}}
+    first = Preset(f"environment {name}", Path(record.preset or ""), record.description, values)
+    if record.preset is None:
+        return first
+    return replace(_read_preset(record.preset, f"of the environment {name}"), base=first)
+
+
+def _bank_name(name: str, record: Benchmark) -> str:
+    """How ``skills.bank`` names an environment's bank: by the environment's name where it is installed under one."""
+    if isinstance(record.bank, str):
+        return record.bank
+    return str(record.bank) if is_path(name) else name
 
 
 def _read_preset(path: Path, label: str) -> Preset:
@@ -159,7 +188,7 @@ def _read_config_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a readable JSON configuration", why=str(error)) from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} is not a configuration", why="its top level is not an object")
-    return tree
+    return current_shape(tree)
 
 
 def resolve(
@@ -180,9 +209,10 @@ def resolve(
     """
     merger = Merger()
     if config_file is not None:
-        merger.put_tree(_read_config_file(config_file), f"--config {config_file}")
+        tree = _read_config_file(config_file)
+        merger.put_tree(without_foreign(tree, benchmark_of(env)) if env else tree, f"--config {config_file}")
     else:
-        env, method = env or DEFAULT_ENV, method or DEFAULT_METHOD
+        env, method = env or _named_env(presets, sets) or built_in()[0], method or DEFAULT_METHOD
         model = model or _default_model(env)
     chosen = _choose_presets(merger, env, model, method, presets)
     for preset in chosen:
@@ -205,16 +235,30 @@ def resolve(
 
 def _default_model(env: str) -> str:
     """The bundled policy of an environment preset's benchmark."""
-    return DEFAULT_MODEL.format(env=_benchmark_of(env))
+    return benchmark(benchmark_of(env)).default_model
 
 
-def _benchmark_of(env: str) -> str:
+def benchmark_of(env: str) -> str:
     """The benchmark of an environment preset; the default one where the preset is unknown, which is a mistake that is
     reported with all others."""
-    known = (env.endswith(".toml") and Path(env).expanduser().is_file()) or env in list_presets("envs")
-    chain = load_preset(env, "envs").chain() if known else []
+    return _benchmark_in(env, "envs") or built_in()[0]
+
+
+def _named_env(presets: Sequence[str], sets: Sequence[str]) -> str | None:
+    """The environment that ``--preset`` files or ``--set env.name`` name where ``--env`` is not given."""
+    by_set = [text.partition("=")[2].strip() for text in sets if text.partition("=")[0].strip() == "env.name"]
+    named = [_benchmark_in(reference) for reference in presets]
+    return next((name for name in [*reversed(by_set), *reversed(named)] if name), None)
+
+
+def _benchmark_in(reference: str, kind: str | None = None) -> str | None:
+    """The environment a preset names; None where it names none, or cannot be loaded (which is reported later)."""
+    try:
+        chain = load_preset(reference, kind).chain()
+    except ConfigError:
+        return None
     names = [preset.values["env"]["name"] for preset in chain if "name" in preset.values.get("env", {})]
-    return names[-1] if names else DEFAULT_ENV
+    return names[-1] if names else None
 
 
 def _choose_presets(
@@ -226,7 +270,7 @@ def _choose_presets(
         wanted.append(lambda: load_preset(env, "envs"))
     if model:
         wanted.append(lambda: model_preset(model))
-        wanted.append(lambda: _settings_for("envs", _benchmark_of(env or DEFAULT_ENV), chosen))
+        wanted.append(lambda: _settings_for("envs", benchmark_of(env or built_in()[0]), chosen))
     if method:
         wanted.append(lambda: load_preset(method, "methods"))
         wanted.append(lambda: _settings_for("methods", method, chosen))
@@ -237,7 +281,7 @@ def _choose_presets(
             preset = load()
             chosen += preset.chain() if preset else []
         except ConfigError as error:
-            merger.problems.append(f"{error.what} ({error.why})")
+            merger.complain(f"{error.what} ({error.why})")
     return chosen
 
 
@@ -249,3 +293,35 @@ def _settings_for(kind: str, name: str, chosen: Sequence[Preset]) -> Preset | No
         return None
     preset = found[-1]
     return Preset(f"{preset.label} for {name}", preset.path, "", getattr(preset, kind)[name])
+
+
+def env_settings(env: str, data: str | None, sets: Sequence[str], **values: Any) -> EnvOptions:
+    """The settings of an environment preset alone, for what opens an environment without a run.
+
+    data: a folder of the original's data; without it the preset says which.  sets: ``env.KEY=VALUE`` each.
+    values: stronger than the preset, weaker than ``sets``; those that the environment lacks are left out.
+    Raises ConfigError for a setting of another section or a bad value.
+    """
+    merger = Merger()
+    for preset in load_preset(env, "envs").chain():
+        merger.put_tree({"env": preset.values.get("env", {})}, preset.label)
+    own = benchmark(merger.env).options.model_fields
+    for key, value in values.items():
+        if key in own:
+            merger.put(f"env.{key}", value, "default")
+    if data is not None:
+        merger.put("env.data", data, "--data")
+    for assignment in sets:
+        merger.put_assignment(assignment)
+        if not assignment.startswith("env."):
+            merger.complain(f"--set {assignment}: only settings of env can be given here")
+    found = {key.removeprefix("env."): value for key, value in merger.values.items() if key.startswith("env.")}
+    try:
+        options = env_options(found)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            key = ".".join(map(str, ("env", *item["loc"])))
+            merger.complain(f"{merger.sources.get(key, '--set')}: {key} = {item['input']!r}: {item['msg']}")
+    if merger.problems:
+        raise problems_error(merger.problems)
+    return options

@@ -8,17 +8,17 @@ where it came from.  Loading of presets is in ``presets.py``, merging in ``merge
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from sdar_cli.base.section import Fraction, NonNegative, Positive, Section
 from sdar_cli.config.checks import cross_field_problems
-from sdar_cli.config.choices import BENCHMARKS, FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
-
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+from sdar_cli.config.choices import FORMS, PLACEMENTS, RETRIEVALS
+from sdar_cli.envs.benchmark import Benchmark
+from sdar_cli.envs.options import EnvOptions
+from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
 
 GATES = ("gap", "entropy", "soft-or", "none")
 """Names of ``algo.gates``; an outsider's gate is an import path ``package.module:function``."""
@@ -40,6 +40,29 @@ def _one_of(value: str, names: tuple[str, ...]) -> str:
     raise ValueError(f"should be one of {', '.join(names)}, or an import path package.module:function")
 
 
+def default_benchmark() -> Benchmark:
+    """The environment of a run that names none."""
+    return benchmark(built_in()[0])
+
+
+def env_options(value: Any = None) -> EnvOptions:
+    """The section ``env`` as the settings of the environment that it names; the default environment without a name.
+
+    Raises ValidationError (pydantic) for a key or value that is not the environment's, ConfigError where a guest's
+    environment cannot be imported.
+    """
+    if isinstance(value, EnvOptions):
+        return value
+    values = {"name": built_in()[0], **(value or {})}
+    try:
+        name = ENVIRONMENT.check_name(str(values["name"]))
+    except ValueError as error:
+        problem = PydanticCustomError("environment", "{text}", {"text": str(error)})
+        at: InitErrorDetails = {"type": problem, "loc": ("name",), "input": values["name"]}
+        raise ValidationError.from_exception_data("env", [at]) from error
+    return benchmark(name).options.model_validate(values)
+
+
 def _check_run_name(value: str) -> str:
     if RUN_NAME.fullmatch(value):
         return value
@@ -54,88 +77,6 @@ ScheduleName = Annotated[str, AfterValidator(lambda value: _one_of(value, SCHEDU
 RunName = Annotated[str, AfterValidator(_check_run_name)]
 
 
-class Section(BaseModel):
-    """Base of every section: frozen; unknown keys, NaN and infinities refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class EnvConfig(Section):
-    name: BENCHMARKS = Field(default="alfworld", description="the benchmark")
-    source: Literal["generated", "real"] = Field(
-        default="generated", description="generated games (no download) or the released game files"
-    )
-    data: str | None = Field(
-        default=None,
-        description="alfworld: folder that holds json_2.1.1, or that folder; default $ALFWORLD_DATA; webshop: folder "
-        "of the original's files; search: folder of questions, and of a corpus unless env.retriever is set; implies "
-        "source=real",
-    )
-    size: Literal["small", "full"] = Field(default="small", description="size of generated houses")
-    games_seed: NonNegative = Field(default=0, description="seed of the generator")
-    games_train: Positive = Field(default=120, description="number of generated training games")
-    games_eval: Positive = Field(default=66, description="number of generated held-out games")
-    train_split: str = Field(default="train", description="split trained on")
-    max_turns: Positive = Field(default=15, description="turns before an episode is stopped")
-    workers: NonNegative = Field(default=0, description="engine processes; 0 = one per core")
-    step_timeout: float = Field(
-        default=120.0,
-        gt=0,
-        description="seconds a worker may take to answer before it is restarted; search: a remote search, all tries",
-    )
-    max_failed: Fraction = Field(default=0.25, description="share of failed episodes in a step that stops the run")
-    prompt: WORDINGS = Field(default="compact", description="prompt wording: short, or with instructions")
-    context: Literal["window", "transcript"] = Field(
-        default="window", description="one prompt per turn from the last turns, or one growing sequence per episode"
-    )
-    history: NonNegative = Field(default=2, description="past (observation, action) pairs shown, context=window only")
-    valid_action: Literal["admissible", "format", "released"] = Field(
-        default="admissible",
-        description="a valid action: format and in the admissible list; format only; the released code's rule",
-    )
-    observation: Literal["text", "text_rich"] = Field(default="text", description="webshop: how pages are written")
-    show_attrs: bool = Field(default=False, description="webshop: items have a page of attributes")
-    goals: Literal["human", "synthetic"] = Field(
-        default="human", description="webshop: instructions written for people, or made of every choice of options"
-    )
-    split_rule: Literal["product-disjoint", "original", "released"] = Field(
-        default="product-disjoint",
-        description="webshop: no product in two splits; the original's numbers; the released code's (which leaks)",
-    )
-    price_seed: NonNegative = Field(default=4, description="webshop: seed of prices and price limits")
-    products: Positive = Field(default=1000, description="webshop: products of the generated catalogue")
-    retriever: str | None = Field(
-        default=None,
-        description="search: folder of an index, http://HOST:PORT (several with commas between), or "
-        "opensearch+http://HOST:PORT/INDEX; default: an index of the data's corpus, made once",
-    )
-    top_k: Annotated[int, Field(ge=1, le=50)] = Field(default=3, description="search: passages per query")
-    information: Literal["search_r1", "sdar"] = Field(
-        default="search_r1", description="search: passages as Search-R1 writes them, or as the released code does"
-    )
-    max_observation_tokens: NonNegative = Field(
-        default=0, description="tokens of an observation, the rest is cut off; 0 = all of it"
-    )
-    invalid_hint: Literal["none", "search_r1"] = Field(
-        default="none", description="search: after a missing action show nothing (released), or say what was wrong"
-    )
-    score_scope: Literal["final_action", "released"] = Field(
-        default="final_action",
-        description="search: what is judged: the last action, or the last answer block of the whole history, passages "
-        "included (released code)",
-    )
-    on_error: Literal["mask", "end"] = Field(
-        default="mask",
-        description="search: when a search fails for good: take its episodes out of the loss, or end the run",
-    )
-    questions_per_source: NonNegative = Field(
-        default=0, description="search: questions of each data set in a panel, drawn with games_seed; 0 = all"
-    )
-    skip_bad: bool = Field(default=False, description="search: leave out bad rows, at most 1 % of them")
-    cache: bool = Field(default=True, description="search: remember answers of the retriever")
-    win_reward: float = Field(default=1.0, description="reward of a won episode")
-
-
 class LoraConfig(Section):
     rank: NonNegative = Field(default=0, description="rank of the adapter; 0 = full fine-tuning")
     alpha: float = Field(default=32.0, gt=0, description="scale numerator")
@@ -144,7 +85,10 @@ class LoraConfig(Section):
 
 
 class ModelConfig(Section):
-    name: str = Field(default="tiny-alfworld", description="bundled model, Hugging Face id or local path")
+    name: str = Field(
+        default_factory=lambda: default_benchmark().default_model,
+        description="bundled model, Hugging Face id or local path",
+    )
     revision: str | None = Field(default=None, description="commit or tag of the Hugging Face model")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="of the weights; auto: bfloat16 under a LoRA adapter on a GPU, float32 elsewhere"
@@ -162,7 +106,7 @@ class ModelConfig(Section):
 
 
 class SkillsConfig(Section):
-    bank: str = Field(default="alfworld", description="bundled bank or folder")
+    bank: str = Field(default_factory=lambda: str(default_benchmark().bank), description="bundled bank or folder")
     retrieval: RETRIEVALS = Field(default="task-type", description="how skills are chosen")
     form: FORMS = Field(default="brief", description="whole skill texts, or each skill's one-line brief")
     ucb_c: float = Field(
@@ -302,13 +246,13 @@ class RunConfig(Section):
     name: RunName | None = Field(default=None, description="run directory under runs/; default made from the settings")
     method: str = Field(default="sdar", description="label of the method preset")
     seed: NonNegative = Field(default=0, description="seed of tasks, sampling and initial adapters")
-    env: EnvConfig = EnvConfig()
-    model: ModelConfig = ModelConfig()
-    skills: SkillsConfig = SkillsConfig()
-    teacher: TeacherConfig = TeacherConfig()
-    algo: AlgoConfig = AlgoConfig()
-    train: TrainConfig = TrainConfig()
-    eval: EvalConfig = EvalConfig()
+    env: Annotated[SerializeAsAny[EnvOptions], BeforeValidator(env_options)] = Field(default_factory=env_options)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    skills: SkillsConfig = Field(default_factory=SkillsConfig)
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig)
+    algo: AlgoConfig = Field(default_factory=AlgoConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    eval: EvalConfig = Field(default_factory=EvalConfig)
 
     @property
     def views(self) -> tuple[View, ...]:

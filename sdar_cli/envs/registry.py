@@ -1,40 +1,80 @@
-"""The environments by name.  Each is a package with ``env`` (``open_environment``) and ``prompt`` (the wording)."""
+"""The environments by name: those that ship here, those of installed packages, and import paths."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base.errors import ConfigError
-from sdar_cli.config.schema import EnvConfig
+from sdar_cli.base.plugins import Kind, is_path
+from sdar_cli.envs.benchmark import Benchmark, Prompts, Steps
+from sdar_cli.envs.options import EnvOptions
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
 
-ENVIRONMENTS = {name: f"sdar_cli.envs.{name}" for name in ("alfworld", "webshop", "search")}
+ENVIRONMENT = Kind("environment", "sdar_cli.envs.registry", "ENVIRONMENTS")
 
 
-def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Any:
-    """The environment of a configuration, a context manager.  Raises PrerequisiteError where its data is missing."""
-    return import_module(f"{ENVIRONMENTS[config.name]}.env").open_environment(config, reporter)
+@cache
+def benchmark(name: str) -> Benchmark:
+    """The record of an environment.
 
-
-def wording(name: str) -> Any:
-    """The prompt module of an environment: ``messages``, ``follow_up``, ``body_of``, ``parse_action``."""
-    return import_module(f"{ENVIRONMENTS[name]}.prompt")
-
-
-def steps_of(name: str) -> Any:
-    """The module that says an environment's episodes as steps: ``steps``, ``brief``, ``general_brief``.
-
-    Raises ConfigError where an environment has none.
+    Raises ConfigError for an unknown name, for what cannot be imported, and for what is no ``Benchmark``.
     """
-    module = f"{ENVIRONMENTS[name]}.steps"
-    if find_spec(module) is None:
+    found = ENVIRONMENT.load(name)
+    if not isinstance(found, Benchmark):
+        raise ConfigError(
+            f"environment {name!r} is a {type(found).__name__}, not a Benchmark",
+            why="an environment is described by a record sdar_cli.envs.benchmark.Benchmark",
+            fix="see docs/extending.md",
+        )
+    if not is_path(name) and found.name != name:
+        raise ConfigError(
+            f"environment {name!r} calls itself {found.name!r}", fix="give the record the name of its entry point"
+        )
+    return found
+
+
+def built_in() -> tuple[str, ...]:
+    """Names of the environments that ship here; the first is the default."""
+    return ENVIRONMENT.builtin()
+
+
+def open_environment(options: EnvOptions, reporter: Reporter | None = None) -> Any:
+    """The environment of a configuration, a context manager.  Raises PrerequisiteError where its data is missing."""
+    return benchmark(options.name).open(options, reporter)
+
+
+def prompts_of(name: str) -> Prompts:
+    """The wording of an environment."""
+    return benchmark(name).prompts
+
+
+def steps_of(name: str) -> Steps:
+    """The functions that say an environment's episodes as steps.  Raises ConfigError where it has none."""
+    found = benchmark(name)
+    if found.steps is None:
         raise ConfigError(
             f"the builder contrast does not know the actions of {name}",
-            why=f"there is no module {module}",
-            fix="--builder llm",
+            why="its Benchmark record has no steps",
+            fix="--builder llm, or give the record steps",
         )
-    return import_module(module)
+    return found.steps()
+
+
+def bank_folder(name: str) -> Path | None:
+    """The folder of a guest's skill bank: the bank called like its environment; None where there is none."""
+    if name in built_in() or name not in ENVIRONMENT.names():
+        return None
+    bank = benchmark(name).bank
+    return bank if isinstance(bank, Path) else None
+
+
+ENVIRONMENTS: dict[str, str] = {
+    "alfworld": "sdar_cli.envs.alfworld.benchmark:ALFWORLD",
+    "webshop": "sdar_cli.envs.webshop.benchmark:WEBSHOP",
+    "search": "sdar_cli.envs.search.benchmark:SEARCH",
+}
+"""Name to the record, which is imported when it is asked for."""

@@ -97,14 +97,28 @@ def _benchmarks(envs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for env in named for name in (list(ENVIRONMENTS) if env == "all" else [env])))
 
 
+def _sets_for(asked: Asked, env: str | None) -> list[str]:
+    """The settings of ``--set`` for one of several benchmarks: those that only another of them has are left out."""
+    from sdar_cli.config.merge import owners_of
+    from sdar_cli.config.presets import benchmark_of
+
+    mine, all_named = benchmark_of(env) if env else None, {benchmark_of(each) for each in _benchmarks(asked.envs)}
+
+    def meant(assignment: str) -> bool:
+        owners = set(owners_of(assignment.partition("=")[0].strip()))
+        return mine is None or not owners or mine in owners or not owners & all_named
+
+    return [assignment for assignment in asked.sets if meant(assignment)]
+
+
 def _of_model(asked: Asked, env: str | None, model: str | None, why: str = "") -> Target:
-    config = resolve(env=env, model=model, sets=asked.sets, flags=asked.flags).config
+    config = resolve(env=env, model=model, sets=_sets_for(asked, env), flags=asked.flags).config
     return Target(env or config.env.name, config, why=why)
 
 
 def _of_run(asked: Asked, run: RunDir, env: str | None, why: str = "") -> Target:
     """A run's checkpoint on its own benchmark, or on another that was asked for."""
-    config = resolve(config_file=run.config_path, env=env, sets=asked.sets, flags=asked.flags).config
+    config = resolve(config_file=run.config_path, env=env, sets=_sets_for(asked, env), flags=asked.flags).config
     trained_on = run.benchmark()[0]
     if config.env.name != trained_on:
         why = f"{run.name} was trained on {trained_on}"

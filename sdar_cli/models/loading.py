@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.base.resources import PACKAGE
+from sdar_cli.config.presets import load_preset
 from sdar_cli.config.schema import ModelConfig
+from sdar_cli.envs.registry import benchmark, built_in
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BUNDLED = {
-    "tiny-alfworld": "a 0.7M-parameter policy for generated ALFWorld games",
-    "tiny-webshop": "a 0.9M-parameter policy for WebShop on generated catalogues",
-    "tiny-search": "a 0.7M-parameter policy for Search-QA on generated worlds",
-}
+
+def bundled_models() -> dict[str, str]:
+    """The models of the package, in the order of their environments: name to what it is (their preset's words)."""
+    found = {}
+    for name in dict.fromkeys(benchmark(env).default_model for env in built_in()):
+        preset = load_preset(name, "models")
+        if preset.values.get("model", {}).get("name") == name:
+            found[name] = preset.description
+    return found
 
 
 def model_location(name: str) -> str:
@@ -26,7 +32,7 @@ def model_location(name: str) -> str:
 
     Raises PrerequisiteError when a name looks like a path and is not there.
     """
-    if name in BUNDLED:
+    if name in bundled_models():
         folder = PACKAGE / "tiny" / name.replace("-", "_")
         if not (folder / "model.safetensors").exists():
             raise PrerequisiteError(f"the bundled model {name} has no weights", fix=f"sdar models build {name}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Step, StopReason, Task, TurnView
-from sdar_cli.envs.registry import wording
+from sdar_cli.envs.registry import prompts_of
 from sdar_cli.models.engine import Engine, Sampling
 from sdar_cli.rollout.episode import Episode, Turn
 from sdar_cli.rollout.prompt import encode_prompt
@@ -159,7 +159,7 @@ class Collector:
     def _record(self, item: _Live, view: TurnView, ids: list[int], response_ids: list[int], cut: int) -> Turn:
         ended = bool(response_ids) and response_ids[-1] in self.engine.ends
         text = self.tokenizer.decode(response_ids[:-1] if ended else response_ids)
-        parsed = wording(view.env).parse_action(text, view.admissible, self.config.env.valid_action)
+        parsed = prompts_of(view.env).parse_action(text, view.admissible, self.config.env.valid_action)
         turn = Turn(
             view=view,
             prompt_ids=ids,
@@ -185,7 +185,7 @@ def continuation(
     """
     marker = "\u241estub\u241e"
     chat = [{"role": "user", "content": "stub"}, {"role": "assistant", "content": marker}]
-    chat += wording(view.env).follow_up(view, style)
+    chat += prompts_of(view.env).follow_up(view, style)
     rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=thinking)
     text = rendered.rpartition(marker)[2]
     if not last.truncated_response:

@@ -17,7 +17,7 @@ from jinja2.exceptions import TemplateError
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.envs.base import TurnView
-from sdar_cli.envs.registry import wording
+from sdar_cli.envs.registry import prompts_of
 
 Tokenizer: TypeAlias = Any
 """A Hugging Face tokenizer with a chat template."""
@@ -128,7 +128,7 @@ def render(
     inside = "" if placement == "prefix" else skill
     try:
         text: str = tokenizer.apply_chat_template(
-            wording(view.env).messages(view, style, inside, placement),
+            prompts_of(view.env).messages(view, style, inside, placement),
             tokenize=False,
             add_generation_prompt=True,
             enable_thinking=thinking,
@@ -196,7 +196,7 @@ def _less_history(draft: _Draft) -> list[_Draft]:
 
 def _less_observation(draft: _Draft) -> list[_Draft]:
     """From no word of the observation to the whole of it; a shortened one ends with ``CUT_MARK``."""
-    heads = _heads(wording(draft.view.env).body_of(draft.view.observation))
+    heads = _heads(prompts_of(draft.view.env).body_of(draft.view.observation))
     shorter = [f"{head} {CUT_MARK}".strip() for head in heads[:-1]]
     whole = draft.view.observation
     return [replace(draft, view=replace(draft.view, observation=seen)) for seen in [*shorter, whole]]

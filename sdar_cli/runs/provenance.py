@@ -14,10 +14,11 @@ from typing import Any
 from sdar_cli import __version__
 from sdar_cli.base.resources import PACKAGE
 from sdar_cli.config.schema import RunConfig
+from sdar_cli.envs.registry import benchmark, built_in
 
 PACKAGES = (
-    "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "numpy", "textworld", "alfworld",
-    "vllm", "typer", "rich", "pydantic",
+    "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "numpy", "vllm", "typer", "rich",
+    "pydantic",
 )  # fmt: skip
 
 DETERMINISTIC = {
@@ -52,7 +53,8 @@ def collect_provenance(config: RunConfig, argv: Sequence[str]) -> dict[str, Any]
 def package_versions() -> dict[str, str]:
     """Versions of the installed packages a result can depend on."""
     found = {}
-    for name in PACKAGES:
+    own = [package for name in built_in() for package in benchmark(name).packages]
+    for name in [*PACKAGES, *own]:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

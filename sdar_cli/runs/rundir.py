@@ -18,6 +18,7 @@ from sdar_cli.base import locks
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
 from sdar_cli.base.files import write_json_atomic, write_text_atomic
 from sdar_cli.config.merge import flatten, suggest
+from sdar_cli.config.older import to_file
 from sdar_cli.config.schema import RUN_NAME, RunConfig
 from sdar_cli.runs.metrics import read_metrics
 
@@ -97,7 +98,7 @@ class RunDir:
             (run.path / folder).mkdir(exist_ok=True)
         write_json_atomic(run.provenance_path, provenance)
         write_text_atomic(run.diff_path, diff)
-        write_json_atomic(run.config_path, config.model_dump(mode="json"))  # last: it makes the folder a run
+        write_json_atomic(run.config_path, to_file(config))  # last: it makes the folder a run
         return run
 
     @staticmethod
@@ -232,7 +233,7 @@ class RunDir:
             )
         starts = [*self.provenance().get("resumed", []), {"time": _now(), "argv": list(argv), **code_state()}]
         self.update_provenance(resumed=starts)
-        write_json_atomic(self.config_path, config.model_dump(mode="json"))
+        write_json_atomic(self.config_path, to_file(config))
 
     def overview(self) -> dict[str, Any]:
         """One row of ``sdar runs list``: status, method, steps, each step's success, held-out success at both ends."""

@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.resources import resource_dir
-from sdar_cli.config.schema import Section
+from sdar_cli.base.section import Section
+from sdar_cli.envs.registry import bank_folder
 from sdar_cli.skills.files import HEADER, bad, content_hash, read_folder
 
 GENERAL = "general"
@@ -158,11 +159,13 @@ def read_bank(folder: Path) -> Bank:
 
 
 def find_bank(name_or_path: str | Path) -> Path:
-    """The folder of a bundled bank (bundled names win) or the given folder."""
+    """The folder of a bundled bank (bundled names win), of an installed environment's bank, or the given folder."""
     text = str(name_or_path)
     known = bank_names()
     if text in known:
         return resource_dir("skillbanks") / text
+    if (guest := bank_folder(text)) is not None:
+        return guest
     folder = Path(text).expanduser()
     if folder.is_dir():
         return folder

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdar_cli.base.errors import ConfigError, RunFailedError
-from sdar_cli.config.schema import EnvConfig, ModelConfig, SkillsConfig, TeacherConfig
+from sdar_cli.config.schema import ModelConfig, SkillsConfig, TeacherConfig
 from sdar_cli.envs.base import Environment, Observation, Task, TurnView
+from sdar_cli.envs.options import EnvOptions
 from sdar_cli.rollout.prompt import PREFIX, EncodedPrompt, Tokenizer, encode_prompt
 from sdar_cli.skills.bank import Bank, Skill
 from sdar_cli.skills.choose.retriever import Retriever
@@ -24,7 +25,7 @@ Count = Callable[[str], int]
 class Shown:
     """The settings that decide what a prompt looks like."""
 
-    env: EnvConfig
+    env: EnvOptions
     model: ModelConfig
     skills: SkillsConfig
     teacher: TeacherConfig

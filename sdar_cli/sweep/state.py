@@ -17,6 +17,7 @@ from sdar_cli.base import locks
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
 from sdar_cli.base.files import write_json_atomic
 from sdar_cli.config.merge import suggest
+from sdar_cli.config.older import current_shape, to_file
 from sdar_cli.config.schema import RUN_NAME, RunConfig
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.sweep.grid import Point
@@ -97,7 +98,7 @@ class SweepDir:
 
     def config(self, job: Job) -> RunConfig:
         """The same, read."""
-        return RunConfig.model_validate(_read(self.config_path(job)))
+        return RunConfig.model_validate(current_shape(_read(self.config_path(job))))
 
     def run_dir(self, job: Job) -> RunDir:
         """The job's run, which need not exist yet."""
@@ -164,7 +165,7 @@ def default_path(sweeps_dir: Path, stem: str) -> Path:
 
 def _write_configs(path: Path, configs: Mapping[str, RunConfig]) -> None:
     for name, config in configs.items():
-        write_json_atomic(path / "configs" / f"{name}.json", config.model_dump(mode="json"))
+        write_json_atomic(path / "configs" / f"{name}.json", to_file(config))
 
 
 def _read(path: Path) -> dict[str, Any]:

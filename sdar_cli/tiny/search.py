@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.files import refuse_taken
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.base import Environment, Step, Task, TurnView, group_by_type
 from sdar_cli.envs.search import expert as searcher
 from sdar_cli.envs.search.actions import read_action
 from sdar_cli.envs.search.data.world import KINDS
+from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.tiny.warmstart import DRIVERS, Answer, Example, Recipe, briefs, build, three_ways
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples
     return moves[player.driver].action
 
 
-def build_tiny_search(out: Path, seed: int, worlds: int | None, reporter: Reporter) -> Path:
+def build_tiny_search(out: Path, seed: int, games: int | None, workers: int, reporter: Reporter) -> Path:
     """``sdar models build tiny-search``: training questions of generated worlds, the bank's briefs, the recipe.
 
     Returns ``out``.  Raises ConfigError when it exists and is not empty.
@@ -103,9 +103,9 @@ def build_tiny_search(out: Path, seed: int, worlds: int | None, reporter: Report
     recipe = replace(RECIPE, seed=seed)
     rng = random.Random(seed)
     examples: list[Example] = []
-    total = worlds or WORLDS
+    total = games or WORLDS
     for number in range(total):
-        world = EnvConfig(name="search", games_seed=WORLDS_SEED + 100 * seed + number, max_turns=searcher.TURNS)
+        world = SearchOptions(games_seed=WORLDS_SEED + 100 * seed + number, max_turns=searcher.TURNS)
         with open_environment(world) as environment:
             groups = group_by_type(environment.tasks("train"))
             tasks = [task for kind, n in QUESTIONS.items() for task in rng.sample(groups[kind], n)]

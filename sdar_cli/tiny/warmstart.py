@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Protocol
 from sdar_cli.base.files import refuse_taken
 from sdar_cli.envs.alfworld.expert import Habits, Memory, Move, clumsy, expert
 from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
-from sdar_cli.envs.alfworld.prompt import shown_actions
+from sdar_cli.envs.alfworld.prompt import PROMPTS
 from sdar_cli.envs.base import Environment, Step, Task, TurnView
-from sdar_cli.envs.registry import wording
+from sdar_cli.envs.registry import prompts_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -141,7 +141,7 @@ def demonstrate(
 def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples: list[Example]) -> str:
     """Three examples of one state; returns the action of the demonstrator that drives this episode."""
     view = player.view()
-    legal = tuple(shown_actions(view))
+    legal = tuple(PROMPTS.shown_actions(view))
 
     def ask(skill: str) -> Move:
         return expert(player.memory, legal, skill)
@@ -162,7 +162,7 @@ def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples
 
 def prompt_text(tokenizer: PreTrainedTokenizerFast, example: Example) -> str:
     """The rendered prompt of an example, as the collector renders it."""
-    chat = wording(example.view.env).messages(example.view, "compact", example.skill)
+    chat = prompts_of(example.view.env).messages(example.view, "compact", example.skill)
     return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
 
 
@@ -310,7 +310,7 @@ def build(
     from sdar_cli.tiny.tokenizer import train_tokenizer
 
     began = time.perf_counter()
-    texts = [m["content"] for e in examples for m in wording(e.view.env).messages(e.view, "compact", e.skill)]
+    texts = [m["content"] for e in examples for m in prompts_of(e.view.env).messages(e.view, "compact", e.skill)]
     tokenizer = train_tokenizer([*texts, *(write(e.move) for e in examples)], recipe.vocabulary, units, words)
     data = encode(tokenizer, examples, write)
     tokens = sum(len(p) + len(r) for p, r in data)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.files import refuse_taken
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.base import Step, Task, TurnView
 from sdar_cli.envs.webshop import expert as shopper
 from sdar_cli.envs.webshop.catalogue.goods import TASK_TYPES
 from sdar_cli.envs.webshop.catalogue.synth import make_catalogue
 from sdar_cli.envs.webshop.env import WebShopEnvironment, open_environment
+from sdar_cli.envs.webshop.options import WebShopOptions
 from sdar_cli.envs.webshop.prompt import read_page
 from sdar_cli.tiny.warmstart import DRIVERS, HISTORY, MAX_TURNS, Example, Recipe, briefs, build, three_ways
 
@@ -91,7 +91,7 @@ def _label(player: _Player, skills: dict[str, str], rng: random.Random, examples
     return moves[player.driver].action
 
 
-def build_tiny_webshop(out: Path, seed: int, catalogues: int | None, reporter: Reporter) -> Path:
+def build_tiny_webshop(out: Path, seed: int, games: int | None, workers: int, reporter: Reporter) -> Path:
     """``sdar models build tiny-webshop``: the human goals of generated catalogues, the bank's briefs, the recipe.
 
     Returns ``out``.  Raises ConfigError when it exists and is not empty.
@@ -102,13 +102,13 @@ def build_tiny_webshop(out: Path, seed: int, catalogues: int | None, reporter: R
     recipe = replace(RECIPE, seed=seed)
     rng = random.Random(seed)
     examples: list[Example] = []
-    for number in range(catalogues or CATALOGUES):
+    for number in range(games or CATALOGUES):
         with tempfile.TemporaryDirectory() as folder:
             data = make_catalogue(Path(folder) / "catalogue", seed=CATALOGUES_SEED + 100 * seed + number)
-            with open_environment(EnvConfig(name="webshop", source="real", data=str(data))) as environment:
+            with open_environment(WebShopOptions(source="real", data=str(data))) as environment:
                 tasks = [task for task in environment.tasks("all") if task.id.startswith("human/")]
                 rng.shuffle(tasks)
                 examples += demonstrate(environment, tasks, briefs("webshop", tasks), rng)
-        reporter.info(f"demonstrations: catalogue {number + 1} of {catalogues or CATALOGUES}, {len(examples)} examples")
+        reporter.info(f"demonstrations: catalogue {number + 1} of {games or CATALOGUES}, {len(examples)} examples")
     build(recipe, examples, WEBSHOP_UNITS, out, reporter.info, words=WEBSHOP_CODES, preset="tiny-webshop")
     return out

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.base.errors import Missing, PrerequisiteError
+from sdar_cli.base.errors import Missing
 from sdar_cli.base.resources import resource_dir
 from sdar_cli.config.schema import RunConfig
+from sdar_cli.envs.registry import bank_folder, benchmark
 from sdar_cli.models.hub import is_cached, missing_encoder
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -31,8 +32,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
         "rows_per_step_max": episodes * per_episode,
         "updates": train.updates_per_step * train.steps,
         "evaluations": evaluations,
-        "panel_games": config.eval.games
-        or (env.games_eval if env.source == "generated" and env.name == "alfworld" else None),
+        "panel_games": config.eval.games or benchmark(env.name).panel_size(env),
         "evaluated_with_skill_too": config.eval.with_skill,
         "teacher": config.algo.coef > 0 and train.steps > 0,
     }
@@ -68,53 +68,17 @@ def estimates(config: RunConfig, parameters: int | None) -> dict[str, Any] | Non
 
 def missing(config: RunConfig) -> list[Missing]:
     """Data, banks and modules that are not there."""
-    found = [*_missing_games(config), *_missing_bank(config), *_missing_modules(config), *_missing_model(config)]
+    found = [*benchmark(config.env.name).missing(config.env), *_missing_bank(config)]
+    found += [*_missing_modules(config), *_missing_model(config)]
     encoder = config.skills.embedding_model
     return found + (missing_encoder(encoder) if "embedding" in config.retrievals and encoder else [])
-
-
-def _missing_games(config: RunConfig) -> list[Missing]:
-    if config.env.name == "search":
-        return _missing_questions(config)
-    if config.env.source != "real":
-        return []
-    if config.env.name == "webshop":
-        return _missing_catalogue(str(config.env.data))
-    from sdar_cli.envs.alfworld.games.games import real_root
-
-    try:
-        real_root(config.env.data)
-    except PrerequisiteError as error:
-        return [Missing(f"released ALFWorld games: {error.what}", error.fix)]
-    return []
-
-
-def _missing_questions(config: RunConfig) -> list[Missing]:
-    """Files and folders; whether a server answers is seen when the run starts."""
-    from sdar_cli.envs.search.data.sources import check_files
-
-    try:
-        check_files(config.env)
-    except PrerequisiteError as error:
-        return [Missing(f"Search-QA data: {error.what}", error.fix)]
-    return []
-
-
-def _missing_catalogue(data: str) -> list[Missing]:
-    from sdar_cli.envs.webshop.catalogue.catalog import find_files
-
-    try:
-        find_files(Path(data).expanduser())
-    except PrerequisiteError as error:
-        return [Missing(f"WebShop catalogue: {error.what}", error.fix)]
-    return []
 
 
 def _missing_bank(config: RunConfig) -> list[Missing]:
     bank = config.skills.bank
     if config.retrievals == {"none"} or (resource_dir("skillbanks") / bank).is_dir():
         return []
-    if Path(bank).expanduser().is_dir():
+    if Path(bank).expanduser().is_dir() or bank_folder(bank):
         return []
     known = sorted(path.name for path in resource_dir("skillbanks").glob("*") if path.is_dir())
     return [Missing(f"skill bank {bank!r}", f"--set skills.bank=NAME, one of {', '.join(known)}, or a folder")]

@@ -20,7 +20,7 @@ from sdar_cli.config.presets import resolve
 from sdar_cli.models.loading import model_location
 
 SMALL = {
-    "env.games_train": 6, "env.games_eval": 6, "env.workers": 1, "env.max_turns": 4, "env.products": 120,
+    "env.games_train": 6, "env.games_eval": 6, "env.workers": 1, "env.max_turns": 4,
     "train.threads": 1,
 }  # fmt: skip
 SETS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
@@ -73,7 +73,7 @@ def test_a_model_with_and_without_skills(place, capsys) -> None:
 
 def test_several_benchmarks_in_one_table(place, capsys) -> None:
     done = sdar(capsys, "eval", "--env", "alfworld", "--env", "webshop", "--games", "3", "--skills", "without",
-                "--decoding", "greedy", "--name", "both", *SETS)  # fmt: skip
+                "--decoding", "greedy", "--name", "both", *SETS, "--set", "env.products=120")  # fmt: skip
     assert done.code == 0, done.err
     assert "evaluating webshop: tiny-webshop (no run of generated webshop lies under runs: the bundled" in done.out
     table = done.out.rpartition("all benchmarks")[2]

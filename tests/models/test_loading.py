@@ -12,7 +12,7 @@ import torch
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.config.presets import model_preset
 from sdar_cli.config.schema import ModelConfig
-from sdar_cli.models.loading import BUNDLED, choose_dtype, load_model, load_tokenizer, model_location
+from sdar_cli.models.loading import bundled_models, choose_dtype, load_model, load_tokenizer, model_location
 from sdar_cli.skills.bank import load_bank
 
 
@@ -76,7 +76,7 @@ def bundled():
     return load_model(config), load_tokenizer(config.name)
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", bundled_models())
 def test_a_bundled_model_is_what_its_preset_says(name: str) -> None:
     model, tokenizer = load_model(ModelConfig(name=name, device="cpu")), load_tokenizer(name)
     assert sum(p.numel() for p in model.parameters()) == model_preset(name).parameters

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from sdar_cli.config.presets import resolve
-from sdar_cli.config.schema import EnvConfig, ModelConfig
+from sdar_cli.config.schema import ModelConfig
 from sdar_cli.envs.base import group_by_type
 from sdar_cli.envs.registry import open_environment
 from sdar_cli.envs.search.data.world import KINDS
 from sdar_cli.envs.search.expert import Move, searches
+from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.envs.search.prompt import parse_action
 from sdar_cli.models.engine import HuggingFaceEngine, Sampling
 from sdar_cli.models.loading import load_model, load_tokenizer
@@ -26,7 +27,7 @@ from sdar_cli.tiny.warmstart import briefs, encode, prompt_text
 def environment(tmp_path_factory: pytest.TempPathFactory):
     patch = pytest.MonkeyPatch()
     patch.setenv("SDAR_CACHE", str(tmp_path_factory.mktemp("cache")))
-    with open_environment(EnvConfig(name="search", max_turns=4, questions_per_source=40)) as opened:
+    with open_environment(SearchOptions(name="search", max_turns=4, questions_per_source=40)) as opened:
         yield opened
     patch.undo()
 

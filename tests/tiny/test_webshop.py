@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.registry import open_environment
+from sdar_cli.envs.webshop.options import WebShopOptions
 from sdar_cli.tiny import webshop as module
 from sdar_cli.tiny.warmstart import briefs, prompt_text, respond
 from sdar_cli.tiny.webshop import demonstrate
@@ -18,7 +18,7 @@ from sdar_cli.tiny.webshop import demonstrate
 def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SDAR_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "SLIPS", 0.0)
-    with open_environment(EnvConfig(name="webshop", products=300)) as environment:
+    with open_environment(WebShopOptions(name="webshop", products=300)) as environment:
         tasks = environment.tasks("train")[:21]
         skills = briefs("webshop", environment.tasks("all"))
         return tasks, skills, demonstrate(environment, tasks, skills, random.Random(0)), environment

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from sdar_cli.base.display import Reporter
     from sdar_cli.commands.options import Flags
-    from sdar_cli.config.schema import EnvConfig, RunConfig
+    from sdar_cli.config.schema import RunConfig
+    from sdar_cli.envs.options import EnvOptions
     from sdar_cli.skills.bank import Bank
     from sdar_cli.skills.lint import Goal
 
@@ -84,7 +85,7 @@ def settings(
     return loaded, config
 
 
-def goals_of(config: EnvConfig, split: str, limit: int, reporter: Reporter) -> Sequence[Goal]:
+def goals_of(config: EnvOptions, split: str, limit: int, reporter: Reporter) -> Sequence[Goal]:
     """The tasks of a split (``limit`` spread over the panel; 0 = all) with their goal texts."""
     from sdar_cli.envs.panels import make_panel
     from sdar_cli.envs.registry import open_environment

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.resources import core_count
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.alfworld.engine.pool import WorkerPool
 from sdar_cli.envs.alfworld.engine.worker import Outcome
 from sdar_cli.envs.alfworld.games import games
+from sdar_cli.envs.alfworld.options import AlfworldOptions
 from sdar_cli.envs.alfworld.prompt import goal_of
 from sdar_cli.envs.base import Observation, Step, Task
 
@@ -108,7 +108,7 @@ class AlfworldEnvironment:
                 warnings.warn(notice, RuntimeWarning, stacklevel=3)
 
 
-def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> AlfworldEnvironment:
+def open_environment(config: AlfworldOptions, reporter: Reporter | None = None) -> AlfworldEnvironment:
     """The environment of a configuration: real games if ``data`` or ``source`` asks for them, else generated ones.
 
     ``$ALFWORLD_DATA`` counts only for real games without ``data``; then comes the place where alfworld puts them.
@@ -120,7 +120,7 @@ def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> Alf
     return AlfworldEnvironment(data_root(config, workers, reporter), workers, config.step_timeout, reporter)
 
 
-def data_root(config: EnvConfig, workers: int = 1, reporter: Reporter | None = None) -> Path:
+def data_root(config: AlfworldOptions, workers: int = 1, reporter: Reporter | None = None) -> Path:
     """The folder of the games a configuration names; generated games are made when they are not cached."""
     if config.source == "generated":
         from sdar_cli.envs.alfworld.games.generator import ensure_games

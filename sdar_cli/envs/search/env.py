@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.base import Observation, Step, Task
 from sdar_cli.envs.search.actions import LONGEST_QUERY, SEARCH, Action, read_action
 from sdar_cli.envs.search.answers import exact_match, f1, last_answer
 from sdar_cli.envs.search.data.questions import EVAL, Question, Questions, other_sources, stratified
 from sdar_cli.envs.search.data.sources import check_retriever, load_data, retriever_of
 from sdar_cli.envs.search.information import FORMATS, without_tags
+from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.envs.search.prompt import ADMISSIBLE
 from sdar_cli.retrieval.passages import Passage, Retriever, RetrieverUnavailableError
 
@@ -45,7 +45,7 @@ class _Episode:
 class SearchEnvironment:
     """Episodes of questions over one retriever.  Made by ``open_environment``."""
 
-    def __init__(self, questions: Questions, retriever: Retriever, config: EnvConfig) -> None:
+    def __init__(self, questions: Questions, retriever: Retriever, config: SearchOptions) -> None:
         self._questions = questions
         self._retriever = retriever
         self._config = config
@@ -192,7 +192,7 @@ class SearchEnvironment:
         )
 
 
-def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> SearchEnvironment:
+def open_environment(config: SearchOptions, reporter: Reporter | None = None) -> SearchEnvironment:
     """Questions and retriever of a configuration (``sources``); what should be heard about the questions is said.
 
     Raises PrerequisiteError where data or retriever are missing, RetrieverUnavailableError where no server answers.

@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.base import Observation, Step, Task
 from sdar_cli.envs.webshop.catalogue.catalog import Catalog, counting, in_thousands, open_catalog
 from sdar_cli.envs.webshop.catalogue.goods import category_of
 from sdar_cli.envs.webshop.catalogue.nouns import Nouns, open_nouns
 from sdar_cli.envs.webshop.catalogue.synth import ensure_catalogue
 from sdar_cli.envs.webshop.lucene.bm25 import Index
+from sdar_cli.envs.webshop.options import WebShopOptions
 from sdar_cli.envs.webshop.prompt import admissible_actions
 from sdar_cli.envs.webshop.store.goals import Goal, Kind, load_goals
 from sdar_cli.envs.webshop.store.shop import Shop, ShopSession
@@ -61,7 +61,7 @@ train and held-out goals were the same ones, which is not repeated here."""
 class WebShopEnvironment:
     """Episodes of the goals of one catalogue.  Made by ``open_environment``."""
 
-    def __init__(self, catalog: Catalog, index: Index, nouns: Nouns, config: EnvConfig) -> None:
+    def __init__(self, catalog: Catalog, index: Index, nouns: Nouns, config: WebShopOptions) -> None:
         self.catalog = catalog
         self._index = index
         self._nouns = nouns
@@ -181,7 +181,7 @@ def _parse(task_id: str) -> tuple[Kind, int]:
     raise ConfigError(f"no WebShop task {task_id!r}", why="an id is human/N or synthetic/N", fix="--task human/0")
 
 
-def open_environment(config: EnvConfig, reporter: Reporter | None = None) -> WebShopEnvironment:
+def open_environment(config: WebShopOptions, reporter: Reporter | None = None) -> WebShopEnvironment:
     """The shop of ``config.data`` (a folder of the original's files), or of the generated catalogue.
 
     Store and search index are made once and found again by the content of the files.  What was left out of the data,

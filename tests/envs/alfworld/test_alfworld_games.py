@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from sdar_cli.base.errors import PrerequisiteError
-from sdar_cli.config.schema import EnvConfig, RunConfig
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.alfworld import env
 from sdar_cli.envs.alfworld.games import games
+from sdar_cli.envs.alfworld.options import AlfworldOptions
 from sdar_cli.train.doctor import check_alfworld_data
 from sdar_cli.train.preflight import missing
 
@@ -147,14 +148,14 @@ def test_where_games_come_from(made_root: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SDAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ALFWORLD_DATA", str(made_root.parent))
-    few = EnvConfig(games_train=6, games_eval=6)
+    few = AlfworldOptions(games_train=6, games_eval=6)
     assert env.data_root(few).is_relative_to(tmp_path / "cache")
     assert games.list_splits(env.data_root(few)) == ["eval", "train"]
-    assert env.data_root(EnvConfig(source="real")) == made_root
-    assert env.data_root(EnvConfig(source="real", data=str(made_root))) == made_root
+    assert env.data_root(AlfworldOptions(source="real")) == made_root
+    assert env.data_root(AlfworldOptions(source="real", data=str(made_root))) == made_root
     monkeypatch.delenv("ALFWORLD_DATA")
     with pytest.raises(PrerequisiteError, match="no folder of real ALFWorld games is named"):
-        env.data_root(EnvConfig(source="real"))
+        env.data_root(AlfworldOptions(source="real"))
 
 
 def test_downloaded_games_need_no_word(made_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,5 +165,5 @@ def test_downloaded_games_need_no_word(made_root: Path, tmp_path: Path, monkeypa
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "alfworld").symlink_to(made_root.parent)
     assert games.real_root(None).resolve() == made_root.resolve()
-    assert missing(RunConfig(env=EnvConfig(source="real"))) == []
+    assert missing(RunConfig(env=AlfworldOptions(source="real"))) == []
     assert check_alfworld_data().state == "ok"

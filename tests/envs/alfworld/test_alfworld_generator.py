@@ -15,7 +15,6 @@ import pytest
 from places import ROOT
 
 from sdar_cli.base.errors import ConfigError
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.alfworld.engine.engine import GameEngine, alfworld_module, speed_up
 from sdar_cli.envs.alfworld.games import generator
 from sdar_cli.envs.alfworld.games.games import check_game, list_tasks, walkthrough
@@ -38,6 +37,7 @@ from sdar_cli.envs.alfworld.games.layout import (
     can_contain,
     objects_with,
 )
+from sdar_cli.envs.alfworld.options import AlfworldOptions
 from sdar_cli.envs.alfworld.prompt import goal_of
 
 SIZES = ("small", "full")
@@ -256,7 +256,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_games_are_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = EnvConfig(games_train=3, games_eval=2)
+    config = AlfworldOptions(games_train=3, games_eval=2)
     root = ensure_games(config, 1)
     assert cache in root.parents
     assert len(list_tasks(root / "json_2.1.1", "train")) == 3 and len(list_tasks(root / "json_2.1.1", "eval")) == 2
@@ -267,7 +267,7 @@ def test_games_are_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_set_that_fails_its_proof_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = EnvConfig(games_train=1, games_eval=1)
+    config = AlfworldOptions(games_train=1, games_eval=1)
 
     def fails(root: Path, *arguments: object) -> None:
         assert len(list_tasks(root / "json_2.1.1", "train")) == 1
@@ -284,7 +284,7 @@ def test_two_processes_making_the_same_set_do_not_disturb_each_other(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one is quicker: its set is used."""
-    config = EnvConfig(games_train=1, games_eval=1)
+    config = AlfworldOptions(games_train=1, games_eval=1)
     made: list[Path] = []
 
     def meanwhile(*arguments: object) -> None:

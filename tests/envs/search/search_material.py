@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from places import SHARED
 
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.search.data.questions import Question, Questions
 from sdar_cli.envs.search.env import SearchEnvironment
+from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.retrieval.passages import Passage
 
 DATA = SHARED / "data" / "search"
@@ -57,7 +57,7 @@ def questions(count: int = 4) -> Questions:
 
 def environment(retriever: Any = None, **settings: Any) -> SearchEnvironment:
     """Four questions, four turns, over ``Fixed``."""
-    config = EnvConfig.model_validate({"name": "search", "max_turns": 4, "history": 4, **settings})
+    config = SearchOptions.model_validate({"name": "search", "max_turns": 4, "history": 4, **settings})
     return SearchEnvironment(questions(), retriever or Fixed(), config)
 
 

@@ -16,9 +16,9 @@ import pytest
 import toy
 from search_material import write_data
 
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.base import StopReason
 from sdar_cli.envs.registry import open_environment
+from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.models.engine import Sampling, ScriptedEngine
 from sdar_cli.retrieval.index import build_index
 from sdar_cli.rollout.collect import Collector
@@ -79,7 +79,7 @@ def test_no_episode_is_lost_to_an_outage(tmp_path: Path, tokenizer: Any, seconds
                 went_down.append(time.monotonic())
             return f"<search>{question} {searches}</search>" if searches < 2 else f"<answer>{_town(prompt)}</answer>"
 
-        with open_environment(EnvConfig.model_validate(config.env.model_dump())) as environment:
+        with open_environment(SearchOptions.model_validate(config.env.model_dump())) as environment:
             tasks = environment.tasks("train")[:2]
             environment.preflight(tasks)
             collector = Collector(config, environment, ScriptedEngine(tokenizer, respond), tokenizer)
@@ -99,7 +99,7 @@ def test_a_budget_that_an_outage_outlasts_masks_and_counts(tmp_path: Path, token
     data = write_data(tmp_path / "data")
     build_index(data / "corpus.jsonl", tmp_path / "index")
     with serving(tmp_path / "index") as (server, url):
-        config = EnvConfig(name="search", source="real", data=str(data), retriever=url, step_timeout=1.0)
+        config = SearchOptions(name="search", source="real", data=str(data), retriever=url, step_timeout=1.0)
         with open_environment(config) as environment:
             environment.reset(dict(enumerate(environment.tasks("train")[:2])))
             server.kill()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.base import Task, TurnView
 from sdar_cli.envs.registry import open_environment
 from sdar_cli.envs.search import expert as searcher
@@ -25,6 +24,7 @@ from sdar_cli.envs.search.expert import (
     read_question,
     searches,
 )
+from sdar_cli.envs.search.options import SearchOptions
 
 Act = Callable[[Asked, list[Seen]], searcher.Move]
 
@@ -33,7 +33,7 @@ Act = Callable[[Asked, list[Seen]], searcher.Move]
 def environment(tmp_path_factory: pytest.TempPathFactory):
     patch = pytest.MonkeyPatch()
     patch.setenv("SDAR_CACHE", str(tmp_path_factory.mktemp("cache")))
-    with open_environment(EnvConfig(name="search", max_turns=searcher.TURNS, questions_per_source=60)) as opened:
+    with open_environment(SearchOptions(name="search", max_turns=searcher.TURNS, questions_per_source=60)) as opened:
         yield opened
     patch.undo()
 

@@ -12,11 +12,12 @@ from search_material import write_data, write_lines
 
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import PrerequisiteError
-from sdar_cli.config.schema import EnvConfig, RunConfig
+from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.panels import make_panel
 from sdar_cli.envs.registry import open_environment
 from sdar_cli.envs.search.data import sources
 from sdar_cli.envs.search.data.sources import ensure_index, find_corpus
+from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.retrieval.cache import CachedRetriever
 from sdar_cli.retrieval.passages import RetrieverUnavailableError
 from sdar_cli.train.preflight import missing
@@ -28,9 +29,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "search"
 
 
-def settings(**env: Any) -> EnvConfig:
+def settings(**env: Any) -> SearchOptions:
     source = "real" if env.get("data") else "generated"
-    return EnvConfig.model_validate({"name": "search", "source": source, "max_turns": 4, **env})
+    return SearchOptions.model_validate({"name": "search", "source": source, "max_turns": 4, **env})
 
 
 def test_the_generated_world_is_made_with_its_index_and_found_again(cache: Path) -> None:

@@ -67,7 +67,7 @@ def test_without_a_folder_it_comes_here(sdar: Sdar, tmp_path: Path, monkeypatch:
     assert sdar("make", "webshop", "--products", "12", "--seed", "3").code == 0
     assert (tmp_path / "webshop-12-3" / "items_shuffle.json").is_file()
     alfworld = sdar("make", "alfworld")
-    assert alfworld.code == 2 and "--out DIR" in alfworld.err
+    assert alfworld.code == 2 and "Missing option '--out'" in alfworld.err
 
 
 def test_a_folder_with_anything_else_is_refused(sdar: Sdar, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_strict_names_file_and_row(sdar: Sdar, tmp_path: Path) -> None:
 
 
 def test_without_data_the_cached_catalogue_is_checked(sdar: Sdar, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdar_cli.commands import data_webshop
+    from sdar_cli.envs.webshop import commands as data_webshop
 
     ensure = data_webshop.ensure_catalogue
     monkeypatch.setattr(data_webshop, "ensure_catalogue", lambda: ensure(products=5))
@@ -189,26 +189,28 @@ def test_against_golden_files(sdar: Sdar, golden: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "options", "owner"),
+    ("words", "option"),
     [
-        (("make", "webshop", "--out", "x", "--games", "200"), "--games cannot be used with webshop", "alfworld"),
-        (("make", "webshop", "--out", "x", "--split", "eval", "--no-check"), "--split, --check", "alfworld"),
-        (("make", "alfworld", "--out", "x", "--products", "5"), "--products cannot be used with alfworld", "webshop"),
-        (("make", "alfworld", "--out", "x", "--bad-rows"), "--bad-rows", "webshop"),
-        (("verify", "webshop", "--replay", "--workers", "2"), "--replay, --workers", "alfworld"),
-        (("verify", "alfworld", "--against", "x"), "--against", "webshop"),
-        (("verify", "alfworld", "--strict"), "--strict", "webshop"),
+        (("make", "webshop", "--out", "x", "--games", "200"), "--games"),
+        (("make", "webshop", "--out", "x", "--no-check"), "--no-check"),
+        (("make", "webshop", "--out", "x", "--split", "eval"), "--split"),
+        (("make", "alfworld", "--out", "x", "--products", "5"), "--products"),
+        (("make", "alfworld", "--out", "x", "--bad-rows"), "--bad-rows"),
+        (("verify", "webshop", "--replay"), "--replay"),
+        (("verify", "webshop", "--workers", "2"), "--workers"),
+        (("verify", "alfworld", "--against", "x"), "--against"),
+        (("verify", "alfworld", "--strict"), "--strict"),
     ],
 )
 def test_options_of_the_other_environment_are_refused(
-    sdar: Sdar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], options: str, owner: str
+    sdar: Sdar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], option: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = sdar(*words)
-    assert result.code == 2 and options in result.err and f"only {owner} has" in result.err
+    assert result.code == 2 and f"No such option: {option}" in result.err
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("command", ["make", "verify"])
 def test_help_gives_examples(sdar: Sdar, command: str) -> None:
-    assert sdar(command, "--help").out.count(f"sdar data {command} webshop") >= 2
+    assert sdar(command, "webshop", "--help").out.count(f"sdar data {command} webshop") >= 2

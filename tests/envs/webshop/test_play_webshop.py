@@ -11,8 +11,8 @@ import webshop_material as material
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.cli import main
-from sdar_cli.config.schema import EnvConfig
-from sdar_cli.envs.registry import open_environment, wording
+from sdar_cli.envs.registry import open_environment, prompts_of
+from sdar_cli.envs.webshop.options import WebShopOptions
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_the_generated_catalogue_is_shopped_in(play: Any) -> None:
         (["--task", "human/999999"], "human goals, from 0"),
         (["--task", "people/1"], "an id is human/N or synthetic/N"),
         (["--set", "env.observation=html"], "env.observation = 'html'"),
-        (["--set", "train.lr=1"], "settings of env only"),
+        (["--set", "train.lr=1"], "only settings of env"),
         (["--data", "/no/such/folder"], "/no/such/folder"),
     ],
 )
@@ -89,7 +89,7 @@ def test_what_cannot_be_played_is_refused(play: Any, words: list[str], expected:
 
 def test_slots_are_episodes_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDAR_CACHE", str(tmp_path))
-    with open_environment(EnvConfig(name="webshop", products=200)) as environment:
+    with open_environment(WebShopOptions(name="webshop", products=200)) as environment:
         tasks = environment.tasks("all")
         assert len({task.id for task in tasks}) == len(tasks)
         steps = environment.reset({4: tasks[0], 7: tasks[1]})
@@ -101,4 +101,4 @@ def test_slots_are_episodes_of_their_own(tmp_path: Path, monkeypatch: pytest.Mon
             environment.tasks("valid_unseen")
         with pytest.raises(ValueError, match="no running episode"):
             environment.step({9: "search[x]"})
-        assert wording("webshop").goal_of(steps[4].observation.text) == steps[4].observation.goal
+        assert prompts_of("webshop").goal_of(steps[4].observation.text) == steps[4].observation.goal

@@ -10,10 +10,10 @@ import pytest
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.config.presets import resolve
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.panels import make_panel
 from sdar_cli.envs.registry import open_environment
 from sdar_cli.envs.webshop.env import RULES
+from sdar_cli.envs.webshop.options import WebShopOptions
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def shop(**settings: Any) -> Any:
-    return open_environment(EnvConfig(name="webshop", products=400, **settings))
+    return open_environment(WebShopOptions(name="webshop", products=400, **settings))
 
 
 def test_no_product_is_in_two_splits(cache: Path) -> None:

@@ -209,9 +209,7 @@ def test_a_real_encoder_from_a_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_encoder_that_is_not_there_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sdar_cli.train.preflight.find_spec", lambda name: object()
-    )  # the packages of the extra are there
+    monkeypatch.setattr("sdar_cli.models.hub.find_spec", lambda name: object())  # the packages of the extra are there
     with pytest.raises(PrerequisiteError, match="missing: encoder nobody/nothing") as caught:
         make(embedding_model="nobody/nothing").choose("embedding", TASK, GOAL)
     assert "hf download nobody/nothing" in str(caught.value.fix)
@@ -220,7 +218,7 @@ def test_an_encoder_that_is_not_there_is_not_downloaded(monkeypatch: pytest.Monk
 
 
 def test_without_the_package_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdar_cli.train.preflight.find_spec", lambda name: None)
+    monkeypatch.setattr("sdar_cli.models.hub.find_spec", lambda name: None)
     with pytest.raises(PrerequisiteError) as caught:
         make(embedding_model=str(tmp_path)).choose("embedding", TASK, GOAL)
     assert "pip install 'sdar[dense]'" in str(caught.value.fix)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.resources import cache_dir, made_once
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.alfworld.engine.engine import alfworld_module
 from sdar_cli.envs.alfworld.games.layout import (
     LAMP,
@@ -31,6 +30,7 @@ from sdar_cli.envs.alfworld.games.layout import (
     draw_house,
     objects_with,
 )
+from sdar_cli.envs.alfworld.options import AlfworldOptions
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -269,7 +269,7 @@ def _domain_and_grammar() -> tuple[str, str]:
     return (folder / "alfred.pddl").read_text(), (folder / "alfred.twl2").read_text()
 
 
-def ensure_games(config: EnvConfig, workers: int, reporter: Reporter | None = None) -> Path:
+def ensure_games(config: AlfworldOptions, workers: int, reporter: Reporter | None = None) -> Path:
     """The cached root of the generated train and eval games of a configuration.
 
     When absent they are made, and every one is won once in the engine by its plan; a set that fails is not

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.base.locks import locked_in_turn
 from sdar_cli.base.resources import cache_dir
-from sdar_cli.config.schema import EnvConfig
 from sdar_cli.envs.search.data.questions import CORPUS_STEMS, Questions, load_questions, question_files
 from sdar_cli.envs.search.data.world import ensure_world
+from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.retrieval.bm25 import parameters
 from sdar_cli.retrieval.cache import ANSWERS
 from sdar_cli.retrieval.corpus import SUFFIXES
@@ -42,7 +42,7 @@ class Data:
     corpus: Path | None
 
 
-def load_data(config: EnvConfig) -> Data:
+def load_data(config: SearchOptions) -> Data:
     """The questions of ``config.data``, or of the generated world, and the corpus beside them."""
     check_files(config)
     real = config.source == "real" and config.data is not None
@@ -57,7 +57,7 @@ def find_corpus(path: Path) -> Path | None:
     return next((folder / name for name in CORPORA if (folder / name).is_file()), None)
 
 
-def retriever_of(config: EnvConfig, data: Data, reporter: Reporter | None = None) -> Retriever:
+def retriever_of(config: SearchOptions, data: Data, reporter: Reporter | None = None) -> Retriever:
     """The retriever that is named, else an index of the data's corpus.
 
     A server that does not answer within ``PATIENCE`` is an error now; later it has ``config.step_timeout``.
@@ -70,7 +70,7 @@ def retriever_of(config: EnvConfig, data: Data, reporter: Reporter | None = None
     return open_retriever(where, budget=config.step_timeout, answers=ANSWERS if config.cache else 0)
 
 
-def check_files(config: EnvConfig) -> None:
+def check_files(config: SearchOptions) -> None:
     """Whether the files a configuration names are there; nothing is read.  Raises PrerequisiteError."""
     if config.source == "real":
         if config.data is None:
@@ -86,7 +86,7 @@ def check_files(config: EnvConfig) -> None:
         raise PrerequisiteError(f"no passage index at {where}", fix=f"sdar retriever index CORPUS --out {where}")
 
 
-def _required(corpus: Path | None, config: EnvConfig) -> Path:
+def _required(corpus: Path | None, config: SearchOptions) -> Path:
     if corpus is None:
         raise PrerequisiteError(
             f"no passages to search: there is no corpus beside the questions in {config.data}",

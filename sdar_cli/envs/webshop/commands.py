@@ -1,16 +1,18 @@
-"""WebShop's part of ``sdar data``: a catalogue made, a catalogue checked, and replayed against golden files."""
+"""``sdar data make webshop`` and ``sdar data verify webshop``: a catalogue made, and checked."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from sdar_cli.base.display import Reporter
-from sdar_cli.base.errors import ConfigError, RunFailedError
+from sdar_cli.base.errors import RunFailedError
 from sdar_cli.base.files import write_json_atomic
+from sdar_cli.envs.made import made_before
 from sdar_cli.envs.webshop.catalogue.catalog import counting, in_thousands, open_catalog
 from sdar_cli.envs.webshop.catalogue.nouns import open_nouns
 from sdar_cli.envs.webshop.catalogue.synth import VERSION, ensure_catalogue, make_catalogue
@@ -23,10 +25,42 @@ MANIFEST = "catalogue.json"
 """Written last, beside the files: what they were made with."""
 
 
-def make(out: Path | None, products: int, seed: int, bad_rows: bool, as_json: bool) -> None:
-    """Write a synthetic catalogue under the original's file names; the same call again finds it made.
+Out = Annotated[
+    Path | None, typer.Option("--out", file_okay=False, help="Folder to fill; default: webshop-PRODUCTS-SEED.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the generator.")]
+Products = Annotated[int, typer.Option("--products", min=1, help="Products.")]
+BadRows = Annotated[bool, typer.Option("--bad-rows", help="Also a few rows that the original skips or fails on.")]
+Data = Annotated[
+    str | None, typer.Option("--data", help="Folder of the original's files; default: the cached generated catalogue.")
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against",
+        file_okay=False,
+        help="Folder of golden files: compare with what the original engine gave for these data.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop at the first row or entry that the original fails on, and name it."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
-    out: default ``webshop-PRODUCTS-SEED`` in the current folder.
+
+def make(
+    out: Out = None, products: Products = 1000, seed: Seed = 0, bad_rows: BadRows = False, as_json: Json = False
+) -> None:
+    """Write a synthetic catalogue under the original's file names.
+
+    The same call again finds it made.
+
+    Examples:
+
+    sdar data make webshop --products 5000 --seed 3
+
+    sdar data make webshop --products 100000 --seed 7 --out big-shop
     """
     began = time.perf_counter()
     out = out or Path(f"webshop-{products}-{seed}" + ("-bad-rows" if bad_rows else ""))
@@ -44,34 +78,16 @@ def make(out: Path | None, products: int, seed: int, bad_rows: bool, as_json: bo
             reporter.emit_object({"out": str(out), **wanted, "files": files})
 
 
-def made_before(out: Path, wanted: dict[str, Any], manifest: str, what: str) -> list[str]:
-    """The files of a ``what`` that was made with these parameters; none when the folder is empty or missing.
+def verify(data: Data = None, against: Against = None, strict: Strict = False, as_json: Json = False) -> None:
+    """Load a catalogue and report what is in it and what was left out.
 
-    manifest: the name of the file that says with which.
-    Raises ConfigError when the folder holds anything else.
-    """
-    there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if not there:
-        return []
-    fix = "choose another --out"
-    if manifest not in there:
-        shown = ", ".join(there[:5]) + (", …" if len(there) > 5 else "")
-        raise ConfigError(f"{out} already holds files", why=f"a {what} needs its own folder; found {shown}", fix=fix)
-    found = json.loads((out / manifest).read_text(encoding="utf-8"))
-    files: list[str] = found.pop("files")
-    if found != wanted:
-        parameters = ", ".join(f"{name} {value}" for name, value in found.items())
-        raise ConfigError(f"{out} already holds another {what}", why=f"it was made with {parameters}", fix=fix)
-    missing = set(files) - set(there)
-    if missing:
-        raise ConfigError(f"the {what} in {out} lacks {', '.join(sorted(missing))}", fix=fix)
-    return files
+    With --against, goals, prices, rewards, pages and searches are compared with the original's, one by one.
 
+    Examples:
 
-def verify(data: str | None, against: Path | None, strict: bool, as_json: bool) -> None:
-    """Load a catalogue and say what is in it and what was left out, or compare it with golden files.
+    sdar data verify webshop --data ~/webshop/data --strict
 
-    Raises RunFailedError, after the report, when a record differs from the original's.
+    sdar data verify webshop --data ~/webshop/data --against golden --json
     """
     folder = Path(data).expanduser() if data else ensure_catalogue()
     with Reporter(as_json) as reporter:

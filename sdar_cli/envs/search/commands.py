@@ -1,27 +1,49 @@
-"""Search-QA's part of ``sdar data``: a generated world written out, and questions and passages checked."""
+"""``sdar data make search`` and ``sdar data verify search``: a world written, data checked."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.files import write_json_atomic
-from sdar_cli.commands.data_webshop import made_before
-from sdar_cli.config.schema import EnvConfig
+from sdar_cli.envs.made import made_before
 from sdar_cli.envs.search.data.questions import Question
 from sdar_cli.envs.search.data.sources import check_retriever, load_data, retriever_of
 from sdar_cli.envs.search.data.world import CORPUS, QUESTIONS, VERSION, write_world
+from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.retrieval.passages import Retriever
 
 MANIFEST = "world.json"
 """Written last, beside the files: what they were made with."""
 BATCH = 64
 
+Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder to fill.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the generator.")]
+Data = Annotated[
+    str | None, typer.Option("--data", help="Folder of questions and corpus; default: the cached generated world.")
+]
+RetrieverAt = Annotated[
+    str | None, typer.Option("--retriever", help="Index folder or address, in place of the data's corpus.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out up to 1 % of rows that are bad.")]
+PassagesPerQuestion = Annotated[int, typer.Option("--k", min=1, max=50, help="Passages per question.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
-def make(out: Path, seed: int, as_json: bool) -> None:
-    """Write a generated world in the layout that --data reads; the same call again finds it made."""
+
+def make(out: Out, seed: Seed = 0, as_json: Json = False) -> None:
+    """Write passages with questions about them, in the layout that --data reads.
+
+    The same call again finds them made.
+
+    Examples:
+
+    sdar data make search --seed 3 --out my-world
+    """
     began = time.perf_counter()
     wanted = {"generator": VERSION, "seed": seed}
     with Reporter(as_json) as reporter:
@@ -35,15 +57,25 @@ def make(out: Path, seed: int, as_json: bool) -> None:
             reporter.emit_object({"out": str(out), **wanted, "files": files})
 
 
-def verify(data: str | None, retriever: str | None, skip_bad: bool, k: int, as_json: bool) -> None:
-    """Load everything a run needs, ask all questions whose passages are known, and say what was found.
+def verify(
+    data: Data = None,
+    retriever: RetrieverAt = None,
+    skip_bad: SkipBad = False,
+    k: PassagesPerQuestion = 3,
+    as_json: Json = False,
+) -> None:
+    """Check questions and passages: questions are counted, the corpus is indexed, and questions whose passages are
+    known are asked.
 
-    Raises PrerequisiteError for bad rows (the first, or with ``skip_bad`` more than 1 %) and for an index that finds
-    nothing, RetrieverUnavailableError where no server answers.
+    Bad rows are an error (with --skip-bad: more than 1 % of them), and so is an index that finds nothing.
+
+    Examples:
+
+    sdar data verify search --data my-questions --skip-bad
     """
     began = time.perf_counter()
     source = "real" if data else "generated"
-    config = EnvConfig(name="search", source=source, data=data, retriever=retriever, skip_bad=skip_bad, top_k=k)
+    config = SearchOptions(source=source, data=data, retriever=retriever, skip_bad=skip_bad, top_k=k)
     with Reporter(as_json) as reporter:
         loaded = load_data(config)
         splits = loaded.questions.splits

@@ -1,0 +1,40 @@
+"""Configurations as files, and the shapes that older versions wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sdar_cli.config.merge import owners_of
+from sdar_cli.config.schema import RunConfig
+from sdar_cli.envs.options import EnvOptions
+from sdar_cli.envs.registry import built_in
+
+SCHEMA = 2
+"""The shape of ``config.json``.  1 had no number, and its section ``env`` held the settings of all environments."""
+
+
+def to_file(config: RunConfig) -> dict[str, Any]:
+    """What ``config.json`` holds."""
+    return {"schema": SCHEMA, **config.model_dump(mode="json")}
+
+
+def current_shape(tree: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ``config.json`` of any version, as this version's configuration.
+
+    Settings of other environments, which version 1 wrote into every file and never read, are left out.
+    """
+    tree = dict(tree)
+    if tree.pop("schema", 1) >= SCHEMA or not isinstance(tree.get("env"), dict):
+        return tree
+    return without_foreign(tree, tree["env"].get("name", built_in()[0]))
+
+
+def without_foreign(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    """A configuration without the settings of other environments than ``name``."""
+
+    def foreign(key: str) -> bool:
+        owners = owners_of(f"env.{key}")
+        return bool(owners) and name not in owners and key not in EnvOptions.model_fields
+
+    env = tree.get("env")
+    return {**tree, "env": {key: value for key, value in env.items() if not foreign(key)}} if env else tree
