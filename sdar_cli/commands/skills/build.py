@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import RUNS_DIR, RunsDir, option
-from sdar_cli.commands.skills.common import JsonOption
+from sdar_cli.commands.skills.common import JsonOption, NameOption, OutOption
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -28,9 +27,7 @@ Sources = Annotated[
     option("--from", "A run, a folder of *.jsonl files, or one file of episodes; repeatable.",
            metavar="EPISODES|DIR|RUN", show_default=False),
 ]  # fmt: skip
-Out = Annotated[Path, option("--out", "Folder of the new bank; must not exist.", show_default=False)]
 Env = Annotated[str, option("--env", "Environment the episodes are of.")]
-Name = Annotated[str | None, option("--name", "Name; default: that of --out.", show_default=False)]
 Licence = Annotated[str, option("--licence", "Licence of the new texts.")]
 Which = Annotated[Literal["contrast", "llm"], option("--builder", "contrast needs no model; llm asks a chat model.")]
 Support = Annotated[int, option("--min-support", "Won episodes a task type needs.", CONTRAST, min=1)]
@@ -80,12 +77,12 @@ def register(app: typer.Typer) -> None:
 @expand_groups
 def build_command(
     sources: Sources,
-    out: Out,
+    out: OutOption,
     contrasting: ContrastOptions,
     asked: LlmOptions,
     env: Env = "alfworld",
     which: Which = "contrast",
-    name: Name = None,
+    name: NameOption = None,
     licence: Licence = "CC0-1.0",
     runs_dir: RunsDir = RUNS_DIR,
     as_json: JsonOption = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,8 +13,6 @@ from sdar_cli.commands import completion
 from sdar_cli.commands.options import option
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdar_cli.base.display import Reporter
     from sdar_cli.commands.options import Flags
     from sdar_cli.config.schema import RunConfig
@@ -46,6 +45,8 @@ ModelOption = Annotated[
 DataOption = Annotated[
     str | None, option("--data", "Folder of the original's data; default: generated.", show_default=False)
 ]
+OutOption = Annotated[Path, option("--out", "Folder of the new bank; must not exist.", show_default=False)]
+NameOption = Annotated[str | None, option("--name", "Name; default: that of --out.", show_default=False)]
 
 
 def print_json(record: dict[str, Any]) -> None:

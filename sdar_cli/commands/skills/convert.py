@@ -7,18 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from sdar_cli.commands.skills.common import JsonOption
+from sdar_cli.commands.skills.common import JsonOption, NameOption, OutOption
 
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="FILE|DIR", help="JSON file, or folder with skill_mapping.json.", show_default=False)
 ]
 BankOption = Annotated[str, typer.Argument(metavar="BANK", help="Bundled bank or folder.", show_default=False)]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder of the new bank; must not exist.", show_default=False)]
 TargetOption = Annotated[
     Path, typer.Option("--out", help="File (claude) or folder (mapping); must not exist.", show_default=False)
 ]
 EnvOption = Annotated[str, typer.Option("--env", help="Environment the bank is for.")]
-NameOption = Annotated[str | None, typer.Option("--name", help="Name; default: that of --out.", show_default=False)]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the texts: the formats do not say.")]
 MapOption = Annotated[
     list[str] | None,
