@@ -181,7 +181,7 @@ def singles(url: str, queries: list[str], clients: int, kept: bool) -> float:
 @contextmanager
 def serving(index: Path) -> Iterator[tuple[str, int]]:
     """Address and process id of ``sdar retriever serve``."""
-    words = [sys.executable, "-m", "sdar_cli.cli", "retriever", "serve", "--index", str(index), "--port=0", "--json"]
+    words = [sys.executable, "-m", "sdar_cli", "retriever", "serve", "--index", str(index), "--port=0", "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout
         try:

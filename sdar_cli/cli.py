@@ -124,7 +124,3 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 def _show_traceback(debug: bool) -> None:
     if debug:
         traceback.print_exc()
-
-
-if __name__ == "__main__":
-    main()

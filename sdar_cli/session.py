@@ -174,7 +174,7 @@ def _require_one_device(config: RunConfig) -> None:
     if config.model.device != "cpu" and torch.cuda.device_count() > 1:
         raise PrerequisiteError(
             f"{torch.cuda.device_count()} GPUs are visible and one process uses one",
-            fix="torchrun --nproc_per_node N -m sdar_cli.cli train …, or CUDA_VISIBLE_DEVICES=0 sdar train …",
+            fix="torchrun --nproc_per_node N -m sdar_cli train …, or CUDA_VISIBLE_DEVICES=0 sdar train …",
         )
 
 

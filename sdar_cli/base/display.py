@@ -93,14 +93,14 @@ def format_metric(value: Any, spec: str) -> str:
 
 
 class Work:
-    """One long piece of work; ``advance`` as it goes on."""
+    """One long piece of work; ``advance`` as it proceeds."""
 
     def __init__(self, reporter: Reporter, description: str, total: int | None) -> None:
         self._reporter = reporter
         self._description = description
         self._total = total
         self._done = 0
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
         self._bar: TaskID | None = None
         if reporter.live_view:
             self._bar = reporter.bars.add_task(description, total=total)
@@ -111,8 +111,8 @@ class Work:
         self._done += n
         if self._bar is not None:
             self._reporter.bars.advance(self._bar, n)
-        elif time.monotonic() - self._said >= PLAIN_INTERVAL and (self._total is None or self._done < self._total):
-            self._said = time.monotonic()
+        elif time.monotonic() - self._last_line >= PLAIN_INTERVAL and (self._total is None or self._done < self._total):
+            self._last_line = time.monotonic()
             of = "" if self._total is None else f" of {self._total}"
             self._reporter.info(f"{self._description}: {self._done}{of}")
 

@@ -31,7 +31,7 @@ def cache_dir() -> Path:
 
 
 def made_once(root: Path, make: Callable[[Path], object]) -> Path:
-    """A folder of the cache: as it is, else made aside by ``make`` and moved into place when it is whole.
+    """A folder of the cache: as it is, else made by ``make`` in a temporary folder and moved into place when complete.
 
     Of several processes that make the same folder at once, all find the first one's.
     """

@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.options import (
+    OUTPUT,
+    RUNS_DIR,
+    SWEEPS_DIR,
+    json_object_option,
+    runs_dir_option,
+    sweeps_dir_option,
+)
 
 EPILOG = """Examples:
 
@@ -22,7 +30,7 @@ sdar compare 'beta:*' --against-first
 sdar compare 'main-s*' 'branch-s*' --fail-if-worse --margin 3
 
 docs/statistics.md says which test is used when, and why."""
-WHAT, HOW, OUTPUT = "What is compared", "How", "Output"
+WHAT, HOW = "What is compared", "How"
 
 References = Annotated[
     list[str] | None,
@@ -59,9 +67,9 @@ FailIfWorse = Annotated[
 Margin = Annotated[
     float, typer.Option("--margin", help="Points of success, 0 to 100.", min=0, max=100, rich_help_panel=OUTPUT)
 ]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs lie.", rich_help_panel=OUTPUT)]
-SweepsDir = Annotated[Path, typer.Option("--sweeps-dir", help="Where sweeps lie.", rich_help_panel=OUTPUT)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=OUTPUT)]
+RunsDir = Annotated[Path, runs_dir_option(OUTPUT)]
+SweepsDir = Annotated[Path, sweeps_dir_option(OUTPUT)]
+Json = Annotated[bool, json_object_option(OUTPUT)]
 
 
 def register(app: typer.Typer) -> None:
@@ -77,8 +85,8 @@ def compare_command(
     against_first: AgainstFirst = False,
     fail_if_worse: FailIfWorse = False,
     margin: Margin = 0.0,
-    runs_dir: RunsDir = Path("runs"),
-    sweeps_dir: SweepsDir = Path("sweeps"),
+    runs_dir: RunsDir = RUNS_DIR,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
     as_json: Json = False,
 ) -> None:
     """Compare arms on one panel: seeds of methods by Welch's test and a two-level bootstrap, checkpoints task by task.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from sdar_cli.commands.options import JsonObject
+
 if TYPE_CHECKING:
     from sdar_cli.envs.benchmark import Benchmark
 
@@ -77,7 +79,7 @@ def _checked_by_opening(benchmark: Benchmark) -> Callable[..., None]:
         sets: Annotated[
             list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of env; repeatable.")
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+        as_json: JsonObject = False,
     ) -> None:
         """Open the data, list the splits that a run uses, and check their tasks."""
         from sdar_cli.base.display import Reporter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,8 @@ import typer
 
 from sdar_cli.base.errors import SdarError
 from sdar_cli.commands import completion
+from sdar_cli.commands.option_groups import expand_groups
+from sdar_cli.commands.options import OUTPUT, RUNS_DIR, Json, given_flags, option, runs_dir_option
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -29,7 +32,7 @@ sdar eval --env webshop --model tiny-webshop --skills without
 sdar eval --run my-run --games 250 --name wide   # then: sdar compare my-run other-run --evaluation wide
 
 sdar eval --run my-run --env alfworld-real --data ~/alfworld --split valid_unseen --json"""
-WHAT, HOW, OUTPUT = "What is evaluated", "How", "Output"
+WHAT, HOW = "What is evaluated", "How"
 
 
 class Decoding(StrEnum):
@@ -48,47 +51,66 @@ class Skills(StrEnum):
     both = "both"
 
 
-def _option(name: str, text: str, panel: str, **more: Any) -> Any:
-    return typer.Option(name, help=text, rich_help_panel=panel, **more)
-
-
 Run = Annotated[
     str | None,
-    _option("--run", "A run by name or directory; default: the latest one.", WHAT,
-            autocompletion=completion.run_names),
+    option("--run", "A run by name or directory; default: the latest one.", WHAT,
+           autocompletion=completion.run_names),
 ]  # fmt: skip
 Checkpoint = Annotated[
-    int | None, _option("--checkpoint", "Step of a checkpoint; default: the last.", WHAT, min=0, show_default=False)
+    int | None, option("--checkpoint", "Step of a checkpoint; default: the last.", WHAT, min=0, show_default=False)
 ]
 Model = Annotated[
     str | None,
-    _option("--model", "A model preset, Hugging Face id or folder, in place of a run.", WHAT,
-            autocompletion=completion.preset_names("models")),
+    option("--model", "A model preset, Hugging Face id or folder, in place of a run.", WHAT,
+           autocompletion=completion.preset_names("models")),
 ]  # fmt: skip
 Envs = Annotated[
     list[str] | None,
-    _option("--env", "Environment preset; repeatable, or all. Alone: its latest run, else its bundled policy.", WHAT,
-            autocompletion=completion.preset_names("envs")),
+    option("--env", "Environment preset; repeatable, or all. Alone: its latest run, else its bundled policy.", WHAT,
+           autocompletion=completion.preset_names("envs")),
 ]  # fmt: skip
-Data = Annotated[Path | None, _option("--data", "Folder of the benchmark's own data.", WHAT)]
-Split = Annotated[str | None, _option("--split", "Split to play; default: the held-out one.", WHAT)]
-Games = Annotated[int | None, _option("--games", "N tasks spread over the sorted panel; default: all.", WHAT, min=1)]
-Decode = Annotated[Decoding, _option("--decoding", "Decoding.", HOW)]
-WithSkills = Annotated[Skills, _option("--skills", "Without or with the skill in the prompt.", HOW)]
-Seeds = Annotated[int, _option("--seeds", "Sampling seeds.", HOW, min=1)]
-Temperature = Annotated[float | None, _option("--temperature", "Sampling temperature; default: eval.temperature.", HOW)]
+Data = Annotated[Path | None, option("--data", "Folder of the benchmark's own data.", WHAT)]
+Split = Annotated[str | None, option("--split", "Split to play; default: the held-out one.", WHAT)]
+Games = Annotated[int | None, option("--games", "N tasks spread over the sorted panel; default: all.", WHAT, min=1)]
+Decode = Annotated[Decoding, option("--decoding", "Decoding.", HOW)]
+WithSkills = Annotated[Skills, option("--skills", "Without or with the skill in the prompt.", HOW)]
+Seeds = Annotated[int, option("--seeds", "Sampling seeds.", HOW, min=1)]
+Temperature = Annotated[float | None, option("--temperature", "Sampling temperature; default: eval.temperature.", HOW)]
 Sets = Annotated[
     list[str] | None,
-    _option("--set", "Any setting; repeatable.", HOW, metavar="KEY=VALUE", autocompletion=completion.keys),
+    option("--set", "Any setting; repeatable.", HOW, metavar="KEY=VALUE", autocompletion=completion.keys),
 ]
-RunsDir = Annotated[Path, _option("--runs-dir", "Where runs lie.", OUTPUT)]
+RunsDir = Annotated[Path, runs_dir_option(OUTPUT)]
 Name = Annotated[
-    str | None, _option("--name", "Name of the evaluation; default: made of what is evaluated and how.", OUTPUT)
+    str | None, option("--name", "Name of the evaluation; default: made of what is evaluated and how.", OUTPUT)
 ]
 Out = Annotated[
-    Path | None, _option("--out", "Folder of the result; default: the run's eval/, of a model evals/NAME/.", OUTPUT)
+    Path | None, option("--out", "Folder of the result; default: the run's eval/, of a model evals/NAME/.", OUTPUT)
 ]
-Json = Annotated[bool, _option("--json", "JSON lines on stdout, all else on stderr.", OUTPUT)]
+
+
+@dataclass(frozen=True)
+class What:
+    """What is evaluated, and on which panel."""
+
+    run: Run = None
+    checkpoint: Checkpoint = None
+    model: Model = None
+    envs: Envs = None
+    data: Data = None
+    split: Split = None
+    games: Games = None
+
+
+@dataclass(frozen=True)
+class How:
+    """How it plays."""
+
+    decoding: Decode = Decoding.sampled
+    skills: WithSkills = Skills.both
+    seeds: Seeds = 1
+    temperature: Temperature = None
+    sets: Sets = None
 
 
 def register(app: typer.Typer) -> None:
@@ -96,20 +118,11 @@ def register(app: typer.Typer) -> None:
     app.command("eval", rich_help_panel="Train and evaluate", epilog=EPILOG)(evaluate)
 
 
+@expand_groups
 def evaluate(
-    run: Run = None,
-    checkpoint: Checkpoint = None,
-    model: Model = None,
-    envs: Envs = None,
-    data: Data = None,
-    split: Split = None,
-    games: Games = None,
-    decoding: Decode = Decoding.sampled,
-    skills: WithSkills = Skills.both,
-    seeds: Seeds = 1,
-    temperature: Temperature = None,
-    sets: Sets = None,
-    runs_dir: RunsDir = Path("runs"),
+    what: What,
+    how: How,
+    runs_dir: RunsDir = RUNS_DIR,
     name: Name = None,
     out: Out = None,
     as_json: Json = False,
@@ -117,7 +130,7 @@ def evaluate(
     """Success on fixed panels, per task type, with intervals, without and with skills; each task once per seed.
 
     The latest run, a run's checkpoint, or a model; one benchmark or several in one table. Results and episodes are
-    saved. An evaluation that was interrupted goes on when the same command is given again.
+    saved. An evaluation that was interrupted resumes when the same command is given again.
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import ConfigError
@@ -125,24 +138,26 @@ def evaluate(
     from sdar_cli.evaluation.evaluate import settings_for
     from sdar_cli.evaluation.targets import Asked, Saving, choose_targets, play
 
-    flags = {"env.data": (None if data is None else str(data), "--data"), "eval.split": (split, "--split"),
-             "eval.games": (games, "--games"), "eval.temperature": (temperature, "--temperature")}  # fmt: skip
-    flags = {key: pair for key, pair in flags.items() if pair[0] is not None}
     if name is not None and (not RUN_NAME.fullmatch(name) or name.startswith("step-")):
         raise ConfigError(
             f"--name {name!r} is no name for an evaluation",
             why="letters, digits, '.', '_' and '-'; step-… are the evaluations of the training itself",
         )
-    asked = Asked(run, checkpoint, model, tuple(envs or ()), tuple(sets or ()), flags, runs_dir)
+    flags = given_flags(data=what.data, split=what.split, games=what.games, temperature=how.temperature)
+    asked = Asked(
+        what.run, what.checkpoint, what.model, tuple(what.envs or ()), tuple(how.sets or ()), flags, runs_dir
+    )  # fmt: skip
     targets = choose_targets(asked)
-    decodings = ["sampled", "greedy"] if decoding is Decoding.both else [decoding.value]
-    shown = [False, True] if skills is Skills.both else [skills is Skills.shown]
+    decodings = ["sampled", "greedy"] if how.decoding is Decoding.both else [how.decoding.value]
+    shown = [False, True] if how.skills is Skills.both else [how.skills is Skills.shown]
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         _launch(targets, reporter)
         try:
             saving = Saving(out, name, len(targets) > 1)
             reports = [
-                play(target, settings_for(decodings, shown, target.config.eval.temperature, seeds), saving, reporter)
+                play(
+                    target, settings_for(decodings, shown, target.config.eval.temperature, how.seeds), saving, reporter
+                )
                 for target in targets
             ]
             _show_together(reports, reporter)
@@ -151,7 +166,7 @@ def evaluate(
             raise
         except KeyboardInterrupt:
             reporter.emit("done", status="interrupted")
-            reporter.info("interrupted; the same command goes on from here")
+            reporter.info("interrupted; the same command resumes it")
             raise
         reporter.emit("done", status="done", evaluations=reports)
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sdar_cli.commands.options import JsonObject
+
 
 def register(app: typer.Typer) -> None:
     """Add the ``models`` sub-commands."""
@@ -18,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_models(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: JsonObject = False,
 ) -> None:
     """List the bundled models.
 

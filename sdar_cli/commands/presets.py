@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.options import JsonObject
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -32,7 +33,6 @@ Kind = Annotated[str | None, typer.Option(help="Only envs, models or methods.", 
 Reference = Annotated[
     str, typer.Argument(help="Name, kind/name, or a TOML file.", autocompletion=completion.preset_references)
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(presets, name="presets", rich_help_panel="Look and prepare")
 
 
-def list_command(kind: Kind = None, as_json: Json = False) -> None:
+def list_command(kind: Kind = None, as_json: JsonObject = False) -> None:
     """List the shipped presets."""
     from sdar_cli.base.display import Reporter
     from sdar_cli.base.errors import ConfigError
@@ -65,7 +65,7 @@ def list_command(kind: Kind = None, as_json: Json = False) -> None:
             reporter.table("presets", ["preset", "what it is for"], table)
 
 
-def show_command(reference: Reference, as_json: Json = False) -> None:
+def show_command(reference: Reference, as_json: JsonObject = False) -> None:
     """Show what a method is, what a preset sets, the presets it extends, and its comments."""
     from sdar_cli.base.display import Reporter
     from sdar_cli.config.merge import Merger

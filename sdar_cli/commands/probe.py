@@ -10,23 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdar_cli.commands import completion
-from sdar_cli.commands.train import (
-    OUTPUT,
-    WHAT,
-    Beta,
-    Config,
-    Data,
-    Env,
-    Json,
-    Lora,
-    Method,
-    Model,
-    Preset,
-    Retrieval,
-    RunsDir,
-    Seed,
-    Set,
-)
+from sdar_cli.commands.option_groups import Without, expand_groups
+from sdar_cli.commands.options import OUTPUT, RUN, RUNS_DIR, WHAT, Json, Settings, option, runs_dir_option
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -58,21 +43,15 @@ TURN_COLUMNS = ("turn", "tokens", "gap", "|gap|", "< 0", "> 0.02", "gap gate", "
 TURNS_SHOWN = 20
 Run = Annotated[
     str | None,
-    typer.Option("--run", help="A run's settings and the weights of its latest checkpoint.", rich_help_panel=WHAT,
-                 autocompletion=completion.run_names),
+    option("--run", "A run's settings and the weights of its latest checkpoint.", WHAT,
+           autocompletion=completion.run_names),
 ]  # fmt: skip
-Tasks = Annotated[int, typer.Option("--tasks", help="Tasks, in two halves.", rich_help_panel=BATCH, min=4)]
-Group = Annotated[int, typer.Option("--group", help="Episodes per task.", rich_help_panel=BATCH, min=2)]
-Resamples = Annotated[
-    int, typer.Option("--resamples", help="Bootstrap draws of the intervals.", rich_help_panel=BATCH, min=100)
-]
+Tasks = Annotated[int, option("--tasks", "Tasks, in two halves.", BATCH, min=4)]
+Group = Annotated[int, option("--group", "Episodes per task.", BATCH, min=2)]
+Resamples = Annotated[int, option("--resamples", "Bootstrap draws of the intervals.", BATCH, min=100)]
+RunsDir = Annotated[Path, runs_dir_option(RUN)]
 Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        help="JSON file of the result; default: the run's probe.json, or runs/probes/.",
-        rich_help_panel=OUTPUT,
-    ),
+    Path | None, option("--out", "JSON file of the result; default: the run's probe.json, or runs/probes/.", OUTPUT)
 ]
 
 
@@ -81,23 +60,14 @@ def register(app: typer.Typer) -> None:
     app.command("probe", rich_help_panel="Train and evaluate", epilog=EPILOG)(probe)
 
 
+@expand_groups
 def probe(
-    env: Env = None,
-    model: Model = None,
-    data: Data = None,
-    lora: Lora = None,
+    settings: Annotated[Settings, Without("gate", "coef", "objective", "steps")],
     run: Run = None,
-    method: Method = None,
-    beta: Beta = None,
-    retrieval: Retrieval = None,
-    preset: Preset = None,
-    config: Config = None,
-    sets: Set = None,
-    seed: Seed = None,
     tasks: Tasks = 12,
     group: Group = 6,
     resamples: Resamples = 2000,
-    runs_dir: RunsDir = Path("runs"),
+    runs_dir: RunsDir = RUNS_DIR,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -108,29 +78,10 @@ def probe(
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import SdarError
-    from sdar_cli.config.presets import resolve
 
-    _check_flags(lora, run, model, config, out)
-    given = {
-        "env.data": (None if data is None else str(data), "--data"),
-        "model.lora.rank": (lora, "--lora"),
-        "algo.gate_beta": (beta, "--beta"),
-        "skills.retrieval": (retrieval, "--retrieval"),
-        "seed": (seed, "--seed"),
-        "train.tasks_per_step": (tasks, "--tasks"),
-        "train.group_size": (group, "--group"),
-    }
-    flags = {key: pair for key, pair in given.items() if pair[0] is not None}
+    _check_flags(settings, run, out)
     source, checkpoint = _source(run, runs_dir)
-    resolved = resolve(
-        env=env,
-        model=model,
-        method=method,
-        presets=preset or (),
-        sets=sets or (),
-        flags=flags,
-        config_file=source.config_path if source else config,
-    )
+    resolved = settings.resolve(source.config_path if source else None, tasks=tasks, group=group)
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         probed = f"{source.name}/{checkpoint.name}" if source and checkpoint else resolved.config.model.name
         reporter.emit("launch", probed=probed, config=resolved.config.model_dump(mode="json"))
@@ -145,16 +96,14 @@ def probe(
         reporter.emit("done", status="done", **report)
 
 
-def _check_flags(lora: int | None, run: str | None, model: str | None, config: Path | None, out: Path | None) -> None:
+def _check_flags(settings: Settings, run: str | None, out: Path | None) -> None:
     from sdar_cli.base.errors import ConfigError
 
-    if lora == 0:
-        raise ConfigError("--lora 0 is not a rank", fix="leave the flag out for all parameters")
     if out is not None and out.is_dir():
         raise ConfigError(f"--out {out} is a folder", fix="give a file")
     if run is None:
         return
-    for flag, value in (("--model", model), ("--config", config), ("--lora", lora)):
+    for flag, value in (("--model", settings.model), ("--config", settings.config), ("--lora", settings.lora)):
         if value is not None:
             raise ConfigError(f"--run excludes {flag}", why="a run has its own", fix="give one of them")
 

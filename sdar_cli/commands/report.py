@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.options import RUNS_DIR, SWEEPS_DIR, RunsDir, sweeps_dir_option
 
 if TYPE_CHECKING:
     from sdar_cli.analysis.compare.arms import Arm
@@ -40,8 +41,7 @@ Episodes = Annotated[int, typer.Option("--episodes", min=0, help="Episodes in th
 Named = Annotated[
     list[str] | None, typer.Option("--arm", help="An arm with a label; repeatable.", metavar="LABEL=RUN,RUN")
 ]
-SweepsDir = Annotated[Path, typer.Option("--sweeps-dir", help="Where sweeps lie.")]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs lie.")]
+SweepsDir = Annotated[Path, sweeps_dir_option()]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,8 +55,8 @@ def report(
     out: Out = Path("report.html"),
     terminal: Terminal = False,
     episodes: Episodes = 12,
-    runs_dir: RunsDir = Path("runs"),
-    sweeps_dir: SweepsDir = Path("sweeps"),
+    runs_dir: RunsDir = RUNS_DIR,
+    sweeps_dir: SweepsDir = SWEEPS_DIR,
 ) -> None:
     """One HTML file of a run, or of several arms side by side: curves, dynamics, tables, episodes, provenance, caveats.
 

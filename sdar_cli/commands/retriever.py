@@ -63,7 +63,7 @@ def index(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Index a corpus of {id, contents} or {id, title, text}; an interrupted build is gone on with.
+    """Index a corpus of {id, contents} or {id, title, text}; an interrupted build is resumed.
 
     Examples:
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sdar_cli.commands import completion
-
-if TYPE_CHECKING:
-    from sdar_cli.base.display import Reporter
-    from sdar_cli.runs.rundir import RunDir
+from sdar_cli.commands.options import RUNS_DIR, JsonObject, RunsDir, option
 
 LIST_EPILOG = """Examples:
 
@@ -38,18 +34,12 @@ sdar runs clean --checkpoints --yes
 
 sdar runs clean my-run --yes"""
 
-RunsDir = Annotated[Path, typer.Option(help="Where runs lie.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Reference = Annotated[
     str | None,
     typer.Argument(
         metavar="[RUN]", help="Name or directory.", show_default="the latest", autocompletion=completion.run_names
     ),
 ]
-COLUMNS = ["name", "status", "method", "seed", "steps", "training success", "held out", "time"]
-PROVENANCE_SHOWN = (
-    "created", "commit", "dirty", "sdar", "python", "platform", "cpu_count", "gpu", "panel_sha256", "skill_bank_sha256",
-)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -61,27 +51,26 @@ def register(app: typer.Typer) -> None:
     app.add_typer(runs, name="runs", rich_help_panel="Look and prepare")
 
 
-def list_command(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def list_command(runs_dir: RunsDir = RUNS_DIR, as_json: JsonObject = False) -> None:
     """List the runs, the oldest first."""
     from sdar_cli.base.display import Reporter
+    from sdar_cli.runs import show
     from sdar_cli.runs.rundir import list_runs
 
-    overviews = [_overview(run) for run in list_runs(runs_dir)]
+    overviews = [show.overview(run) for run in list_runs(runs_dir)]
     with Reporter(json_mode=as_json) as reporter:
         if as_json:
             reporter.emit_object({"runs": overviews})
         elif not overviews:
             reporter.info(f"no runs under {runs_dir}; start one with: sdar train")
         else:
-            reporter.table(f"runs under {runs_dir}", COLUMNS, [_row(overview) for overview in overviews])
-            for overview in overviews:
-                if "error" in overview:
-                    reporter.warn(f"{overview['name']} is damaged: {overview['error']}")
+            show.show_runs(f"runs under {runs_dir}", overviews, reporter)
 
 
-def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def show_command(run: Reference = None, runs_dir: RunsDir = RUNS_DIR, as_json: JsonObject = False) -> None:
     """Show one run: outcome, settings that differ from the defaults, the last steps, provenance."""
     from sdar_cli.base.display import Reporter
+    from sdar_cli.runs import show
     from sdar_cli.runs.metrics import read_metrics
     from sdar_cli.runs.rundir import RunDir
 
@@ -98,19 +87,17 @@ def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_jso
                 }
             )
         else:
-            _print_run(found, reporter)
+            show.show_run(found, reporter)
 
 
 def clean_command(
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs to remove.", show_default="unfinished ones")
     ] = None,
-    checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Only checkpoints, all but each run's last.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed; without it nothing is.")] = False,
-    runs_dir: RunsDir = Path("runs"),
-    as_json: Json = False,
+    checkpoints: Annotated[bool, option("--checkpoints", "Only checkpoints, all but each run's last.")] = False,
+    yes: Annotated[bool, option("--yes", "Remove what is listed; without it nothing is.")] = False,
+    runs_dir: RunsDir = RUNS_DIR,
+    as_json: JsonObject = False,
 ) -> None:
     """List what could go, and with --yes remove it: runs that ended without a result, named runs, or old checkpoints.
 
@@ -136,57 +123,3 @@ def clean_command(
             reporter.info(
                 f"removed {freed / 1e6:.1f} MB" if yes else f"{freed / 1e6:.1f} MB; nothing was removed: add --yes"
             )
-
-
-def _overview(run: RunDir) -> dict[str, Any]:
-    """One run's row; a damaged run is listed with what is wrong with it."""
-    from sdar_cli.base.errors import SdarError
-
-    try:
-        return run.overview()
-    except SdarError as error:
-        return {"name": run.name, "path": str(run.path), "status": "damaged", "error": error.what}
-
-
-def _row(overview: dict[str, Any]) -> list[Any]:
-    from sdar_cli.base.display import duration, sparkline
-
-    if "error" in overview:
-        return [overview["name"], overview["status"], *[None] * (len(COLUMNS) - 2)]
-    seconds = overview["seconds"]
-    return [
-        overview["name"],
-        overview["status"],
-        overview["method"],
-        overview["seed"],
-        f"{overview['steps_done']}/{overview['steps']}",
-        sparkline(overview["curve"]) or None,
-        _success(overview),
-        duration(seconds) if seconds else None,
-    ]
-
-
-def _success(overview: dict[str, Any]) -> str | None:
-    """``12.1% → 48.5%``, without skills."""
-    values = (overview["success_before"], overview["success_after"])
-    if values == (None, None):
-        return None
-    return " → ".join("–" if value is None else f"{100 * value:.1f}%" for value in values)
-
-
-def _print_run(run: RunDir, reporter: Reporter) -> None:
-    from sdar_cli.config.merge import changed_keys, flatten
-    from sdar_cli.runs.metrics import read_metrics
-
-    reporter.table(str(run.path), COLUMNS, [_row(run.overview())])
-    error = run.status().get("error")
-    if error:
-        reporter.info(f"{error}\nlog: {run.log_path}")
-    config = run.config()
-    values = flatten(config)
-    changed = sorted(changed_keys(config))
-    reporter.table("settings that differ from the defaults", ["key", "value"], [(key, values[key]) for key in changed])
-    for metrics in read_metrics(run.metrics)[-10:]:
-        reporter.step({**metrics, "eta_s": None})
-    origin = run.provenance()
-    reporter.table("provenance", ["", "value"], [(key, origin.get(key)) for key in PROVENANCE_SHOWN])

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sdar_cli.commands import completion
-from sdar_cli.commands.train import (
-    Beta,
-    Coef,
-    Data,
-    Env,
-    Gate,
-    Lora,
-    Method,
-    Model,
-    Objective,
-    Preset,
-    Retrieval,
-    Seed,
-    Set,
-    Steps,
-)
+from sdar_cli.commands.option_groups import Without, expand_groups
+from sdar_cli.commands.options import OUTPUT, SWEEPS_DIR, Json, Settings, option, sweeps_dir_option
 
 if TYPE_CHECKING:
+    from sdar_cli.base.display import Reporter
     from sdar_cli.sweep.plan import Request
+    from sdar_cli.sweep.start import Places
+    from sdar_cli.sweep.state import SweepDir
 
 EPILOG = """Examples:
 
@@ -55,11 +45,7 @@ class ExecutorName(StrEnum):
     ray = "ray"
 
 
-def _option(name: str, text: str, panel: str, *others: str, **more: Any) -> Any:
-    return typer.Option(name, *others, help=text, rich_help_panel=panel, **more)
-
-
-SWEEP, WHERE, OUTPUT = "Sweep", "Where it runs", "Output"
+SWEEP, WHERE = "Sweep", "Where it runs"
 Which = Annotated[
     str | None,
     typer.Argument(
@@ -71,46 +57,78 @@ Which = Annotated[
 ]
 Grid = Annotated[
     list[str] | None,
-    _option("--grid", "Vary a setting (or env, model, method); repeatable, all combinations.", SWEEP,
-            metavar="KEY=V1,V2", autocompletion=completion.keys),
+    option("--grid", "Vary a setting (or env, model, method); repeatable, all combinations.", SWEEP,
+           metavar="KEY=V1,V2", autocompletion=completion.keys),
 ]  # fmt: skip
 Values = Annotated[
     str | None,
-    _option("--values", "These values in place of the sweep's own.", SWEEP, "--methods", metavar="V1,V2",
-            show_default="the sweep's"),
+    option("--values", "These values in place of the sweep's own.", SWEEP, "--methods", metavar="V1,V2",
+           show_default="the sweep's"),
 ]  # fmt: skip
 Seeds = Annotated[
     int | None,
-    _option("--seeds", "Training seeds per point, from --seed on.", SWEEP, min=1, show_default="the sweep's, or 1"),
+    option("--seeds", "Training seeds per point, from --seed on.", SWEEP, min=1, show_default="the sweep's, or 1"),
 ]
-Name = Annotated[str | None, _option("--name", "Name of the sweep.", SWEEP, show_default="made from what varies")]
-SweepsDir = Annotated[Path, _option("--sweeps-dir", "Where sweeps lie.", SWEEP)]
+Name = Annotated[str | None, option("--name", "Name of the sweep.", SWEEP, show_default="made from what varies")]
+SweepsDir = Annotated[Path, sweeps_dir_option(SWEEP)]
 Resume = Annotated[
     str | None,
-    _option("--resume", "Go on with a sweep: done runs are kept, stopped ones continued, failed ones tried again; "
-            "--seeds may be raised.", SWEEP, metavar="SWEEP", autocompletion=completion.sweep_names),
+    option("--resume", "Resume a sweep: done runs are kept, stopped ones continued, failed ones tried again; "
+           "--seeds may be raised.", SWEEP, metavar="SWEEP", autocompletion=completion.sweep_names),
 ]  # fmt: skip
 SlotsOption = Annotated[
-    int | None, _option("--slots", "Runs at a time.", WHERE, min=1, show_default="one per GPU, else one per core")
+    int | None, option("--slots", "Runs at a time.", WHERE, min=1, show_default="one per GPU, else one per core")
 ]
-Tries = Annotated[int, _option("--tries", "Starts of a run that fails.", WHERE, min=1)]
-Where = Annotated[ExecutorName, _option("--executor", "This machine, a Slurm array, or a Ray cluster.", WHERE)]
+Tries = Annotated[int, option("--tries", "Starts of a run that fails.", WHERE, min=1)]
+ExecutorOption = Annotated[ExecutorName, option("--executor", "This machine, a Slurm array, or a Ray cluster.", WHERE)]
 Sbatch = Annotated[
     list[str] | None,
-    _option("--sbatch", "An option for sbatch, as --sbatch=--time=4:00:00; repeatable.", WHERE, metavar="OPTION"),
+    option("--sbatch", "An option for sbatch, as --sbatch=--time=4:00:00; repeatable.", WHERE, metavar="OPTION"),
 ]
 Task = Annotated[
     int | None,
-    _option("--task", "With --resume: only the Nth run, as a task of a Slurm array does.", WHERE, min=0, metavar="N",
-            show_default=False),
+    option("--task", "With --resume: only the Nth run, as a task of a Slurm array does.", WHERE, min=0, metavar="N",
+           show_default=False),
 ]  # fmt: skip
 ShowOnly = Annotated[
     str | None,
-    _option("--show", "Sum up what is done of a sweep and run nothing.", OUTPUT, metavar="SWEEP",
-            autocompletion=completion.sweep_names),
+    option("--show", "Sum up what is done of a sweep and run nothing.", OUTPUT, metavar="SWEEP",
+           autocompletion=completion.sweep_names),
 ]  # fmt: skip
-DryRun = Annotated[bool, _option("--dry-run", "Validate every point; show the runs and what is missing.", OUTPUT)]
-Json = Annotated[bool, _option("--json", "JSON lines on stdout, all else on stderr.", OUTPUT)]
+DryRun = Annotated[bool, option("--dry-run", "Validate every point; show the runs and what is missing.", OUTPUT)]
+
+
+@dataclass(frozen=True)
+class Varied:
+    """What the sweep varies, and how it is called."""
+
+    which: Which = None
+    grid: Grid = None
+    values: Values = None
+    seeds: Seeds = None
+    name: Name = None
+    sweeps_dir: SweepsDir = SWEEPS_DIR
+    resume: Resume = None
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the runs go."""
+
+    slots: SlotsOption = None
+    tries: Tries = 2
+    executor: ExecutorOption = ExecutorName.local
+    sbatch: Sbatch = None
+    task: Task = None
+
+    def places(self) -> Places:
+        """As the sweep's driver takes it.  Raises ConfigError for a flag that would do nothing."""
+        from sdar_cli.base.errors import ConfigError
+        from sdar_cli.sweep.start import Places
+
+        if self.sbatch and self.executor is not ExecutorName.slurm:
+            raise ConfigError(f"--sbatch has no effect with --executor {self.executor.value}", fix="--executor slurm")
+        return Places(self.executor.value, self.slots, self.tries, tuple(self.sbatch or ()))
 
 
 def register(app: typer.Typer) -> None:
@@ -118,33 +136,11 @@ def register(app: typer.Typer) -> None:
     app.command("sweep", rich_help_panel="Train and evaluate", epilog=EPILOG)(sweep)
 
 
+@expand_groups
 def sweep(
-    which: Which = None,
-    grid: Grid = None,
-    values: Values = None,
-    seeds: Seeds = None,
-    name: Name = None,
-    sweeps_dir: SweepsDir = Path("sweeps"),
-    resume: Resume = None,
-    env: Env = None,
-    model: Model = None,
-    data: Data = None,
-    lora: Lora = None,
-    method: Method = None,
-    gate: Gate = None,
-    beta: Beta = None,
-    coef: Coef = None,
-    objective: Objective = None,
-    retrieval: Retrieval = None,
-    preset: Preset = None,
-    sets: Set = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    slots: SlotsOption = None,
-    tries: Tries = 2,
-    executor: Where = ExecutorName.local,
-    sbatch: Sbatch = None,
-    task: Task = None,
+    varied: Varied,
+    settings: Annotated[Settings, Without("config")],
+    where: Where,
     show: ShowOnly = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -155,52 +151,61 @@ def sweep(
     """
     from sdar_cli.analysis.sweeps import finish
     from sdar_cli.base.display import Reporter, json_stdout
-    from sdar_cli.commands.train import given_flags
-    from sdar_cli.sweep import preview, start
-    from sdar_cli.sweep.plan import Request, make_plan
-    from sdar_cli.sweep.start import Places
-    from sdar_cli.sweep.state import SweepDir, default_path
+    from sdar_cli.base.errors import ConfigError
+    from sdar_cli.sweep.state import SweepDir
 
-    flags = given_flags(
-        data=data, lora=lora, gate=gate, beta=beta, coef=coef, objective=objective, retrieval=retrieval, seed=seed,
-        steps=steps,
-    )  # fmt: skip
-    request = Request(
-        which, tuple(grid or ()), values, seeds, env, model, method, tuple(preset or ()), tuple(sets or ()), flags
-    )
-    _refuse_lone(executor, sbatch, task, resume)
-    places = Places(executor.value, slots, tries, tuple(sbatch or ()))
+    request, places = _request(varied, settings), where.places()
+    if where.task is not None and varied.resume is None:
+        raise ConfigError("--task is a run of a sweep that exists", fix="--resume SWEEP --task N")
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         if show is not None:
-            finish.show_results(SweepDir.open(show, sweeps_dir), reporter)
-        elif resume is not None:
-            _refuse_changes(resume, request, name)
-            state = SweepDir.open(resume, sweeps_dir)
-            if task is not None:
-                start.run_task(state, task, tries, reporter)
-            elif dry_run:
-                preview.show_jobs(state, places, reporter)
-            elif start.resume(state, seeds, sys.argv[1:], places, reporter):
-                finish.finish(state, reporter)
+            finish.show_results(SweepDir.open(show, varied.sweeps_dir), reporter)
+        elif varied.resume is not None:
+            _refuse_changes(varied.resume, request, varied.name)
+            _resume(
+                SweepDir.open(varied.resume, varied.sweeps_dir), request.seeds, places, where.task, dry_run, reporter
+            )
         else:
-            plan = make_plan(request)
-            path = sweeps_dir / name if name else default_path(sweeps_dir, which or "grid")
-            if dry_run:
-                raise typer.Exit(preview.show_plan(plan, path, places, reporter))
-            about = {"sweep": which, "grids": grid or [], "argv": sys.argv[1:]}
-            begun = start.begin(path, plan, about, places, reporter)
-            if begun is not None:
-                finish.finish(begun, reporter)
+            _begin(request, varied, places, dry_run, reporter)
 
 
-def _refuse_lone(executor: ExecutorName, sbatch: list[str] | None, task: int | None, resume: str | None) -> None:
-    """Flags that would do nothing by themselves."""
-    from sdar_cli.base.errors import ConfigError
+def _request(varied: Varied, settings: Settings) -> Request:
+    from sdar_cli.sweep.plan import Request
 
-    if sbatch and executor is not ExecutorName.slurm:
-        raise ConfigError(f"--sbatch says nothing with --executor {executor.value}", fix="--executor slurm")
-    if task is not None and resume is None:
-        raise ConfigError("--task is a run of a sweep that exists", fix="--resume SWEEP --task N")
+    return Request(
+        varied.which, tuple(varied.grid or ()), varied.values, varied.seeds, settings.env, settings.model,
+        settings.method, tuple(settings.preset or ()), tuple(settings.sets or ()), settings.flags(),
+    )  # fmt: skip
+
+
+def _resume(
+    state: SweepDir, seeds: int | None, places: Places, task: int | None, dry_run: bool, reporter: Reporter
+) -> None:
+    from sdar_cli.analysis.sweeps import finish
+    from sdar_cli.sweep import preview, start
+
+    if task is not None:
+        start.run_task(state, task, places.tries, reporter)
+    elif dry_run:
+        preview.show_jobs(state, places, reporter)
+    elif start.resume(state, seeds, sys.argv[1:], places, reporter):
+        finish.finish(state, reporter)
+
+
+def _begin(request: Request, varied: Varied, places: Places, dry_run: bool, reporter: Reporter) -> None:
+    from sdar_cli.analysis.sweeps import finish
+    from sdar_cli.sweep import preview, start
+    from sdar_cli.sweep.plan import make_plan
+    from sdar_cli.sweep.state import default_path
+
+    plan = make_plan(request)
+    path = varied.sweeps_dir / varied.name if varied.name else default_path(varied.sweeps_dir, request.sweep or "grid")
+    if dry_run:
+        raise typer.Exit(preview.show_plan(plan, path, places, reporter))
+    about = {"sweep": request.sweep, "grids": list(request.grids), "argv": sys.argv[1:]}
+    begun = start.begin(path, plan, about, places, reporter)
+    if begun is not None:
+        finish.finish(begun, reporter)
 
 
 def _refuse_changes(reference: str, request: Request, name: str | None) -> None:
@@ -209,7 +214,7 @@ def _refuse_changes(reference: str, request: Request, name: str | None) -> None:
 
     if name is not None or request != Empty(seeds=request.seeds, flags={}):
         raise ConfigError(
-            "--resume goes on with the sweep as it is",
+            "--resume takes the sweep as it is",
             why="beside --seeds only --slots, --tries and --executor may be given",
             fix=f"sdar sweep --resume {reference}, or a new sweep without --resume",
         )

@@ -8,7 +8,6 @@ was killed and gone on with is, byte for byte, that of one that was not.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from sdar_cli.base.errors import RunConflictError, RunFailedError
+from sdar_cli.base.locks import lock_open_file
 
 Chunk = tuple[str, int, int]
 """Label of the setting, sampling seed, place of the first task in the panel."""
@@ -37,13 +37,9 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock_open_file(self._file.fileno(), path):
+                raise RunConflictError(f"{path} is being written by another process", fix="wait for it or end it")
             self._take_over(json.loads(json.dumps(key)))
-        except BlockingIOError as error:
-            self._file.close()
-            raise RunConflictError(
-                f"{path} is being written by another process", fix="wait for it or end it"
-            ) from error
         except BaseException:
             self._file.close()
             raise

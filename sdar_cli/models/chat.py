@@ -14,16 +14,15 @@ from typing import Any, Literal, Protocol
 
 from sdar_cli.base.display import clean
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
+from sdar_cli.base.retry import AGAIN, Backoff, TryAgainError, retry
 
 Message = dict[str, str]
 Backend = Literal["endpoint", "transformers", "vllm"]
 BASE_URL, API_KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
-TRIES = 4
-"""Requests per question while an endpoint is busy or broken."""
-LONGEST_WAIT = 60.0
-"""Seconds between two of them."""
+BACKOFF = Backoff(first=1.0, longest=60.0, tries=4)
+"""Requests per question while an endpoint is busy or broken, and the pauses between them."""
 TIMEOUT = 300.0
-BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+BUSY = AGAIN | {408, 409, 425}
 """HTTP statuses that may pass."""
 SHOWN = 300
 """Characters of a server's own words in an error."""
@@ -78,24 +77,23 @@ class Endpoint:
 
         key = os.environ.get(API_KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        problem = ""
+
+        def once(until: float) -> Any:
+            try:
+                reply = client.post(self._url, json=body, headers=headers)
+            except httpx.TransportError as error:
+                raise TryAgainError(type(error).__name__) from error
+            if reply.status_code not in BUSY:
+                return self._checked(reply)
+            problem = f"HTTP {reply.status_code}: {self._quoted(reply.text)}"
+            raise TryAgainError(problem, _retry_after(reply.headers.get("Retry-After")))
+
         with httpx.Client(timeout=TIMEOUT) as client:
-            for number in range(TRIES):
-                pause = min(2.0**number, LONGEST_WAIT)
-                try:
-                    reply = client.post(self._url, json=body, headers=headers)
-                except httpx.TransportError as error:
-                    problem = type(error).__name__
-                else:
-                    if reply.status_code not in BUSY:
-                        return self._checked(reply)
-                    problem = f"HTTP {reply.status_code}: {self._said(reply.text)}"
-                    pause = _retry_after(reply.headers.get("Retry-After"), pause)
-                if number < TRIES - 1:
-                    self._sleep(pause)
-        raise RunFailedError(
-            f"{self.where} did not answer in {TRIES} tries", why=problem, fix="try again later; nothing was written"
-        )
+            return retry(once, BACKOFF, self._unavailable, self._sleep)
+
+    def _unavailable(self, why: str) -> RunFailedError:
+        what = f"{self.where} did not answer in {BACKOFF.tries} tries"
+        return RunFailedError(what, why=why, fix="try again later; nothing was written")
 
     def _checked(self, reply: Any) -> Any:
         """The JSON of a reply that is final.  Raises the error its status stands for."""
@@ -108,11 +106,11 @@ class Endpoint:
             )
         if status != 200:
             fix = "--llm NAME of a model it serves; it must understand response_format json_schema"
-            raise ConfigError(f"{self.where} answers HTTP {status}", why=self._said(reply.text), fix=fix)
+            raise ConfigError(f"{self.where} answers HTTP {status}", why=self._quoted(reply.text), fix=fix)
         try:
             return reply.json()
         except ValueError as error:
-            raise RunFailedError(f"{self.where} does not answer in JSON", why=self._said(reply.text)) from error
+            raise RunFailedError(f"{self.where} does not answer in JSON", why=self._quoted(reply.text)) from error
 
     def _answer(self, reply: Any) -> str:
         try:
@@ -120,14 +118,14 @@ class Endpoint:
             refusal, text = message.get("refusal"), message.get("content")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise RunFailedError(
-                f"{self.where} answers in an unknown form", why=self._said(str(reply)), fix="is it OpenAI-compatible?"
+                f"{self.where} answers in an unknown form", why=self._quoted(str(reply)), fix="is it OpenAI-compatible?"
             ) from error
         if refusal or not text:
-            why = self._said(refusal or "the answer is empty")
+            why = self._quoted(refusal or "the answer is empty")
             raise RunFailedError(f"the model {self.model} refuses to answer", why=why, fix="ask another model")
         return str(text)
 
-    def _said(self, text: str) -> str:
+    def _quoted(self, text: str) -> str:
         """A server's words for an error, without the key should it repeat it."""
         key = os.environ.get(API_KEY)
         return clean(text.replace(key, "***") if key else text)[:SHOWN]
@@ -189,12 +187,12 @@ def open_chat(backend: Backend, model: str, max_tokens: int) -> Chat:
     return BACKENDS[backend](model, max_tokens)
 
 
-def _retry_after(header: str | None, pause: float) -> float:
-    """Seconds an endpoint asks to wait, within reason."""
+def _retry_after(header: str | None) -> float | None:
+    """Seconds an endpoint asks to wait, within reason; None where it does not say, or names a date."""
     try:
-        return min(max(float(header or ""), 0.0), LONGEST_WAIT)
-    except ValueError:  # absent, or a date
-        return pause
+        return min(max(float(header or ""), 0.0), BACKOFF.longest)
+    except ValueError:
+        return None
 
 
 BACKENDS: dict[Backend, Callable[[str, int], Chat]] = {"endpoint": Endpoint, "transformers": Local, "vllm": VLLM}

@@ -7,9 +7,7 @@ RunConflictError.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdar_cli.base.errors import PrerequisiteError, RunConflictError
 from sdar_cli.base.files import write_json_atomic
+from sdar_cli.base.locks import locked
 from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25, Bm25Writer, parameters
 from sdar_cli.retrieval.corpus import BadRows, read_corpus
 from sdar_cli.retrieval.dense import MODEL, Dense, DenseParameters, Encoder, build_vectors, open_vectors
@@ -117,14 +116,9 @@ def _build(
 def _locked(building: Path) -> Iterator[None]:
     """The folder, made if need be, for this process alone.  Raises RunConflictError."""
     building.mkdir(parents=True, exist_ok=True)
-    folder = os.open(building, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    busy = RunConflictError(f"another process is building in {building}", fix="wait for it, or end it")
+    with locked(building, busy):
         yield
-    except BlockingIOError as error:
-        raise RunConflictError(f"another process is building in {building}", fix="wait for it, or end it") from error
-    finally:
-        os.close(folder)
 
 
 def _start(building: Path, corpus: Path, settings: dict[str, Any], reporter: Reporter | None) -> dict[str, Any]:

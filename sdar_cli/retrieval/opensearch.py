@@ -1,7 +1,7 @@
 """OpenSearch as the engine past one machine (extra ``[opensearch]``): BM25 over its index, a ``_msearch`` per batch.
 
 The index has text fields ``title`` and ``text`` (or ``contents`` alone); a document's ``_id`` is the passage's id.
-Connection errors, timeouts, busy statuses and missing shards are tried again until the budget is spent (``patience``).
+Connection errors, timeouts, busy statuses and missing shards are tried again until the budget is spent.
 Not run against a live cluster: tested against answers in the documented format.
 """
 
@@ -84,7 +84,7 @@ class OpenSearchRetriever:
 def read_msearch(answer: Any, queries: int) -> list[list[Passage]]:
     """The passages of a ``_msearch`` answer.  Part of an answer is none.
 
-    Raises TryAgainError where a search was rejected, timed out, or lacks shards; RetrieverUnavailableError where it
+    Raises TryAgainError where a search was rejected, timed out, or misses shards; RetrieverUnavailableError where it
     is wrong, or the answer is no answer.
     """
     responses = answer.get("responses") if isinstance(answer, dict) else None

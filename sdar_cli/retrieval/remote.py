@@ -2,7 +2,7 @@
 
 A server is asked for ``/info`` first, and again after a failure; one that has none is tried with many queries per
 request, and with one after a 422.  Connection errors, timeouts and the statuses 429, 500, 502, 503 and 504 are tried
-again, at the next address first, until the budget is spent (``patience``); a server that failed rests for some
+again, at the next address first, until the budget is spent; a server that failed rests for some
 seconds.  Responses that are no results (broken JSON, a wrong number of lists) are tried once more.  All addresses must
 serve the same corpus.  Nothing of an error is ever a passage.
 """

@@ -6,15 +6,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from sdar_cli.base import locks
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
 from sdar_cli.base.files import write_json_atomic, write_text_atomic
 from sdar_cli.config.merge import flatten, suggest
@@ -33,7 +33,7 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._locked: TextIO | None = None
+        self._locked: locks.Lock | None = None
 
     @property
     def name(self) -> str:
@@ -176,28 +176,15 @@ class RunDir:
 
     def _lock(self) -> bool:
         """Hold the run for this process until it ends, however it ends; False where another one holds it."""
-        file = (self.path / LOCK).open("a", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
+        lock = locks.try_lock(self.path / LOCK)
+        if lock is None:
             return False
-        self._locked = file
+        self._locked = lock
         return True
 
     def _is_locked(self) -> bool:
         """Whether some process holds the run."""
-        if self._locked is not None:
-            return True
-        path = self.path / LOCK
-        if not path.is_file():
-            return False
-        with path.open("a", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return self._locked is not None or locks.is_locked(self.path / LOCK)
 
     def start(self) -> None:
         """``status.json``: running, in this process.  A resumed run keeps its first start and its seconds.

@@ -7,8 +7,11 @@ less noisy.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sdar_cli.stats.types import Difference, Interval
 
@@ -25,11 +28,15 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float]:
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Mean over seeds with its t interval; one seed bounds nothing.  Raises ValueError for none."""
+    from scipy import stats
+
     mean, sd = mean_sd(values)
     if len(values) == 1:
         return Interval(mean, -math.inf, math.inf)
-    half = t_quantile(0.5 + level / 2, len(values) - 1) * sd / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half)
+    if _all_equal(values):
+        return Interval(mean, mean, mean)
+    low, high = stats.t.interval(level, len(values) - 1, loc=mean, scale=sd / math.sqrt(len(values)))
+    return Interval(mean, float(low), float(high))
 
 
 def welch(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
@@ -38,11 +45,15 @@ def welch(first: Sequence[float], second: Sequence[float], level: float = 0.95) 
     Where no seed differs from another of its arm there is no spread to measure by: p is then 0 or 1.
     Raises ValueError for an arm of fewer than two seeds.
     """
+    from scipy import stats
+
     if min(len(first), len(second)) < 2:
         raise ValueError("Welch's test needs two seeds in each arm")
-    (mean_1, sd_1), (mean_2, sd_2) = mean_sd(first), mean_sd(second)
-    parts = [(sd_1**2 / len(first), len(first) - 1), (sd_2**2 / len(second), len(second) - 1)]
-    return t_difference(mean_2 - mean_1, sum(v for v, _ in parts), parts, level)
+    estimate = mean_sd(second)[0] - mean_sd(first)[0]
+    if _all_equal(first) and _all_equal(second):
+        return no_spread(estimate)
+    with _agreeing_seeds():
+        return _difference(estimate, stats.ttest_ind(second, first, equal_var=False), level)
 
 
 def seed_by_seed(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
@@ -52,30 +63,39 @@ def seed_by_seed(first: Sequence[float], second: Sequence[float], level: float =
     pair, and falls out of the differences.  Where nothing is common it only has fewer degrees of freedom than Welch's.
     Raises ValueError for unequal numbers of seeds and for fewer than two.
     """
+    from scipy import stats
+
     if len(first) != len(second) or len(first) < 2:
         raise ValueError("a test seed by seed needs the same two seeds or more in both arms")
-    mean, sd = mean_sd([after - before for before, after in zip(first, second, strict=True)])
-    variance = sd**2 / len(first)
-    return t_difference(mean, variance, [(variance, len(first) - 1)], level)
+    gains = [after - before for before, after in zip(first, second, strict=True)]
+    mean = mean_sd(gains)[0]
+    if _all_equal(gains):
+        return no_spread(mean)
+    with _agreeing_seeds():
+        return _difference(mean, stats.ttest_rel(second, first), level)
 
 
-def t_difference(
-    estimate: float, variance: float, estimated: Sequence[tuple[float, int]], level: float = 0.95
-) -> Difference:
-    """A difference judged by the t distribution, its degrees of freedom after Welch and Satterthwaite.
+def no_spread(estimate: float) -> Difference:
+    """The difference where nothing varies: it is what it is, and p is 1 for none and 0 for any."""
+    return Difference(estimate, estimate, estimate, float(estimate == 0))
 
-    variance: of the estimate; ``estimated``: the parts of it that come from few values, with their degrees of freedom.
-    """
-    from scipy.special import stdtr
 
-    uncertainty = sum(part**2 / df for part, df in estimated)
-    df = variance**2 / uncertainty if uncertainty else math.inf
-    if variance == 0:
-        return Difference(estimate, estimate, estimate, float(estimate == 0), df)
-    error = math.sqrt(variance)
-    half = t_quantile(0.5 + level / 2, df) * error
-    p = 2 * float(stdtr(df, -abs(estimate) / error))
-    return Difference(estimate, estimate - half, estimate + half, p, df)
+def _all_equal(values: Sequence[float]) -> bool:
+    return min(values) == max(values)
+
+
+def _difference(estimate: float, found: Any, level: float) -> Difference:
+    """What scipy found, with the estimate as the seeds' means give it."""
+    interval = found.confidence_interval(level)
+    return Difference(estimate, float(interval.low), float(interval.high), float(found.pvalue), float(found.df))
+
+
+@contextmanager
+def _agreeing_seeds() -> Iterator[None]:
+    """Silences scipy's doubt about values that are all equal: seeds of one success rate are no numerical accident."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss occurred in moment calculation", RuntimeWarning)
+        yield
 
 
 def t_quantile(q: float, df: float) -> float:

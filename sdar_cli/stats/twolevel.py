@@ -10,10 +10,11 @@ error; t quantiles turn it into a test.  The plain percentile bootstrap is wrong
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sdar_cli.stats.seeds import t_difference
+from sdar_cli.stats.seeds import no_spread, t_quantile
 from sdar_cli.stats.types import Difference
 
 if TYPE_CHECKING:
@@ -48,6 +49,25 @@ def two_level(
     parts = [(float(arm.mean(axis=1).var(ddof=1)) / len(arm), len(arm) - 1) for arm in arms_ST]
     drawn = bootstrap(arms_ST[0], arms_ST[1], draws, np.random.default_rng(seed))
     return t_difference(estimate, float(drawn.var()), parts, level)
+
+
+def t_difference(
+    estimate: float, variance: float, estimated: Sequence[tuple[float, int]], level: float = 0.95
+) -> Difference:
+    """A difference judged by the t distribution, its degrees of freedom after Welch and Satterthwaite.
+
+    variance: of the estimate; ``estimated``: the parts of it that come from few values, with their degrees of freedom.
+    """
+    from scipy.special import stdtr
+
+    uncertainty = sum(part**2 / df for part, df in estimated)
+    df = variance**2 / uncertainty if uncertainty else math.inf
+    if variance == 0:
+        return no_spread(estimate)
+    error = math.sqrt(variance)
+    half = t_quantile(0.5 + level / 2, df) * error
+    p = 2 * float(stdtr(df, -abs(estimate) / error))
+    return Difference(estimate, estimate - half, estimate + half, p, df)
 
 
 def bootstrap(first_ST: np.ndarray, second_ST: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:

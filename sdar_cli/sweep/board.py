@@ -28,12 +28,12 @@ class Board:
         self.outcomes: dict[str, Outcome] = {}
         self.given_up: set[str] = set()
         self.done_here: list[float] = []
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
         for job in sweep.jobs:
             if sweep.state(job) == "done":
                 self.outcomes[job.run] = outcome_of(sweep.run_dir(job))
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """An event: a line where there is no live table, else only in the log."""
         if self.reporter.live_view:
             self.reporter.log(text)
@@ -51,15 +51,15 @@ class Board:
             if value is not None
         )
         count = f"{len(self.outcomes)}/{len(self.sweep.jobs)}"
-        self.say(f"[{count}] {job.title}: done in {duration(outcome.seconds)}, {ended}")
+        self.report(f"[{count}] {job.title}: done in {duration(outcome.seconds)}, {ended}")
 
     def failed(self, job: Job, code: int, then: str) -> None:
         """A run ended otherwise; its error, or the end of its output, says why."""
         state = self.sweep.state(job)
         log = self.sweep.logs / f"{job.run}.log"
         error = self.sweep.run_dir(job).status().get("error") if state == "failed" else None
-        said = error or log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        lines = [line for line in said.splitlines() if line.strip()][-LOG_LINES:]
+        output = error or log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        lines = [line for line in output.splitlines() if line.strip()][-LOG_LINES:]
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         self.reporter.warn("\n    ".join([f"{job.title}: {state} ({how}), {then}; log {log}", *lines]))
         if then == "given up":
@@ -70,8 +70,8 @@ class Board:
         at = {job.run: self._step(job) for job in running}
         if self.reporter.live_view:
             self.reporter.board(self._title(running, at), ["point", "runs", "success", "with skill"], self._rows(at))
-        elif running and time.monotonic() - self._said >= PLAIN_INTERVAL:
-            self._said = time.monotonic()
+        elif running and time.monotonic() - self._last_line >= PLAIN_INTERVAL:
+            self._last_line = time.monotonic()
             parts = [f"{job.title} at step {at[job.run]} of {job.steps}" for job in running]
             self.reporter.info(f"{self._title(running, at)}: {'; '.join(parts)}")
 

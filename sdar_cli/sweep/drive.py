@@ -24,13 +24,13 @@ from sdar_cli.sweep.state import SweepDir
 
 POLL = 0.5
 """Seconds between two looks at the runs."""
-HOPELESS = (2, 3)
-"""Exit codes that a second try cannot change: wrong settings, missing prerequisites."""
+FINAL = (2, 3)
+"""Exit codes that another try cannot change: wrong settings, missing prerequisites."""
 
 
 def command(sweep: SweepDir, job: Job, workers: int | None = None) -> list[str]:
     """The words that start the job's run, or continue it where there is one."""
-    words = [sys.executable, "-m", "sdar_cli.cli", "train", "--runs-dir", str(sweep.runs), "--json"]
+    words = [sys.executable, "-m", "sdar_cli", "train", "--runs-dir", str(sweep.runs), "--json"]
     if sweep.run_dir(job).config_path.is_file():
         return [*words, "--resume", str(sweep.run_dir(job).path)]
     return [*words, "--config", str(sweep.config_path(job)),
@@ -38,7 +38,7 @@ def command(sweep: SweepDir, job: Job, workers: int | None = None) -> list[str]:
 
 
 class Attempt(Protocol):
-    """A run that goes on."""
+    """A run in progress."""
 
     def poll(self) -> int | None:
         """Its exit code, or None while it runs."""
@@ -115,12 +115,12 @@ class Driver:
     def _start(self, job: Job, slot: int) -> Attempt:
         state = self.sweep.state(job)
         if state == "running":
-            self.board.say(f"{job.title}: already running, waiting for it")
+            self.board.report(f"{job.title}: already running, waiting for it")
             return Adopted(self.sweep.run_dir(job))
         self.tried[job.run] += 1
-        if self.sweep.clear_halfmade(job):
-            self.board.say(f"{job.title}: removed the folder of a start that left no run")
-        self.board.say(f"{job.title}: {'started' if state == 'waiting' else f'continued, was {state}'}")
+        if self.sweep.remove_partial_run(job):
+            self.board.report(f"{job.title}: removed the folder of a start that left no run")
+        self.board.report(f"{job.title}: {'started' if state == 'waiting' else f'continued, was {state}'}")
         return self.executor.launch(self.sweep, job, slot)
 
     def _collect(self) -> None:
@@ -133,8 +133,8 @@ class Driver:
             if state == "done":
                 self.board.finished(job)
             elif self.stopping:
-                self.board.say(f"{job.title}: {state}")
-            elif code in HOPELESS or self.tried[job.run] >= self.tries:
+                self.board.report(f"{job.title}: {state}")
+            elif code in FINAL or self.tried[job.run] >= self.tries:
                 self.board.failed(job, code, "given up")
             else:
                 self.board.failed(job, code, f"try {self.tried[job.run] + 1} of {self.tries} follows")
@@ -150,7 +150,7 @@ class Driver:
             for _, attempt in self.running.values():
                 attempt.signal(signal.SIGKILL if last else signal.SIGINT)
             if not last:
-                self.board.say("stopping: the runs save at their next safe point; press Ctrl-C again to kill them")
+                self.board.report("stopping: the runs save at their next safe point; press Ctrl-C again to kill them")
 
         with handled(handler, signal.SIGINT, signal.SIGTERM):
             yield

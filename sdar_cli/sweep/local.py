@@ -25,7 +25,7 @@ class Slots:
     gpus: tuple[str, ...] = ()
 
     def environment(self, slot: int) -> dict[str, str]:
-        """What a process in this slot is told.  An OMP_NUM_THREADS that is set already stays."""
+        """Environment variables of a process in this slot.  An OMP_NUM_THREADS that is set already stays."""
         own = {"OMP_NUM_THREADS": str(self.threads), **os.environ}
         return {**own, "CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else own
 
@@ -43,10 +43,10 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(str(n) for n in range(sum(p.name[6:].isdigit() for p in Path("/dev").glob("nvidia[0-9]*"))))
 
 
-def make_slots(configs: Sequence[RunConfig], asked: int | None) -> Slots:
-    """As many as asked for; else one per GPU, or per core where no run wants a GPU.  Never more than runs."""
+def make_slots(configs: Sequence[RunConfig], wanted: int | None) -> Slots:
+    """As many as wanted; else one per GPU, or per core where no run wants a GPU.  Never more than runs."""
     gpus = visible_gpus() if wants_gpu(configs) else ()
-    count = min(asked or len(gpus) or core_count(), max(1, len(configs)))
+    count = min(wanted or len(gpus) or core_count(), max(1, len(configs)))
     return Slots(count, max(1, core_count() // count), gpus)
 
 

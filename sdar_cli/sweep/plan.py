@@ -35,7 +35,7 @@ UNTRAINED = "untrained"
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for.  flags: dotted key to (value, the flag's name).  values: in place of the sweep's own."""
+    """What the command line asks for.  flags: as of ``presets.resolve``.  values: in place of the sweep's own."""
 
     sweep: str | None = None
     grids: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ def with_more_seeds(plan: Plan, count: int) -> Plan:
     return replace(plan, seeds=seeds, jobs=jobs, configs=configs)
 
 
-def lacking(configs: Mapping[str, RunConfig]) -> list[Missing]:
+def missing_prerequisites(configs: Mapping[str, RunConfig]) -> list[Missing]:
     """What is not there for some run, each thing once."""
     return list(dict.fromkeys(item for config in configs.values() for item in missing(config)))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import Missing, RunConflictError
-from sdar_cli.sweep.plan import Plan, lacking
+from sdar_cli.sweep.plan import Plan, missing_prerequisites
 from sdar_cli.sweep.start import Places, open_tasks
 from sdar_cli.sweep.state import SweepDir, check_free
 from sdar_cli.train.preflight import estimates, plan
@@ -14,7 +14,7 @@ from sdar_cli.train.preflight import estimates, plan
 
 def show_plan(made: Plan, path: Path, places: Places, reporter: Reporter) -> int:
     """Print everything; the exit code: 0, or 2 where the sweep would fail."""
-    absent = lacking(made.configs)
+    absent = missing_prerequisites(made.configs)
     try:
         check_free(path)
     except RunConflictError as error:

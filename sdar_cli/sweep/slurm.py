@@ -17,7 +17,7 @@ from pathlib import Path
 from sdar_cli.base.errors import PrerequisiteError, RunFailedError
 
 GRACE = 180
-"""Seconds before the time limit at which a task is told to save."""
+"""Seconds before the time limit at which a task gets the signal to save."""
 
 
 def script(path: Path, tasks: Sequence[int], gpu: bool, slots: int | None, tries: int, options: Sequence[str]) -> str:
@@ -36,7 +36,7 @@ def script(path: Path, tasks: Sequence[int], gpu: bool, slots: int | None, tries
     ]
     given = {option.partition("=")[0] for option in options}
     lines = [*(line for line in own if line.partition("=")[0] not in given), *options]
-    task = [sys.executable, "-m", "sdar_cli.cli", "sweep", "--resume", str(path), "--tries", str(tries), "--task"]
+    task = [sys.executable, "-m", "sdar_cli", "sweep", "--resume", str(path), "--tries", str(tries), "--task"]
     return "\n".join([
         "#!/bin/bash",
         *(f"#SBATCH {line}" for line in lines),

@@ -14,7 +14,7 @@ from sdar_cli.sweep import slurm as on_slurm
 from sdar_cli.sweep.board import Board
 from sdar_cli.sweep.drive import Driver, Executor
 from sdar_cli.sweep.local import LocalExecutor, Slots, make_slots, wants_gpu
-from sdar_cli.sweep.plan import Plan, lacking
+from sdar_cli.sweep.plan import Plan, missing_prerequisites
 from sdar_cli.sweep.state import SweepDir, check_free
 
 
@@ -42,10 +42,10 @@ class Places(NamedTuple):
 def begin(path: Path, plan: Plan, about: Mapping[str, Any], places: Places, reporter: Reporter) -> SweepDir | None:
     """A new sweep in a new directory; None where it was submitted.
 
-    Raises PrerequisiteError where a run would lack something.
+    Raises PrerequisiteError where something is missing for a run.
     """
     check_free(path)
-    absent = lacking(plan.configs)
+    absent = missing_prerequisites(plan.configs)
     if absent:
         what = "; ".join(item.what for item in absent)
         raise PrerequisiteError(f"missing: {what}", fix="; ".join(item.fix for item in absent))
@@ -84,7 +84,7 @@ def _run(state: SweepDir, executor: Executor | None, places: Places, reporter: R
             Driver(state, executor, places.tries, Board(state, reporter, executor.count)).run(todo)
         except KeyboardInterrupt:
             reporter.emit("done", sweep=state.name, path=str(state.path), status="interrupted")
-            reporter.info(f"interrupted; go on with: sdar sweep --resume {state.path}")
+            reporter.info(f"interrupted; resume with: sdar sweep --resume {state.path}")
             raise
         finally:
             reporter.end_live()

@@ -5,7 +5,6 @@ What has been done is read from the run directories alone, so that nothing else 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sdar_cli.base import locks
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
 from sdar_cli.base.files import write_json_atomic
 from sdar_cli.config.merge import suggest
@@ -130,7 +130,7 @@ class SweepDir:
         self.record.setdefault("resumed", []).append({"time": now, "argv": list(argv), **code_state()})
         write_json_atomic(self.path / "sweep.json", self.record)
 
-    def clear_halfmade(self, job: Job) -> bool:
+    def remove_partial_run(self, job: Job) -> bool:
         """Remove what a start left behind that was stopped before its directory was a run; whether there was any."""
         run = self.run_dir(job)
         if not run.path.exists() or run.config_path.is_file():
@@ -141,13 +141,8 @@ class SweepDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the sweep for this process, however it ends.  Raises RunConflictError where another one holds it."""
-        with (self.path / DRIVER_LOCK).open("a", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunConflictError(
-                    f"sweep {self.name} is being run by another process", fix="wait for it or end it first"
-                ) from error
+        busy = RunConflictError(f"sweep {self.name} is being run by another process", fix="wait for it or end it first")
+        with locks.locked(self.path / DRIVER_LOCK, busy):
             yield
 
 

@@ -4,44 +4,48 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from importlib import metadata, util
 from pathlib import Path
+from typing import NamedTuple
 
-from sdar_cli.base.resources import cache_dir
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion
+
+from sdar_cli.base.resources import PACKAGE, cache_dir
 from sdar_cli.envs.benchmark import Check
 from sdar_cli.envs.registry import benchmark, built_in
 
-Version = tuple[int, ...]
-PYTHON: Version = (3, 11)
-NEEDED: dict[str, tuple[Version, Version | None]] = {
-    "torch": ((2, 11), (2, 14)),
-    "trl": ((1, 16), (1, 17)),
-    "transformers": ((5, 10), (6,)),
-    "peft": ((0, 18), None),
-    "numpy": ((2,), None),
-    "textworld": ((1, 7, 0), (1, 7, 1)),
-    "alfworld": ((0, 4, 2), (0, 4, 3)),
-}
-"""From, and below; a test keeps them equal to pyproject.toml."""
+DISTRIBUTION = "sdar"
 GAMES = ("textworld", "alfworld")
 TEMPORARY_SPACE = 500_000_000
 """Bytes: generated games and the copies the engines make of them."""
 
 
+class Needs(NamedTuple):
+    """What the package states of itself.  ``installed``: whether pip knows it; else it is run from ``source``."""
+
+    python: SpecifierSet
+    packages: list[Requirement]
+    installed: bool
+    source: Path
+
+
 def all_checks() -> list[Check]:
     """Every check, in the order shown."""
-    packages = [check_package(name, low, below) for name, (low, below) in NEEDED.items()]
-    lacking_games = any(check.state == "missing" and check.name in GAMES for check in packages)
-    compiler = [check_compiler()] if lacking_games else []
+    needs = read_needs()
+    packages = [check_package(requirement) for requirement in needs.packages] if needs else []
+    games_missing = any(check.state == "missing" and check.name in GAMES for check in packages)
     return [
-        check_python(),
+        check_sdar(needs),
+        *([check_python(needs.python)] if needs else []),
         *packages,
-        *compiler,
+        *([check_compiler()] if games_missing else []),
         check_gpu(),
         check_writable("cache", cache_dir(), "export SDAR_CACHE=FOLDER"),
         check_temporary_space(),
@@ -49,42 +53,67 @@ def all_checks() -> list[Check]:
     ]
 
 
-def check_python() -> Check:
-    fits = sys.version_info >= PYTHON
-    fix = "" if fits else "install a later Python"
-    return Check("ok" if fits else "missing", "python", platform.python_version(), f">={dotted(PYTHON)}", fix)
+def read_needs(source: Path = PACKAGE.parent) -> Needs | None:
+    """Of the installed package, else of the checkout ``source``; None where there is neither."""
+    try:
+        about = metadata.metadata(DISTRIBUTION)
+        python, stated, installed = about["Requires-Python"], metadata.requires(DISTRIBUTION) or [], True
+    except metadata.PackageNotFoundError:
+        file = source / "pyproject.toml"
+        if not file.is_file():
+            return None
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        python, stated, installed = project["requires-python"], project["dependencies"], False
+    every = map(Requirement, stated)
+    packages = [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return Needs(SpecifierSet(python), packages, installed, source)
 
 
-def check_package(name: str, low: Version, below: Version | None) -> Check:
+def check_sdar(needs: Needs | None) -> Check:
+    """Whether sdar itself is installed: a checkout works, too, and a folder that is neither is not checked further."""
+    if needs is None:
+        fix = "pip install sdar, or run it from a checkout"
+        return Check("missing", DISTRIBUTION, "not installed: its requirements are unknown", "installed", fix)
+    if needs.installed:
+        return Check("ok", DISTRIBUTION, metadata.version(DISTRIBUTION), "installed")
+    found = f"not installed: run from {needs.source}"
+    return Check("optional", DISTRIBUTION, found, "installed", f"pip install -e {needs.source}")
+
+
+def check_python(needed: SpecifierSet) -> Check:
+    """The version of this interpreter."""
+    fits = needed.contains(platform.python_version(), prereleases=True)
+    state, fix = ("ok", "") if fits else ("missing", "install a later Python")
+    return Check(state, "python", platform.python_version(), readable(needed), fix)
+
+
+def check_package(requirement: Requirement) -> Check:
     """Installed, and in the supported range.  The package is not imported."""
-    needed = f">={dotted(low)}" + (f",<{dotted(below)}" if below else "")
+    name, needed = requirement.name, readable(requirement.specifier)
     fix = f'pip install "{name}{needed}"'
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
         return Check("missing", name, "not installed", needed, fix)
-    numbers = parse_version(found)
-    fits = numbers >= low and (below is None or numbers < below)
+    try:
+        fits = requirement.specifier.contains(found, prereleases=True)
+    except InvalidVersion:
+        fits = False
     return Check("ok", name, found, needed) if fits else Check("missing", name, found, needed, fix)
 
 
-def parse_version(text: str) -> Version:
-    """``2.13.0+cpu`` to (2, 13, 0): the release numbers."""
-    match = re.match(r"\d+(\.\d+)*", text)
-    return tuple(int(number) for number in match.group().split(".")) if match else ()
-
-
-def dotted(version: Version) -> str:
-    return ".".join(str(number) for number in version)
+def readable(specifiers: SpecifierSet) -> str:
+    """``>=2.11,<2.14``: the lower bound first."""
+    return ",".join(sorted(map(str, specifiers), reverse=True))
 
 
 def check_compiler() -> Check:
     """textworld's planner is compiled when it is installed."""
     tools = {"C++ compiler": ("c++", "g++", "clang++"), "make": ("make",), "cmake": ("cmake",)}
-    lacking = [tool for tool, names in tools.items() if not any(shutil.which(name) for name in names)]
-    found = f"no {', no '.join(lacking)}" if lacking else "found"
-    fix = "apt install build-essential cmake, or your system's equivalent" if lacking else ""
-    return Check("missing" if lacking else "ok", "build tools", found, "to install textworld", fix)
+    absent = [tool for tool, names in tools.items() if not any(shutil.which(name) for name in names)]
+    found = f"no {', no '.join(absent)}" if absent else "found"
+    fix = "apt install build-essential cmake, or your system's equivalent" if absent else ""
+    return Check("missing" if absent else "ok", "build tools", found, "to install textworld", fix)
 
 
 def check_gpu() -> Check:

@@ -81,10 +81,10 @@ def check_resume(run: RunDir, resolved: Resolved) -> str:
 
 def _require(config: RunConfig) -> None:
     """Raises PrerequisiteError where something is not there, before a directory is made."""
-    lacking = missing(config)
-    if lacking:
-        what = "; ".join(item.what for item in lacking)
-        raise PrerequisiteError(f"missing: {what}", fix="; ".join(item.fix for item in lacking))
+    absent = missing(config)
+    if absent:
+        what = "; ".join(item.what for item in absent)
+        raise PrerequisiteError(f"missing: {what}", fix="; ".join(item.fix for item in absent))
 
 
 def _load_training() -> Train:

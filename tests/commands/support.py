@@ -39,6 +39,6 @@ def sdar(capsys: pytest.CaptureFixture[str], *words: str) -> Result:
 def sdar_process(*words: str, cwd: Path | None = None) -> Result:
     """``sdar WORDS`` in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "sdar_cli.cli", *words], capture_output=True, text=True, env=environment(), cwd=cwd
+        [sys.executable, "-m", "sdar_cli", *words], capture_output=True, text=True, env=environment(), cwd=cwd
     )
     return Result(done.returncode, done.stdout, done.stderr)

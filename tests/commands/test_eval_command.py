@@ -1,4 +1,4 @@
-"""``sdar eval`` through the command line: bundled policies on small panels, killed and gone on with, compared."""
+"""``sdar eval`` through the command line: bundled policies on small panels, killed and resumed, compared."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def test_killed_and_gone_on_with(place, capsys) -> None:
     killed, whole = place / "killed", place / "whole"
     with (place / "killed.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sdar_cli.cli", *words, str(killed)],
-            env=environment(PYTHONPATH=str(Path(sdar_cli.__file__).parents[1])),  # the code that goes on with it
+            [sys.executable, "-m", "sdar_cli", *words, str(killed)],
+            env=environment(PYTHONPATH=str(Path(sdar_cli.__file__).parents[1])),  # the code that resumes it
             cwd=place,
             stderr=log,
             stdout=log,

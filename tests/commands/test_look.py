@@ -7,8 +7,11 @@ import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from commands.support import ROOT, sdar
 from sdar_cli.config.presets import load_preset
@@ -16,7 +19,15 @@ from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.metrics import MetricsWriter
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.train import doctor as health
-from sdar_cli.train.doctor import NEEDED, Check, check_compiler, check_package, check_writable, dotted, parse_version
+from sdar_cli.train.doctor import (
+    Check,
+    check_compiler,
+    check_package,
+    check_python,
+    check_sdar,
+    check_writable,
+    read_needs,
+)
 
 
 def test_presets_are_listed_with_what_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,26 +153,55 @@ def test_doctor_ends_with_3_where_something_is_missing(
 )
 def test_a_package_must_be_in_its_range(found: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: found)
-    check = check_package("torch", (2, 11), (2, 14))
+    check = check_package(Requirement("torch<2.14,>=2.11"))
     assert check.state == state
     assert check.fix == ("" if state == "ok" else 'pip install "torch>=2.11,<2.14"')
 
 
 def test_an_absent_package_is_missing_with_its_command() -> None:
-    check = check_package("surely-not-installed", (1,), None)
+    check = check_package(Requirement("surely-not-installed>=1"))
     assert (check.state, check.fix) == ("missing", 'pip install "surely-not-installed>=1"')
 
 
-def test_ranges_are_those_of_the_package() -> None:
+def not_installed(name: str) -> Any:
+    raise metadata.PackageNotFoundError(name)
+
+
+def test_ranges_are_those_of_the_checkout_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "metadata", not_installed)
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    stated = {re.split(r"[<>=]", text)[0]: text for text in declared["dependencies"]}
-    for name, (low, below) in NEEDED.items():
-        if "==" in stated[name]:
-            assert parse_version(stated[name].partition("==")[2]) == low
-        else:
-            upper = f",<{dotted(below)}" if below else ""
-            assert stated[name] == f"{name}>={dotted(low)}{upper}"
-    assert declared["requires-python"] == f">={dotted(health.PYTHON)}"
+    needs = read_needs()
+    assert needs is not None and not needs.installed
+    assert needs.packages == [Requirement(text) for text in declared["dependencies"]]
+    assert str(needs.python) == declared["requires-python"]
+    check = check_sdar(needs)
+    assert check.state == "optional" and check.fix == f"pip install -e {ROOT}"
+    assert check.found == f"not installed: run from {ROOT}"
+
+
+def test_ranges_are_those_of_the_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extras are not required; a marker that does not hold here rules a requirement out."""
+    stated = ["torch<2.14,>=2.11", "vllm>=0.22; extra == 'vllm'", "pywin>=1; sys_platform == 'nowhere'"]
+    monkeypatch.setattr(metadata, "metadata", lambda name: {"Requires-Python": ">=3.11"})
+    monkeypatch.setattr(metadata, "requires", lambda name: stated)
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9")
+    needs = read_needs()
+    assert needs is not None and needs.installed
+    assert (needs.packages, str(needs.python)) == ([Requirement("torch<2.14,>=2.11")], ">=3.11")
+    assert check_sdar(needs) == Check("ok", "sdar", "9.9", "installed")
+
+
+def test_neither_installed_nor_a_checkout_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "metadata", not_installed)
+    assert read_needs(tmp_path) is None
+    check = check_sdar(None)
+    assert check.state == "missing" and check.found.startswith("not installed")
+
+
+def test_the_interpreter_must_be_in_its_range() -> None:
+    assert check_python(SpecifierSet(">=3.11")).state == "ok"
+    check = check_python(SpecifierSet(">=99,<100"))
+    assert (check.state, check.needed, check.fix) == ("missing", ">=99,<100", "install a later Python")
 
 
 def test_missing_build_tools_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_the_shown_demonstration_can_be_read(tmp_path):
 
 
 def test_every_check_of_the_linter_is_explained():
-    source = Path(lint.__file__).read_text() + (ROOT / "sdar_cli" / "commands" / "skills_lint.py").read_text()
+    source = Path(lint.__file__).read_text() + (ROOT / "sdar_cli" / "commands" / "skills" / "lint.py").read_text()
     checks = set(re.findall(r'"((?:[a-z]+-)+[a-z]+|empty|short|duplicate|long|unreadable)"', source))
     named = set(re.findall(r"`([a-z-]+)`", TEXT))
     assert {"near-duplicate", "over-budget", "unreadable"} <= checks
@@ -45,5 +45,5 @@ def test_every_check_of_the_linter_is_explained():
 
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z-]+)", TEXT))))
 def test_options_that_are_named_exist(option):
-    commands = "".join(path.read_text() for path in (ROOT / "sdar_cli" / "commands").glob("*.py"))
+    commands = "".join(path.read_text() for path in (ROOT / "sdar_cli" / "commands").rglob("*.py"))
     assert f'"{option}"' in commands

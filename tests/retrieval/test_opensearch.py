@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from retrieval_material import listening
 
-from sdar_cli.base import retry as patience
+from sdar_cli.base import retry
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.base.retry import TryAgainError
 from sdar_cli.retrieval.open import open_retriever
@@ -19,7 +19,7 @@ from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.01)
 
 
 def response(*hits: dict[str, Any], **more: Any) -> dict[str, Any]:

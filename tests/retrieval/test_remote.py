@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from retrieval_material import Site, hit, listening, raw, released_many, released_one
 
-from sdar_cli.base import retry as patience
+from sdar_cli.base import retry
 from sdar_cli.retrieval import remote
 from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
 from sdar_cli.retrieval.remote import RemoteRetriever
@@ -19,8 +19,8 @@ from sdar_cli.retrieval.remote import RemoteRetriever
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(patience, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(retry, "LONGEST_WAIT", 0.05)
     monkeypatch.setattr(remote, "REST", 0.2)
 
 
@@ -263,7 +263,7 @@ def test_an_outage_within_the_budget_loses_nothing() -> None:
 
 
 def test_the_budget_of_a_run_outlasts_thirty_seconds() -> None:
-    assert patience.BUDGET > 30 + patience.LONGEST_WAIT * 1.25 + remote.CONNECT
+    assert retry.BUDGET > 30 + retry.LONGEST_WAIT * 1.25 + remote.CONNECT
 
 
 def test_an_address_that_is_none() -> None:

@@ -83,7 +83,7 @@ def test_serve_until_interrupted(tmp_path: Path, sdar) -> None:
     command = [
         sys.executable,
         "-m",
-        "sdar_cli.cli",
+        "sdar_cli",
         "retriever",
         "serve",
         "--index",

@@ -209,7 +209,7 @@ def test_every_environment_can_be_inspected(invoke):
 def test_retrievals_are_those_of_the_configuration():
     from typing import get_args
 
-    from sdar_cli.commands.skills_inspect import RETRIEVALS as Retrieval
+    from sdar_cli.commands.skills.inspect import RETRIEVALS as Retrieval
     from sdar_cli.config.schema import RETRIEVALS
 
     assert get_args(Retrieval) == get_args(RETRIEVALS)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
+from places import ROOT
 
 from sdar_cli.stats import mean_sd, seed_by_seed, seeds_needed, t_interval, t_power, welch
 
@@ -72,6 +75,32 @@ def test_welch_without_any_spread() -> None:
     assert welch([0.5, 0.5], [0.5, 0.5]).p == 1.0
     found = welch([0.5, 0.5], [0.75, 0.75])
     assert (found.low, found.high, found.p) == (0.25, 0.25, 0.0)
+    assert found.df == math.inf
+
+
+def test_rounding_of_a_mean_is_no_spread() -> None:
+    """The mean of three times 0.1 is not 0.1 in floating point; the seeds agree all the same."""
+    assert sum([0.1] * 3) / 3 != 0.1
+    found = welch([0.1] * 3, [0.7] * 3)
+    assert (found.p, found.df, found.low) == (0.0, math.inf, found.high)
+    found = seed_by_seed([0.1] * 3, [0.1] * 3)
+    assert (found.estimate, found.p) == (0.0, 1.0)
+    found_mean = t_interval([0.1] * 3)
+    assert found_mean.low == found_mean.high == found_mean.estimate
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_arm_whose_seeds_agree_is_judged_by_the_other() -> None:
+    """0.5 twice, and 0.6, 0.8: difference 0.2, error sqrt(0.02 / 2) = 0.1, t = 2 with 1 degree of freedom."""
+    found = welch([0.5, 0.5], [0.6, 0.8])
+    assert (found.estimate, found.df) == pytest.approx((0.2, 1.0))
+    assert found.p == pytest.approx(1 - 2 / math.pi * math.atan(2))  # of Cauchy's distribution
+    assert found.high - found.low == pytest.approx(2 * 0.1 * math.tan(math.pi * 0.475))
+
+
+def test_importing_the_statistics_does_not_load_scipy() -> None:
+    code = "import sys, sdar_cli.stats; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize(

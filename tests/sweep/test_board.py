@@ -23,7 +23,7 @@ def sweep(tmp_path: Path) -> SweepDir:
 
 
 def run(sweep: SweepDir, name: str, won: int | None, training: int, seconds: float = 0.0) -> None:
-    """A run that is done with ``won`` of 10 tasks, or one that goes on."""
+    """A run that is done with ``won`` of 10 tasks, or one in progress."""
     outcomes = {} if won is None else {4: wins(won, TASKS)}
     path = make_run(sweep.runs, name, outcomes, with_skill=wins(9, TASKS), training=[0.5] * training, state="lost")
     if won is not None:

@@ -120,7 +120,7 @@ def test_resume_takes_no_other_settings_and_finds_names(sweep: Sweep) -> None:
     assert sweep(*TWO).code == 0
     for words in (["--steps", "4"], ["--set", "train.lr=1"], ["beta"], ["--name", "t"], ["--method", "sdar"]):
         refused = sweep("--resume", "s", *words)
-        assert refused.code == 2 and "goes on with the sweep as it is" in refused.err, words
+        assert refused.code == 2 and "takes the sweep as it is" in refused.err, words
     unknown = sweep("--resume", "t")
     assert unknown.code == 2 and "the sweeps under sweeps are s" in unknown.err
     taken = sweep(*TWO)
@@ -130,7 +130,7 @@ def test_resume_takes_no_other_settings_and_finds_names(sweep: Sweep) -> None:
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("--sbatch=--time=1",), "--sbatch says nothing with --executor local"),
+        (("--sbatch=--time=1",), "--sbatch has no effect with --executor local"),
         (("--task", "1"), "--task is a run of a sweep that exists"),
         (("--name", "a b"), "a name is made of letters"),
     ],
@@ -143,7 +143,7 @@ def test_flags_that_mean_nothing_are_refused(sweep: Sweep, words: tuple[str, ...
 
 def start(*words: str) -> subprocess.Popen[str]:
     """``sdar sweep WORDS`` in a process of its own."""
-    command = [sys.executable, "-m", "sdar_cli.cli", "sweep", *words]
+    command = [sys.executable, "-m", "sdar_cli", "sweep", *words]
     return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -169,7 +169,7 @@ def test_ctrl_c_ends_the_runs_and_resume_continues_them(sweep: Sweep) -> None:
     driver.send_signal(signal.SIGINT)
     out, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130
-    assert "interrupted; go on with: sdar sweep --resume sweeps/s" in out
+    assert "interrupted; resume with: sdar sweep --resume sweeps/s" in out
     assert [state(run) for run in RUNS[:3]] == ["done", "interrupted", "interrupted"]
     assert not Path("sweeps/s/runs/gate-beta-1-s1").exists()
     done = sweep("--resume", "s")

@@ -110,7 +110,7 @@ def test_a_run_of_two_processes_through_the_cli(tmp_path: Path) -> None:
         "env.max_turns": 8,
     }  # fmt: skip
     sets = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
-    train = ["-m", "sdar_cli.cli", "train", "--runs-dir", str(tmp_path / "runs")]
+    train = ["-m", "sdar_cli", "train", "--runs-dir", str(tmp_path / "runs")]
     done = torchrun(*train, *sets, "--steps", "1", "--name", "two", "--method", "rlsd", *UCB, "--json")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -83,7 +83,7 @@ def start(arguments: Sequence[str], folder: Path, stdout: Path) -> subprocess.Po
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with stdout.open("wb") as out, stdout.with_suffix(".err").open("wb") as err:
         return subprocess.Popen(
-            [sys.executable, "-m", "sdar_cli.cli", *arguments],
+            [sys.executable, "-m", "sdar_cli", *arguments],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path},
             stdout=out,

@@ -34,7 +34,7 @@ class Server:
     def start(self) -> str:
         """Its address, once it listens."""
         words = ["retriever", "serve", "--index", str(self.index), "--port", str(self.port), "--json"]
-        command = [sys.executable, "-m", "sdar_cli.cli", *words]
+        command = [sys.executable, "-m", "sdar_cli", *words]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         url = str(json.loads(self.process.stdout.readline())["url"])

@@ -5,7 +5,6 @@ An index of the data's own corpus is made once, in the cache, under a name made 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.base.locks import locked_in_turn
 from sdar_cli.base.resources import cache_dir
 from sdar_cli.envs.search.data.questions import CORPUS_STEMS, Questions, load_questions, question_files
 from sdar_cli.envs.search.data.world import ensure_world
@@ -128,8 +128,7 @@ def ensure_index(corpus: Path, skip_bad: bool = False, reporter: Reporter | None
         digest.update(hashlib.file_digest(file, "sha256").digest())
     folder = cache_dir() / "search" / f"index-{digest.hexdigest()[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several runs that start at once one builds
+    with locked_in_turn(folder.with_suffix(".lock")):  # of several runs that start at once one builds
         if not folder.is_dir():
             build_index(corpus, folder, skip_bad=skip_bad, reporter=reporter)
     return folder

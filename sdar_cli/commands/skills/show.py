@@ -24,25 +24,25 @@ SCORES_SHOWN = 10
 def bank(reporter: Reporter, record: Record) -> Record:
     """Every skill with its size, category, keywords and origin."""
     title = f"{record['name']} {record['version']} for {record['environment']}, {record['licence']}"
-    _say(reporter, f"{title}, {len(record['skills'])} skills", "bold")
-    _say(reporter, f"sha256 {record['sha256']}", "dim")
+    _line(reporter, f"{title}, {len(record['skills'])} skills", "bold")
+    _line(reporter, f"sha256 {record['sha256']}", "dim")
     origin = record["origin"]
     if origin:
         counts = f"{origin['episodes']} episodes ({origin['won']} won) in {len(origin['files'])} files"
-        _say(reporter, f"made by {origin['builder']} from {counts}", "dim")
+        _line(reporter, f"made by {origin['builder']} from {counts}", "dim")
     for skill in record["skills"]:
         size = f"{skill['words']} words"
         if "tokens" in skill:
             size += f", {skill['tokens']} tokens, brief {skill['brief_tokens']}"
         what = "" if skill["kind"] == "skill" else f", {skill['kind']}"
-        _say(reporter, "")
+        _line(reporter, "")
         reporter.console.print(Text(clean(skill["id"]), style="bold cyan"), Text(f"({size}{what})"), soft_wrap=True)
         for name in ("category", "keywords", "when", "brief"):
             value = ", ".join(skill[name]) if name == "keywords" else skill[name]
-            _say(reporter, f"  {name:<9} {value}")
+            _line(reporter, f"  {name:<9} {value}")
         if skill["sources"]:
             more = f" and {len(skill['sources']) - 1} more" if len(skill["sources"]) > 1 else ""
-            _say(reporter, f"  {'sources':<9} {skill['sources'][0]}{more}")
+            _line(reporter, f"  {'sources':<9} {skill['sources'][0]}{more}")
     return record
 
 
@@ -62,7 +62,7 @@ def prompts(reporter: Reporter, record: Record) -> Record:
         lines.append("scores     " + ", ".join(f"{name} {_number(score)}" for name, score in scores))
     if not record["skills"]:
         lines.append("skill      none: the teacher reads what the student reads")
-    _say(reporter, "\n".join(lines))
+    _line(reporter, "\n".join(lines))
     parts = [(who, record[who]) for who in ("teacher", "student")]
     wide = reporter.console.is_terminal or "COLUMNS" in os.environ
     if wide and reporter.console.width >= WIDE:
@@ -75,7 +75,7 @@ def prompts(reporter: Reporter, record: Record) -> Record:
             reporter.console.print(_highlighted(prompt), soft_wrap=True)
         reporter.console.rule()
     if record["teacher"]["dropped"]:
-        _say(reporter, f"of the skill this is cut: {record['teacher']['dropped'].strip()}", "bold red")
+        _line(reporter, f"of the skill this is cut: {record['teacher']['dropped'].strip()}", "bold red")
     return record
 
 
@@ -147,5 +147,5 @@ def _number(score: float) -> str:
     return "untried" if score == float("inf") else f"{score:.3f}"
 
 
-def _say(reporter: Reporter, text: str, style: str = "") -> None:
+def _line(reporter: Reporter, text: str, style: str = "") -> None:
     reporter.console.print(Text(clean(text), style=style), soft_wrap=True)

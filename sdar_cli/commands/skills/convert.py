@@ -7,18 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from sdar_cli.commands.skills_common import JsonOption
+from sdar_cli.commands.skills.common import JsonOption, NameOption, OutOption
 
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="FILE|DIR", help="JSON file, or folder with skill_mapping.json.", show_default=False)
 ]
 BankOption = Annotated[str, typer.Argument(metavar="BANK", help="Bundled bank or folder.", show_default=False)]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder of the new bank; must not exist.", show_default=False)]
 TargetOption = Annotated[
     Path, typer.Option("--out", help="File (claude) or folder (mapping); must not exist.", show_default=False)
 ]
 EnvOption = Annotated[str, typer.Option("--env", help="Environment the bank is for.")]
-NameOption = Annotated[str | None, typer.Option("--name", help="Name; default: that of --out.", show_default=False)]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the texts: the formats do not say.")]
 MapOption = Annotated[
     list[str] | None,
@@ -52,7 +50,7 @@ def import_command(
 ) -> None:
     """Make a bank of skills in a released format: SkillRL's JSON, or skill_mapping.json with Markdown files.
 
-    What could not be kept is said. Then run sdar skills lint.
+    What could not be kept is reported. Then run sdar skills lint.
 
     Examples:
 
@@ -81,7 +79,7 @@ def import_command(
 
 
 def export_command(bank: BankOption, form: FormatOption, out: TargetOption, as_json: JsonOption = False) -> None:
-    """Write a bank in a released format. What the format cannot hold is said.
+    """Write a bank in a released format. What the format cannot hold is reported.
 
     Examples:
 

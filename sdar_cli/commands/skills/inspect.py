@@ -2,49 +2,77 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sdar_cli.commands import completion
-from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
+from sdar_cli.commands.option_groups import expand_groups
+from sdar_cli.commands.options import RUNS_DIR, given_flags, option, runs_dir_option
+from sdar_cli.commands.skills.common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
 from sdar_cli.config.choices import FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdar_cli.base.display import Reporter
+    from sdar_cli.commands.options import Flags
     from sdar_cli.config.schema import RunConfig
     from sdar_cli.runs.rundir import RunDir
     from sdar_cli.skills.choose.retriever import Retriever
 
 WHAT, PROMPT = "What is shown", "Prompt"
 
-
-def _option(name: str, text: str, panel: str, **more: Any) -> Any:
-    return typer.Option(name, help=text, rich_help_panel=panel, show_default=False, **more)
-
-
-Task = Annotated[str | None, _option("--task", "Task id, or a task type for its first task: both prompts.", WHAT)]
-Panel = Annotated[bool, _option("--panel", "Coverage: which skill the tasks of each type are given.", WHAT)]
+Task = Annotated[str | None, option("--task", "Task id, or a task type for its first task: both prompts.", WHAT)]
+Panel = Annotated[bool, option("--panel", "Coverage: which skill the tasks of each type are given.", WHAT)]
 Run = Annotated[
     str | None,
-    _option("--run", "Use of skills in a run; with --task or --panel: with what it has learnt.", WHAT,
-            autocompletion=completion.run_names),
+    option("--run", "Use of skills in a run; with --task or --panel: with what it has learnt.", WHAT,
+           autocompletion=completion.run_names),
 ]  # fmt: skip
-RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs lie.", rich_help_panel=WHAT)]
+RunsDir = Annotated[Path, runs_dir_option(WHAT)]
 Split = Annotated[
     str | None,
-    _option("--split", "Split of the tasks; default: that of training, with --panel the held-out one.", WHAT),
+    option("--split", "Split of the tasks; default: that of training, with --panel the held-out one.", WHAT),
 ]
-Tasks = Annotated[int, _option("--tasks", "With --panel: N tasks spread over it; default: all.", WHAT, min=0)]
-Chosen = Annotated[RETRIEVALS | None, _option("--retrieval", "How skills are chosen; default: as in training.", PROMPT)]
-Place = Annotated[PLACEMENTS | None, _option("--placement", "Where the skill stands; default: as in training.", PROMPT)]
-Shape = Annotated[FORMS | None, _option("--form", "Briefs, or whole texts; default: as in training.", PROMPT)]
-Wording = Annotated[WORDINGS | None, _option("--prompt", "Wording of the prompt; default: as in training.", PROMPT)]
+Tasks = Annotated[
+    int, option("--tasks", "With --panel: N tasks spread over it; default: all.", WHAT, show_default=False, min=0)
+]
+Chosen = Annotated[RETRIEVALS | None, option("--retrieval", "How skills are chosen; default: as in training.", PROMPT)]
+Place = Annotated[PLACEMENTS | None, option("--placement", "Where the skill stands; default: as in training.", PROMPT)]
+Shape = Annotated[FORMS | None, option("--form", "Briefs, or whole texts; default: as in training.", PROMPT)]
+Wording = Annotated[WORDINGS | None, option("--prompt", "Wording of the prompt; default: as in training.", PROMPT)]
 Limit = Annotated[
-    int | None, _option("--limit", "Teacher's budget in tokens; default: teacher.max_prompt_tokens.", PROMPT, min=1)
+    int | None,
+    option("--limit", "Teacher's budget in tokens; default: teacher.max_prompt_tokens.", PROMPT, min=1),
 ]
+
+
+@dataclass(frozen=True)
+class What:
+    """What is shown."""
+
+    bank: BankArgument = None
+    env: EnvOption = None
+    task: Task = None
+    panel: Panel = False
+    run: Run = None
+    runs_dir: RunsDir = RUNS_DIR
+    split: Split = None
+    tasks: Tasks = 0
+    data: DataOption = None
+    model: ModelOption = None
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """How skills are chosen and shown, where not as in training."""
+
+    retrieval: Chosen = None
+    placement: Place = None
+    form: Shape = None
+    prompt: Wording = None
+    limit: Limit = None
 
 
 def register(app: typer.Typer) -> None:
@@ -52,22 +80,10 @@ def register(app: typer.Typer) -> None:
     app.command("inspect")(inspect_command)
 
 
+@expand_groups
 def inspect_command(
-    bank: BankArgument = None,
-    env: EnvOption = None,
-    task: Task = None,
-    panel: Panel = False,
-    run: Run = None,
-    runs_dir: RunsDir = "runs",
-    split: Split = None,
-    tasks: Tasks = 0,
-    data: DataOption = None,
-    model: ModelOption = None,
-    retrieval: Chosen = None,
-    placement: Place = None,
-    form: Shape = None,
-    prompt: Wording = None,
-    limit: Limit = None,
+    what: What,
+    prompt: PromptOptions,
     as_json: JsonOption = False,
 ) -> None:
     """List a bank; or show exactly what teacher and student read for a task, a panel's coverage, a run's use of skills.
@@ -88,60 +104,43 @@ def inspect_command(
     """
     from sdar_cli.base.display import Reporter, json_stdout
 
-    flags = {
-        "env.data": (data, "--data"),
-        "env.prompt": (prompt, "--prompt"),
-        "skills.bank": (bank, "BANK"),
-        "skills.retrieval": (retrieval, "--retrieval"),
-        "skills.form": (form, "--form"),
-        "teacher.placement": (placement, "--placement"),
-        "teacher.max_prompt_tokens": (limit, "--limit"),
-    }
+    flags = given_flags(
+        data=what.data, prompt=prompt.prompt, retrieval=prompt.retrieval, form=prompt.form, placement=prompt.placement,
+        limit=prompt.limit,
+    )  # fmt: skip
+    if what.bank is not None:
+        flags["skills.bank"] = (what.bank, "BANK")
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
-        record = _record(reporter, bank, env, task, panel, run, runs_dir, split, tasks, model, flags)
+        record = _record(reporter, what, flags)
         if as_json:
             reporter.emit_object(record)
 
 
-def _record(
-    reporter: Reporter,
-    bank: str | None,
-    env: str | None,
-    task: str | None,
-    panel: bool,
-    run: str | None,
-    runs_dir: str,
-    split: str | None,
-    tasks: int,
-    model: str | None,
-    flags: dict[str, tuple[Any, str]],
-) -> dict[str, Any]:
-    """What was asked for, shown unless JSON is wanted."""
-    from pathlib import Path
-
-    from sdar_cli.commands import skills_show as show
-    from sdar_cli.commands.skills_common import settings
+def _record(reporter: Reporter, what: What, flags: Flags) -> dict[str, Any]:
+    """The record of what is wanted, shown unless JSON is wanted."""
+    from sdar_cli.commands.skills import show
+    from sdar_cli.commands.skills.common import settings
     from sdar_cli.runs.rundir import RunDir
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.inspect import describe_bank
     from sdar_cli.skills.usage import describe_run
 
-    directory = RunDir.open(run, Path(runs_dir)) if run else None
+    directory = RunDir.open(what.run, what.runs_dir) if what.run else None
     quiet = reporter.json_mode
-    if directory is not None and not (task or panel):
+    if directory is not None and not (what.task or what.panel):
         record = describe_run(directory)
         return record if quiet else show.run(reporter, record)
-    if not (task or panel):
-        loaded = load_bank(bank) if bank else settings(bank, env, None, flags)[0]
-        record = describe_bank(loaded, _counter(model) if model else None)
+    if not (what.task or what.panel):
+        bank = load_bank(what.bank) if what.bank else settings(None, what.env, None, flags)[0]
+        record = describe_bank(bank, _counter(what.model) if what.model else None)
         return record if quiet else show.bank(reporter, record)
-    loaded, config = settings(bank, env, model, flags, directory.config_path if directory else None)
-    retriever = _retriever(loaded, config, directory)
-    if panel:
-        record = _coverage(retriever, config, split, tasks, reporter)
+    bank, config = settings(what.bank, what.env, what.model, flags, directory.config_path if directory else None)
+    retriever = _retriever(bank, config, directory)
+    if what.panel:
+        record = _coverage(retriever, config, what.split, what.tasks, reporter)
         return record if quiet else show.coverage(reporter, record)
-    assert task is not None
-    record = _prompts(retriever, config, task, split)
+    assert what.task is not None
+    record = _prompts(retriever, config, what.task, what.split)
     return record if quiet else show.prompts(reporter, record)
 
 
@@ -169,7 +168,7 @@ def _retriever(bank: Any, config: RunConfig, run: RunDir | None) -> Retriever:
 def _coverage(
     retriever: Retriever, config: RunConfig, split: str | None, tasks: int, reporter: Reporter
 ) -> dict[str, Any]:
-    from sdar_cli.commands.skills_common import goals_of
+    from sdar_cli.commands.skills.common import goals_of
     from sdar_cli.session import eval_split
     from sdar_cli.skills.inspect import describe_coverage
 

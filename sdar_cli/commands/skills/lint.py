@@ -1,4 +1,4 @@
-"""``sdar skills lint`` and ``sdar skills diff``."""
+"""``sdar skills lint``: what is wrong with a bank."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
+from sdar_cli.commands.options import given_flags, option
+from sdar_cli.commands.skills.common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -18,17 +19,14 @@ if TYPE_CHECKING:
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 SplitOption = Annotated[
-    str | None, typer.Option("--split", help="Split of the panel; default: the held-out one.", show_default=False)
+    str | None, option("--split", "Split of the panel; default: the held-out one.", show_default=False)
 ]
-TasksOption = Annotated[int, typer.Option("--tasks", min=0, help="N tasks spread over the panel; 0 = all.")]
-First = Annotated[str, typer.Argument(metavar="A", help="Bundled bank or folder.")]
-Second = Annotated[str, typer.Argument(metavar="B", help="Bundled bank or folder.")]
+TasksOption = Annotated[int, option("--tasks", "N tasks spread over the panel; 0 = all.", min=0)]
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``lint`` and ``diff``."""
+    """Add ``lint``."""
     app.command("lint")(lint_command)
-    app.command("diff")(diff_command)
 
 
 def lint_command(
@@ -82,12 +80,12 @@ def _lint(
     reporter: Reporter,
 ) -> tuple[dict[str, Any], list[Finding]]:
     """(record of the bank and of what was checked, findings)"""
-    from sdar_cli.commands.skills_common import goals_of, settings
+    from sdar_cli.commands.skills.common import goals_of, settings
     from sdar_cli.session import eval_split
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.lint import lint_bank, lint_panel, lint_tokens
 
-    flags = {"env.data": (data, "--data"), "eval.split": (split, "--split")}
+    flags = given_flags(data=data, split=split)
     if name and not (env or model or data):  # a bank of any environment can be read
         bank = load_bank(name)
         return _about(bank, ["bank"], 0), lint_bank(bank)
@@ -137,60 +135,6 @@ def _print_findings(reporter: Reporter, record: dict[str, Any], findings: Sequen
         reporter.console.print(line, soft_wrap=True)
     left = {"panel": "coverage by tasks (--env)", "tokens": "token budget (--model)"}
     missing = [text for name, text in left.items() if name not in record["checked"]]
-    said = ", ".join(f"{record[level]} {level}" for level in ("errors", "warnings", "notes"))
+    counts = ", ".join(f"{record[level]} {level}" for level in ("errors", "warnings", "notes"))
     size = f"{record['skills']} skills" if "skills" in record else "unreadable"
-    reporter.info(f"{record['bank']}: {size}, {said}" + (f"; not checked: {', '.join(missing)}" if missing else ""))
-
-
-def diff_command(a: First, b: Second, as_json: JsonOption = False) -> None:
-    """What differs between two banks: skills by id, keywords, order of categories, and the text line by line.
-
-    Examples:
-
-    sdar skills diff alfworld my-bank/
-
-    sdar skills diff bank-v1/ bank-v2/
-
-    sdar skills diff bank-v1/ bank-v2/ --json
-    """
-    from sdar_cli.commands.skills_common import print_json
-    from sdar_cli.skills.bank import load_bank
-    from sdar_cli.skills.diff import diff_banks
-
-    record = diff_banks(load_bank(a), load_bank(b))
-    print_json(record) if as_json else _print_diff(record)
-
-
-def _print_diff(record: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from sdar_cli.base.display import clean
-
-    console = Console(highlight=False)
-
-    def say(text: str, style: str = "") -> None:
-        console.print(Text(clean(text), style=style), soft_wrap=True)
-
-    before, after = record["sha256"]
-    say(f"sha256 {before[:12]} -> {after[:12]}" if not record["same"] else f"the same content, sha256 {before[:12]}")
-    for key, (old, new) in record["bank"].items():
-        say(f"{key}: {old} -> {new}")
-    for sign, key, style in (("+", "added", "green"), ("-", "removed", "red")):
-        for skill in record[key]:
-            say(f"{sign} {skill['id']} ({skill['category']}): {skill['brief']}", style)
-    for change in record["changed"]:
-        say(f"~ {change['id']}: {', '.join(change['fields'])}", "bold")
-        for field in ("category", "kind", "when", "brief", "path"):
-            if field in change["fields"]:
-                say(f"    {field}: {change['fields'][field][0]} -> {change['fields'][field][1]}")
-        for line in change["diff"]:
-            say(f"    {line}", {"+": "green", "-": "red"}.get(line[:1], "dim"))
-    for category, words in record["keywords"].items():
-        changes = [f"+{word}" for word in words["added"]] + [f"-{word}" for word in words["removed"]]
-        say(f"keywords of {category}: {' '.join(changes)}")
-    for key in ("types", "routes"):
-        for name, (old, new) in record[key].items():
-            say(f"{key}: {name} {old or 'nowhere'} -> {new or 'nowhere'}")
-    if record["order"]:
-        say(f"order of categories: {', '.join(record['order'][0])} -> {', '.join(record['order'][1])}")
+    reporter.info(f"{record['bank']}: {size}, {counts}" + (f"; not checked: {', '.join(missing)}" if missing else ""))

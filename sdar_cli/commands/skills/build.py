@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sdar_cli.commands.skills_common import JsonOption
+from sdar_cli.commands.option_groups import expand_groups
+from sdar_cli.commands.options import RUNS_DIR, RunsDir, option
+from sdar_cli.commands.skills.common import JsonOption, NameOption, OutOption
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -20,36 +22,51 @@ if TYPE_CHECKING:
 CONTRAST, LLM = "Builder contrast", "Builder llm"
 
 
-def _option(name: str, text: str, panel: str | None = None, **more: Any) -> Any:
-    return typer.Option(name, help=text, rich_help_panel=panel, **more)
-
-
 Sources = Annotated[
     list[str],
-    _option("--from", "A run, a folder of *.jsonl files, or one file of episodes; repeatable.",
-            metavar="EPISODES|DIR|RUN", show_default=False),
+    option("--from", "A run, a folder of *.jsonl files, or one file of episodes; repeatable.",
+           metavar="EPISODES|DIR|RUN", show_default=False),
 ]  # fmt: skip
-Out = Annotated[Path, _option("--out", "Folder of the new bank; must not exist.", show_default=False)]
-Env = Annotated[str, _option("--env", "Environment the episodes are of.")]
-Name = Annotated[str | None, _option("--name", "Name; default: that of --out.", show_default=False)]
-Licence = Annotated[str, _option("--licence", "Licence of the new texts.")]
-RunsDir = Annotated[Path, _option("--runs-dir", "Where runs lie.")]
-Which = Annotated[Literal["contrast", "llm"], _option("--builder", "contrast needs no model; llm asks a chat model.")]
-Support = Annotated[int, _option("--min-support", "Won episodes a task type needs.", CONTRAST, min=1)]
-Alpha = Annotated[float, _option("--alpha", "Chance of a false rule.", CONTRAST, min=1e-9, max=0.5)]
-Core = Annotated[float, _option("--core", "Share of won episodes a step must be in.", CONTRAST, min=0.5, max=1.0)]
+Env = Annotated[str, option("--env", "Environment the episodes are of.")]
+Licence = Annotated[str, option("--licence", "Licence of the new texts.")]
+Which = Annotated[Literal["contrast", "llm"], option("--builder", "contrast needs no model; llm asks a chat model.")]
+Support = Annotated[int, option("--min-support", "Won episodes a task type needs.", CONTRAST, min=1)]
+Alpha = Annotated[float, option("--alpha", "Chance of a false rule.", CONTRAST, min=1e-9, max=0.5)]
+Core = Annotated[float, option("--core", "Share of won episodes a step must be in.", CONTRAST, min=0.5, max=1.0)]
 Model = Annotated[
-    str | None, _option("--llm", "Name at the endpoint, or a folder or Hugging Face id.", LLM, show_default=False)
+    str | None, option("--llm", "Name at the endpoint, or a folder or Hugging Face id.", LLM, show_default=False)
 ]
 Where = Annotated[
     Literal["endpoint", "transformers", "vllm"],
-    _option("--backend", "endpoint: OPENAI_BASE_URL and OPENAI_API_KEY; or in this process.", LLM),
+    option("--backend", "endpoint: OPENAI_BASE_URL and OPENAI_API_KEY; or in this process.", LLM),
 ]
-PromptTokens = Annotated[int, _option("--prompt-tokens", "Estimated tokens of episodes per question.", LLM, min=100)]
-AnswerTokens = Annotated[int, _option("--answer-tokens", "Most tokens of an answer.", LLM, min=50)]
-Most = Annotated[int, _option("--skills-per-type", "Most skills per task type.", LLM, min=1)]
-Retries = Annotated[int, _option("--retries", "Further tries after an unusable answer.", LLM, min=0)]
-Yes = Annotated[bool, _option("--yes", "Ask nothing before the model is asked.", LLM)]
+PromptTokens = Annotated[int, option("--prompt-tokens", "Estimated tokens of episodes per question.", LLM, min=100)]
+AnswerTokens = Annotated[int, option("--answer-tokens", "Most tokens of an answer.", LLM, min=50)]
+Most = Annotated[int, option("--skills-per-type", "Most skills per task type.", LLM, min=1)]
+Retries = Annotated[int, option("--retries", "Further tries after an unusable answer.", LLM, min=0)]
+Yes = Annotated[bool, option("--yes", "Ask nothing before the model is asked.", LLM)]
+
+
+@dataclass(frozen=True)
+class ContrastOptions:
+    """What the builder ``contrast`` takes."""
+
+    support: Support = 3
+    alpha: Alpha = 0.05
+    core: Core = 0.9
+
+
+@dataclass(frozen=True)
+class LlmOptions:
+    """What the builder ``llm`` takes."""
+
+    model: Model = None
+    backend: Where = "endpoint"
+    prompt_tokens: PromptTokens = 6000
+    answer_tokens: AnswerTokens = 2000
+    most: Most = 3
+    retries: Retries = 2
+    yes: Yes = False
 
 
 def register(app: typer.Typer) -> None:
@@ -57,24 +74,17 @@ def register(app: typer.Typer) -> None:
     app.command("build")(build_command)
 
 
+@expand_groups
 def build_command(
     sources: Sources,
-    out: Out,
+    out: OutOption,
+    contrasting: ContrastOptions,
+    asked: LlmOptions,
     env: Env = "alfworld",
     which: Which = "contrast",
-    name: Name = None,
+    name: NameOption = None,
     licence: Licence = "CC0-1.0",
-    runs_dir: RunsDir = Path("runs"),
-    support: Support = 3,
-    alpha: Alpha = 0.05,
-    core: Core = 0.9,
-    model: Model = None,
-    backend: Where = "endpoint",
-    prompt_tokens: PromptTokens = 6000,
-    answer_tokens: AnswerTokens = 2000,
-    most: Most = 3,
-    retries: Retries = 2,
-    yes: Yes = False,
+    runs_dir: RunsDir = RUNS_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Make a skill bank from won and lost episodes: of a run, of an evaluation, or demonstrations.
@@ -93,7 +103,7 @@ def build_command(
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.files import refuse_taken
-    from sdar_cli.commands.skills_convert import require_env
+    from sdar_cli.commands.skills.convert import require_env
     from sdar_cli.skills.build.build import Wanted, build_bank, merge
     from sdar_cli.skills.build.contrast import Limits, contrast
     from sdar_cli.skills.build.llm import Asking
@@ -105,11 +115,12 @@ def build_command(
         traces = merge([read_traces(source, runs_dir) for source in sources])
         won = sum(trace.won for trace in traces.episodes)
         reporter.info(f"{len(traces.episodes)} episodes ({won} won) from {len(traces.files)} files")
-        builder: Builder = partial(contrast, limits=Limits(alpha, core, support))
+        builder: Builder = partial(contrast, limits=Limits(contrasting.alpha, contrasting.core, contrasting.support))
         label: str = which
         if which == "llm":
-            asking = Asking(prompt_tokens, answer_tokens, most, retries)
-            builder, label = _llm(traces, env, model, backend, asking, yes, reporter), f"llm {model} by {backend}"
+            asking = Asking(asked.prompt_tokens, asked.answer_tokens, asked.most, asked.retries)
+            builder = _llm(traces, env, asked.model, asked.backend, asking, asked.yes, reporter)
+            label = f"llm {asked.model} by {asked.backend}"
         wanted = Wanted(name or out.resolve().name, env, licence, out)
         bank, warnings = build_bank(traces, builder, label, wanted)
         for warning in warnings:
@@ -128,7 +139,7 @@ def build_command(
 def _llm(
     traces: Traces, env: str, model: str | None, backend: Backend, asking: Any, yes: bool, reporter: Reporter
 ) -> Builder:
-    """The builder, after the cost was told and, on a terminal, agreed to."""
+    """The builder, after the cost was shown and, on a terminal, agreed to."""
     from sdar_cli.base.errors import ConfigError
     from sdar_cli.models.chat import open_chat
     from sdar_cli.skills.build.llm import cost_line, questions, write_skills

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.options import option
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdar_cli.base.display import Reporter
+    from sdar_cli.commands.options import Flags
     from sdar_cli.config.schema import RunConfig
     from sdar_cli.envs.options import EnvOptions
     from sdar_cli.skills.bank import Bank
@@ -22,28 +23,30 @@ if TYPE_CHECKING:
 BankArgument = Annotated[
     str | None, typer.Argument(help="Bundled bank or folder; default: the bank of --env.", show_default=False)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, all else on stderr.")]
+JsonOption = Annotated[bool, option("--json", "One JSON object on stdout, all else on stderr.")]
 EnvOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--env",
-        help="Environment preset the tasks come from; default: the bank's environment.",
+        "Environment preset the tasks come from; default: the bank's environment.",
         autocompletion=completion.preset_names("envs"),
         show_default=False,
     ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--model",
-        help="Whose tokenizer, template and budgets; default: the environment's tiny policy.",
+        "Whose tokenizer, template and budgets; default: the environment's tiny policy.",
         autocompletion=completion.preset_names("models"),
         show_default=False,
     ),
 ]
 DataOption = Annotated[
-    str | None, typer.Option("--data", help="Folder of the original's data; default: generated.", show_default=False)
+    str | None, option("--data", "Folder of the original's data; default: generated.", show_default=False)
 ]
+OutOption = Annotated[Path, option("--out", "Folder of the new bank; must not exist.", show_default=False)]
+NameOption = Annotated[str | None, option("--name", "Name; default: that of --out.", show_default=False)]
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -57,7 +60,7 @@ def settings(
     bank: str | None,
     env: str | None,
     model: str | None,
-    flags: dict[str, tuple[Any, str]],
+    flags: Flags,
     config_file: Path | None = None,
 ) -> tuple[Bank, RunConfig]:
     """The bank, and what a training run with it and these flags would use, or the run of ``config_file``.
@@ -68,9 +71,8 @@ def settings(
     from sdar_cli.config.presets import resolve
     from sdar_cli.skills.bank import load_bank
 
-    given = {key: pair for key, pair in flags.items() if pair[0] is not None}
     # No run is started: one worker is enough, and retrieval none contradicts no distillation.
-    given |= {"env.workers": (1, "skills"), "algo.coef": (0.0, "skills")}
+    given = {**flags, "env.workers": (1, "skills"), "algo.coef": (0.0, "skills")}
     loaded = load_bank(bank) if bank else None
     preset = env or (loaded.environment if loaded and not config_file else None)
     config = resolve(config_file=config_file, env=preset, model=model, flags=given).config

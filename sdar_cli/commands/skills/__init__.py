@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sdar_cli.commands import skills_build, skills_convert, skills_inspect, skills_lint
+from sdar_cli.commands.skills import build, convert, diff, inspect, lint
 
 skills_app = typer.Typer(no_args_is_help=True, help="Look into skill banks, check, convert and make them.")
 
@@ -19,5 +19,5 @@ def _group() -> None:
     """Look into skill banks, check, convert and make them."""
 
 
-for _part in (skills_inspect, skills_lint, skills_build, skills_convert):
+for _part in (inspect, lint, diff, build, convert):
     _part.register(skills_app)

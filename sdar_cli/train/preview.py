@@ -22,7 +22,7 @@ def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir
     """
     config = resolved.config
     note = check_resume(resumed, resolved) if resumed else ""
-    lacking = missing(config) + ([] if resumed else _conflict(runs_dir, config))
+    absent = missing(config) + ([] if resumed else _conflict(runs_dir, config))
     amounts, sizes = plan(config), estimates(config, resolved.parameters)
     if reporter.json_mode:
         reporter.emit_object(
@@ -33,12 +33,12 @@ def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir
                 "warnings": resolved.warnings,
                 "plan": amounts,
                 "estimates": sizes,
-                "missing": [item._asdict() for item in lacking],
+                "missing": [item._asdict() for item in absent],
                 "note": note or None,
-                "ok": not lacking,
+                "ok": not absent,
             }
         )
-        return 2 if lacking else 0
+        return 2 if absent else 0
     _print_values(resolved, reporter)
     _print_plan(amounts, reporter)
     _print_estimates(sizes, reporter)
@@ -46,10 +46,10 @@ def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir
         reporter.warn(warning)
     if note:
         reporter.info(note)
-    for item in lacking:
+    for item in absent:
         reporter.info(f"missing: {item.what}\n  fix: {item.fix}")
-    reporter.info("this run would fail" if lacking else "nothing is missing; the same command without --dry-run starts")
-    return 2 if lacking else 0
+    reporter.info("this run would fail" if absent else "nothing is missing; the same command without --dry-run starts")
+    return 2 if absent else 0
 
 
 def _conflict(runs_dir: Path, config: RunConfig) -> list[Missing]:
