@@ -23,7 +23,7 @@ class _ByEnvironment(TyperGroup):
         """Names of the environments that have the verb."""
         from sdar_cli.envs.registry import ENVIRONMENT, benchmark
 
-        return [name for name in ENVIRONMENT.names() if _command(benchmark(name), self.verb)]
+        return [name for name in ENVIRONMENT.names() if _command(name, benchmark(name), self.verb)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of an environment, by name or import path; None where there is none."""
@@ -32,7 +32,7 @@ class _ByEnvironment(TyperGroup):
 
         if cmd_name not in ENVIRONMENT.names() and not is_path(cmd_name):
             return None
-        function = _command(benchmark(cmd_name), self.verb)
+        function = _command(cmd_name, benchmark(cmd_name), self.verb)
         if function is None:
             return None
         app = typer.Typer(add_completion=False)
@@ -66,12 +66,12 @@ def _group() -> None:
     pass
 
 
-def _command(benchmark: Benchmark, verb: str) -> Callable[..., None] | None:
+def _command(name: str, benchmark: Benchmark, verb: str) -> Callable[..., None] | None:
     own = benchmark.data().get(verb)
-    return _checked_by_opening(benchmark) if own is None and verb == "verify" else own
+    return _checked_by_opening(name, benchmark) if own is None and verb == "verify" else own
 
 
-def _checked_by_opening(benchmark: Benchmark) -> Callable[..., None]:
+def _checked_by_opening(name: str, benchmark: Benchmark) -> Callable[..., None]:
     """``verify`` of an environment that has no check of its own."""
 
     def verify(
@@ -87,8 +87,8 @@ def _checked_by_opening(benchmark: Benchmark) -> Callable[..., None]:
         from sdar_cli.envs.panels import make_panel
         from sdar_cli.envs.registry import open_environment
 
-        options = env_settings(benchmark.name, data, sets or [])
-        report: dict[str, Any] = {"environment": benchmark.name, "splits": {}}
+        options = env_settings(name, data, sets or [])
+        report: dict[str, Any] = {"environment": name, "splits": {}}
         with Reporter(as_json) as reporter, open_environment(options, reporter) as environment:
             for split in dict.fromkeys([options.train_split, benchmark.held_out(options)]):
                 panel = make_panel(environment.tasks(split))
