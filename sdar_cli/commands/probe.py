@@ -26,6 +26,7 @@ from sdar_cli.commands.train import (
     RunsDir,
     Seed,
     Set,
+    given_flags,
 )
 
 if TYPE_CHECKING:
@@ -111,16 +112,8 @@ def probe(
     from sdar_cli.config.presets import resolve
 
     _check_flags(lora, run, model, config, out)
-    given = {
-        "env.data": (None if data is None else str(data), "--data"),
-        "model.lora.rank": (lora, "--lora"),
-        "algo.gate_beta": (beta, "--beta"),
-        "skills.retrieval": (retrieval, "--retrieval"),
-        "seed": (seed, "--seed"),
-        "train.tasks_per_step": (tasks, "--tasks"),
-        "train.group_size": (group, "--group"),
-    }
-    flags = {key: pair for key, pair in given.items() if pair[0] is not None}
+    flags = given_flags(data=data, lora=lora, beta=beta, retrieval=retrieval, seed=seed)
+    flags |= {"train.tasks_per_step": (tasks, "--tasks"), "train.group_size": (group, "--group")}
     source, checkpoint = _source(run, runs_dir)
     resolved = resolve(
         env=env,
@@ -148,8 +141,6 @@ def probe(
 def _check_flags(lora: int | None, run: str | None, model: str | None, config: Path | None, out: Path | None) -> None:
     from sdar_cli.base.errors import ConfigError
 
-    if lora == 0:
-        raise ConfigError("--lora 0 is not a rank", fix="leave the flag out for all parameters")
     if out is not None and out.is_dir():
         raise ConfigError(f"--out {out} is a folder", fix="give a file")
     if run is None:

@@ -275,7 +275,7 @@ def _play(config: RunConfig, session: Session, reporter: Reporter) -> _Batch:
         skill_for = partial(session.skill_for, step=1)
         played = play_step(session.collector, session.train_tasks, 1, skill_for, reporter.warn, advance)
     teacher = TeacherPrompts(config, session.retriever, session.tokenizer)
-    samples, stats = teacher.add(played.samples, played.episodes, step=1)
+    samples, stats = teacher.add_prompts(played.samples, played.episodes, step=1)
     groups = {g: [sample for sample in samples if sample.group == g] for g in range(count)}
     kept = [g for g, members in groups.items() if members]
     if len(kept) < 2:

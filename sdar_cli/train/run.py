@@ -159,7 +159,7 @@ class _Run:
         self.episodes = played.episodes
         samples, metrics = played.samples, {"step": step, **played.metrics}
         if trainer.coef > 0:
-            samples, stats = self.teacher.add(samples, played.episodes, step)
+            samples, stats = self.teacher.add_prompts(samples, played.episodes, step)
             metrics |= stats.metrics()
             self._show_teacher(step)
             self.learning.audit(stats)

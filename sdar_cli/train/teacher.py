@@ -94,7 +94,7 @@ class TeacherPrompts:
             strategies.add(self.config.skills.retrieval)
         self.choices = self.retriever.choose_for_groups(episodes, strategies, step)
 
-    def add(
+    def add_prompts(
         self, samples: Sequence[Sample], episodes: Sequence[Episode], step: int
     ) -> tuple[list[Sample], TeacherStats]:
         """The samples of a step with ``teacher_prompts``, one per view; counts over all prompts.

@@ -91,12 +91,14 @@ def prompts(bank: Bank, category: str, retrieval: str = "task-type") -> dict[str
         episode.turns.append(Turn(first_view(name, category), student, [5], "", "look", True, True))
         samples, _ = make_samples([episode], "window", config.algo)
         maker = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer)
-        (row,), stats = maker.add(samples, [episode], 1)
+        (row,), stats = maker.add_prompts(samples, [episode], 1)
         assert episode.turns[0].teacher_cut == () and stats.problem() == ""
         bare = replace(bank, skills=())
         without = RunConfig.model_validate({**config.model_dump(), "skills": {"bank": name, "retrieval": "full"}})
         taught = tokenizer.decode(row.teacher_prompts[0])
-        (plain,), _ = TeacherPrompts(without, Retriever(bare, without.skills), tokenizer).add(samples, [episode], 1)
+        (plain,), _ = TeacherPrompts(without, Retriever(bare, without.skills), tokenizer).add_prompts(
+            samples, [episode], 1
+        )
         made[title] = (taught, tokenizer.decode(plain.teacher_prompts[0]))
     return made
 

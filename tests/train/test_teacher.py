@@ -200,7 +200,7 @@ def test_prompts_of_turn_rows_show_the_skill_of_their_task(tokenizer, bank) -> N
     clean = "pick_clean_then_place_in_recep"
     episodes, _, _ = toy.collect(config, tokenizer, [(task(2), 0), (task(1, 0, clean), 1)])
     maker = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer)
-    rows, stats = maker.add(make_samples(episodes, "window", config.algo)[0], episodes, 1)
+    rows, stats = maker.add_prompts(make_samples(episodes, "window", config.algo)[0], episodes, 1)
     metrics = stats.metrics()
     assert len(rows) == 5
     for row in rows:
@@ -226,7 +226,7 @@ def test_a_transcripts_skill_stands_in_front_once(tokenizer, bank) -> None:
     config = toy.config(env={"context": "transcript"})
     episodes, _, _ = toy.collect(config, tokenizer, [(task(2), 0)])
     samples, _ = make_samples(episodes, "transcript", config.algo)
-    (row,), _ = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).add(samples, episodes, 1)
+    (row,), _ = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).add_prompts(samples, episodes, 1)
     skill = skill_text(retrieve(bank, task(2), toy.GOAL, "task-type"), "brief")
     assert tokenizer.decode([*row.teacher_prompts[0], *row.response_ids]).count(skill) == 1
     assert tokenizer.decode(row.teacher_prompts[0]).replace(f"Skill: {skill}\n", "") == tokenizer.decode(row.prompt_ids)
@@ -237,10 +237,10 @@ def test_a_cut_prompt_is_counted(tokenizer, bank) -> None:
     config = toy.config()
     episodes, _, _ = toy.collect(config, tokenizer, [(task(9), 0)])
     samples, _ = make_samples(episodes, "window", config.algo)
-    rows, _ = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).add(samples, episodes, 1)
+    rows, _ = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).add_prompts(samples, episodes, 1)
     needed = [len(row.teacher_prompts[0]) for row in rows]
     tight = toy.config(teacher={"max_prompt_tokens": needed[0]})
-    rows, stats = TeacherPrompts(tight, Retriever(bank, tight.skills), tokenizer).add(samples, episodes, 1)
+    rows, stats = TeacherPrompts(tight, Retriever(bank, tight.skills), tokenizer).add_prompts(samples, episodes, 1)
     metrics = stats.metrics()
     assert needed[0] < needed[1]
     assert metrics["teacher/truncated_prompts"] == 3 / 4

@@ -238,7 +238,7 @@ def fill(tokenizer, kind: str, **sections: Any) -> TeacherPrompts:
     episodes, _, _ = toy.collect(made, tokenizer, [(toy.task(1, 0, kind), 0)])
     maker = TeacherPrompts(made, Retriever(BANK, made.skills), tokenizer)
     samples, _ = make_samples(episodes, "window", made.algo)
-    _, maker.stats = maker.add(samples, episodes, 1)  # type: ignore[attr-defined]
+    _, maker.stats = maker.add_prompts(samples, episodes, 1)  # type: ignore[attr-defined]
     return maker
 
 
@@ -250,7 +250,7 @@ def test_general_advice_alone_is_not_the_skill(tokenizer) -> None:
     made = toy.config(skills={"retrieval": "keyword"})
     episodes, _, _ = toy.collect(made, tokenizer, [(toy.task(1, 0, HEAT), 0), (toy.task(1, 0, "alien"), 1)])
     samples, _ = make_samples(episodes, "window", made.algo)
-    _, stats = TeacherPrompts(made, Retriever(deaf, made.skills), tokenizer).add(samples, episodes, 1)
+    _, stats = TeacherPrompts(made, Retriever(deaf, made.skills), tokenizer).add_prompts(samples, episodes, 1)
     assert (stats.prompts, stats.expected) == (4, 2), "a type that is no category of the bank needs no skill"
     assert stats.metrics()["teacher/skill_present"] == 0.0
     assert stats.problem() == (

@@ -166,7 +166,7 @@ def test_every_row_gets_one_prompt_per_view(tokenizer, bank) -> None:
     clean = "pick_clean_then_place_in_recep"
     episodes, _, _ = toy.collect(made, tokenizer, [(task(2), 0), (task(1, 0, clean), 1)])
     maker = TeacherPrompts(made, Retriever(bank, made.skills), tokenizer)
-    rows, stats = maker.add(make_samples(episodes, "window", made.algo)[0], episodes, 1)
+    rows, stats = maker.add_prompts(make_samples(episodes, "window", made.algo)[0], episodes, 1)
     tokens = skilled = 0
     for row in rows:
         episode, turn = episodes[row.trajectory], episodes[row.trajectory].turns[row.turn]
@@ -195,7 +195,7 @@ def test_with_and_without_a_skill_side_by_side(model, tokenizer, bank, tmp_path)
     made = config({}, train={}, teacher={"views": [{"retrieval": "none"}, {}]})
     episodes, _, _ = toy.collect(made, tokenizer, [(task(2), 0), (task(1), 1)])
     samples, _ = make_samples(episodes, "window", made.algo)
-    rows, _ = TeacherPrompts(made, Retriever(bank, made.skills), tokenizer).add(samples, episodes, 1)
+    rows, _ = TeacherPrompts(made, Retriever(bank, made.skills), tokenizer).add_prompts(samples, episodes, 1)
     rows = [replace(row, advantage=[1.0] * len(row.response_ids)) for row in rows]
     (metrics,) = train(made, model, rows, tmp_path, tokenizer).metrics
     assert metrics["gap_abs_mean"] < 1e-5
