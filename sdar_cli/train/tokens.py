@@ -31,15 +31,15 @@ class TokenRecord:
     """Of the policy that sampled."""
     reference: Tensor | None
     """Log-probs under the initial weights, (T,); None without a reference."""
-    teacher: Tensor | None
-    """Log-probs of the teacher's first view, (T,); None without a teacher."""
+    teacher: tuple[Tensor, ...]
+    """Log-probs of every view of the teacher, (T,) each; empty without a teacher."""
     gate: Tensor | None
-    """The gate of that view, (T,); None without a teacher, and where it shapes advantages."""
+    """The gate of the first view, (T,); None without a teacher, and where it shapes advantages."""
 
     @property
     def gap(self) -> Tensor | None:
         """Log-probs of the teacher's first view minus ``old``, (T,), nats; None without a teacher."""
-        return None if self.teacher is None else self.teacher - self.old.logps
+        return self.teacher[0] - self.old.logps if self.teacher else None
 
 
 def note_tokens(records: Mapping[Sample, TokenRecord], episodes: Sequence[Episode]) -> None:

@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -295,25 +295,24 @@ class SDARTrainer(Scoring, GRPOTrainer):
     def token_records(self) -> dict[Sample, TokenRecord]:
         """Of every sample of the step, in every process, after its updates: scores and gate under the policy that
         sampled it."""
-        own = {}
-        for sample, signals in self._signals.items():
-            views = signals.teacher.logps if signals.teacher else ()
-            own[sample] = self._old[sample], signals.reference, views
-        every = {
-            sample: Signals(sample.advantage, old, reference, TeacherScores(views, ()) if views else None)
-            for sample, (old, reference, views) in of_all_processes(own, self.samples).items()
-        }
-        gates = self._gates(every) if self.coef > 0 and self.shaping is None else {}
-        return {
+        own = {
             sample: TokenRecord(
-                signals.old, signals.reference, signals.teacher.logps[0] if signals.teacher else None, gates.get(sample)
+                self._old[sample], signals.reference, signals.teacher.logps if signals.teacher else (), None
             )
-            for sample, signals in every.items()
-            if signals.old is not None
+            for sample, signals in self._signals.items()
         }
+        records = of_all_processes(own, self.samples)
+        if self.coef == 0 or self.shaping is not None:
+            return records
+        gates = self._gates(records)
+        return {sample: replace(record, gate=gates[sample]) for sample, record in records.items()}
 
-    def _gates(self, signals: Mapping[Sample, Signals]) -> dict[Sample, Tensor]:
+    def _gates(self, records: Mapping[Sample, TokenRecord]) -> dict[Sample, Tensor]:
         """The gate of the teacher's first view under the policy that sampled, (T,) per sample."""
+        signals = {
+            sample: Signals(sample.advantage, record.old, record.reference, TeacherScores(record.teacher, ()))
+            for sample, record in records.items()
+        }
         gates = {}
         for part in micro_batches(list(signals), self.run_config.train.micro_batch):
             inputs = collate(part, signals, self.processing_class.pad_token_id, torch.device("cpu"))

@@ -37,9 +37,8 @@ def sample_of(turn_of: list[int], trajectory: int = 0) -> Sample:
 
 def record_of(old: list[float], teacher: list[float] | None = None) -> TokenRecord:
     logps = torch.tensor(old)
-    return TokenRecord(
-        PolicyScores(logps, logps.abs() / 2), None, None if teacher is None else torch.tensor(teacher), None
-    )
+    views = () if teacher is None else (torch.tensor(teacher),)
+    return TokenRecord(PolicyScores(logps, logps.abs() / 2), None, views, None)
 
 
 @pytest.mark.parametrize("updates", [1, 3])
@@ -91,7 +90,7 @@ def test_tokens_go_to_their_turns() -> None:
     record = TokenRecord(
         PolicyScores(torch.tensor([-1.0, -2.0, -9.0, -0.123456]), torch.tensor([0.5, 0.25, 9.0, 1.0])),
         None,
-        torch.tensor([-0.5, -2.5, -1.0, -0.123460]),
+        (torch.tensor([-0.5, -2.5, -1.0, -0.123460]),),
         torch.tensor([0.9, 0.1, 9.0, 0.33333]),
     )
     note_tokens({sample: record}, episodes)
@@ -114,7 +113,7 @@ def test_means_by_turn() -> None:
     }
     assert turn_metrics(records) == {"gap_by_turn": pytest.approx([1 / 3, None, -0.25])}
     for sample, record in records.items():
-        records[sample] = replace(record, teacher=None, reference=record.old.logps + 0.5)
+        records[sample] = replace(record, teacher=(), reference=record.old.logps + 0.5)
     k3 = math.exp(0.5) - 1 - 0.5
     assert turn_metrics(records) == {"kl_by_turn": pytest.approx([k3, None, k3])}
     assert turn_metrics({}) == {}

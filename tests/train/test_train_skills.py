@@ -266,7 +266,7 @@ def test_the_other_strategies_show_the_skill(tokenizer, retrieval: str) -> None:
     assert stats.expected == 2 and stats.metrics()["teacher/skill_present"] == 1.0
 
 
-def test_a_cut_skill_is_told(tokenizer) -> None:
+def test_a_cut_skill_is_reported(tokenizer) -> None:
     whole = fill(tokenizer, HEAT, teacher={"max_prompt_tokens": 4000})
     needed = len(whole.example.ids)  # type: ignore[union-attr]
     stats = fill(tokenizer, HEAT, teacher={"max_prompt_tokens": needed - 12}).stats
