@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sdar_cli.algo.batch import TokenBatch
     from sdar_cli.config.schema import RunConfig
-    from sdar_cli.train.rows import Row
+    from sdar_cli.rollout.samples import Sample
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = 1.5
@@ -62,24 +62,36 @@ def naive(batch: TokenBatch, weight: Tensor) -> Tensor:
 naive.full_vocabulary = True  # type: ignore[attr-defined]
 
 
-def random_rows(given: argparse.Namespace) -> list[Row]:
-    """Rows of equal length for every update of a step, advantages of both signs."""
+def random_samples(given: argparse.Namespace) -> list[Sample]:
+    """Samples of equal length for every update of a step, advantages of both signs, every token of weight 1."""
     import torch
 
-    from sdar_cli.train.rows import Row
+    from sdar_cli.rollout.samples import Sample
 
     generator = torch.Generator().manual_seed(0)
 
     def ids(count: int) -> list[int]:
         return torch.randint(3, given.vocabulary, (count,), generator=generator).tolist()
 
-    rows = []
+    samples = []
     for k in range(given.rows * given.updates):
-        row = Row(ids(PROMPT), ids(given.tokens), [True] * given.tokens, [0] * given.tokens, k, k // PER_GROUP, 0)
-        row.teacher_prompts = [[*ids(SKILL), *row.prompt_ids]]
-        row.advantage = [(-1.0) ** k] * given.tokens
-        rows.append(row)
-    return rows
+        prompt, response = ids(PROMPT), ids(given.tokens)
+        samples.append(
+            Sample(
+                prompt_ids=prompt,
+                response_ids=response,
+                mask=[True] * given.tokens,
+                turn_of=[0] * given.tokens,
+                trajectory=k,
+                group=k // PER_GROUP,
+                turn=0,
+                success=False,
+                advantage=[(-1.0) ** k] * given.tokens,
+                weight=[1.0] * given.tokens,
+                teacher_prompts=[[*ids(SKILL), *prompt]],
+            )
+        )
+    return samples
 
 
 def configuration(objective: str, given: argparse.Namespace) -> RunConfig:
@@ -120,7 +132,6 @@ def measure(objective: str, given: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from sdar_cli.models.loading import load_tokenizer
-    from sdar_cli.train.rows import assign_weights
     from sdar_cli.train.trainer import SDARTrainer, StepData
 
     if given.tile:
@@ -131,14 +142,14 @@ def measure(objective: str, given: argparse.Namespace) -> dict[str, Any]:
     config = configuration(objective, given)
     torch.manual_seed(0)
     model = random_model(given).to("cuda" if on_gpu else "cpu")
-    rows = random_rows(given)
+    samples = random_samples(given)
     clock = time.perf_counter if on_gpu else time.process_time
     marks: list[float] = []
     finished: list[dict[str, Any]] = []
 
     def rollout(trainer: SDARTrainer, step: int) -> StepData:
         marks.append(clock())
-        return StepData(rows, assign_weights(rows, config.algo.agg))
+        return StepData(samples, float(len(samples) * given.tokens))
 
     def after_step(trainer: SDARTrainer, step: int, metrics: dict[str, Any]) -> bool:
         finished.append(metrics | {"seconds": clock() - marks[-1]})

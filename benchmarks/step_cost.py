@@ -1,51 +1,68 @@
-"""What the distillation term costs: an SDAR step against a GRPO step on the same rows.
+"""What the distillation term costs: an SDAR step against a GRPO step on the same samples.
 
-    python benchmarks/step_cost.py [--repeats 5]
+    python benchmarks/step_cost.py [--repeats 5] [--smallest]
 
-One rollout of the bundled tiny policy gives the rows.  Both trainers then make the updates of a step on them, in
+One rollout of the bundled tiny policy gives the samples.  Both trainers then make the updates of a step on them, in
 turn; the SDAR step includes the teacher's prompts and its forward pass.  Prints seconds and the ratio with and
-without the rollout, which is the same for both.
+without the rollout, which is the same for both.  ``--smallest``: two groups of two short episodes, to see that it runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sdar_cli.config.presets import resolve
 from sdar_cli.config.schema import RunConfig
 
+if TYPE_CHECKING:
+    from sdar_cli.rollout.episode import Episode
+    from sdar_cli.rollout.samples import Sample
+    from sdar_cli.rollout.step import Metrics, PlayedStep
+    from sdar_cli.session import Session
 
-def rollout_rows(config: RunConfig, session: Any) -> tuple[list[Any], list[Any], float]:
-    """(episodes, rows, seconds of the rollout)."""
-    from sdar_cli.models.engine import Sampling
-    from sdar_cli.train.rows import assign_advantages, build_rows
-    from sdar_cli.train.run import tasks_of_step
+SMALL = ("train.tasks_per_step=2", "train.group_size=2", "env.games_train=12", "env.games_eval=6", "env.max_turns=5")
 
-    tasks = tasks_of_step(session.environment.tasks("train"), 1, config.train.tasks_per_step, config.seed)
-    assignment = [(task, g) for g, task in enumerate(tasks) for _ in range(config.train.group_size)]
-    session.collector.collect(assignment, Sampling(config.model.max_response_tokens), 0)  # workers started, games read
+
+def played_step(session: Session) -> tuple[PlayedStep, float]:
+    """(the first step, seconds of its rollout with workers started and games read)."""
+    from functools import partial
+
+    from sdar_cli.rollout.step import play_step
+
+    def play() -> PlayedStep:
+        skill_for = partial(session.skill_for, step=1)
+        return play_step(session.collector, session.train_tasks, 1, skill_for, session.reporter.warn)
+
+    play()
     began = time.perf_counter()
-    out = session.collector.collect(assignment, Sampling(config.model.max_response_tokens), 1)
-    seconds = time.perf_counter() - began
-    rows = build_rows(out.episodes, config.env.context)
-    assign_advantages(rows, out.episodes, config.algo)
-    for i, row in enumerate(rows):  # a policy that wins nothing would have no policy gradient to compute
-        row.advantage = [(-1.0) ** i] * len(row.advantage)
-    return out.episodes, rows, seconds
+    played = play()
+    return played, time.perf_counter() - began
 
 
-def update_seconds(config: RunConfig, session: Any, episodes: list[Any], rows: list[Any], repeats: int) -> list[float]:
-    """Seconds of each step's teacher pass and updates."""
+def with_contrast(samples: Sequence[Sample]) -> list[Sample]:
+    """Advantages of both signs: a policy that wins nothing would have no policy gradient to compute."""
+    return [replace(sample, advantage=[(-1.0) ** i] * len(sample.mask)) for i, sample in enumerate(samples)]
+
+
+def update_seconds(
+    config: RunConfig,
+    session: Session,
+    episodes: Sequence[Episode],
+    samples: Sequence[Sample],
+    normaliser: float,
+    repeats: int,
+) -> list[float]:
+    """Seconds of each step's teacher prompts, teacher pass and updates; a first step is not counted."""
     from sdar_cli.models.loading import load_model
-    from sdar_cli.train.rows import assign_weights
     from sdar_cli.train.teacher import TeacherPrompts
     from sdar_cli.train.trainer import SDARTrainer, StepData
 
@@ -54,14 +71,12 @@ def update_seconds(config: RunConfig, session: Any, episodes: list[Any], rows: l
 
     def rollout(trainer: SDARTrainer, step: int) -> StepData:
         marks.append(time.perf_counter())
-        fresh = [copy.copy(row) for row in rows]
-        normaliser = assign_weights(fresh, config.algo.agg)
-        data = StepData(fresh, normaliser)
-        if trainer.distils:
-            TeacherPrompts(config, session.retriever, session.tokenizer).fill(fresh, episodes)
-        return data
+        if trainer.coef == 0:
+            return StepData(samples, normaliser)
+        teacher = TeacherPrompts(config, session.retriever, session.tokenizer)
+        return StepData(teacher.add_prompts(samples, episodes, step)[0], normaliser)
 
-    def after_step(trainer: SDARTrainer, step: int, metrics: dict[str, Any]) -> bool:
+    def after_step(trainer: SDARTrainer, step: int, metrics: Metrics) -> bool:
         seconds.append(time.perf_counter() - marks[-1])
         return False
 
@@ -79,16 +94,20 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
-    sdar, grpo = resolve(method="sdar").config, resolve(method="grpo").config
-    with Reporter(plain=True) as reporter, open_session(sdar, reporter) as session:
-        episodes, rows, rollout = rollout_rows(sdar, session)
-        both: dict[str, list[float]] = {"grpo": [], "sdar": []}
+    parser.add_argument("--smallest", action="store_true", help="the smallest size, one repeat")
+    given = parser.parse_args()
+    sets, repeats = (SMALL, 1) if given.smallest else ((), given.repeats)
+    configs = {name: resolve(method=name, sets=sets).config for name in ("grpo", "sdar")}
+    with Reporter(plain=True) as reporter, open_session(configs["sdar"], reporter) as session:
+        played, rollout = played_step(session)
+        samples = with_contrast(played.samples)
+        both: dict[str, list[float]] = {name: [] for name in configs}
         for _ in range(2):  # in turn, so that a slow spell of the machine hits both
-            both["grpo"] += update_seconds(grpo, session, episodes, rows, repeats)
-            both["sdar"] += update_seconds(sdar, session, episodes, rows, repeats)
-    tokens = sum(row.length for row in rows)
-    print(f"{platform.machine()}, {os.cpu_count()} cores; {len(rows)} rows, {tokens} tokens; rollout {rollout:.2f} s")
+            for name, config in configs.items():
+                both[name] += update_seconds(config, session, played.episodes, samples, played.normaliser, repeats)
+    tokens = sum(sample.length for sample in samples)
+    print(f"{platform.machine()}, {os.cpu_count()} cores; {len(samples)} samples, {tokens} tokens; ", end="")
+    print(f"rollout {rollout:.2f} s")
     median = {name: statistics.median(values) for name, values in both.items()}
     for name, values in both.items():
         print(f"{name}: updates {median[name]:.2f} s (min {min(values):.2f}, max {max(values):.2f})")

@@ -169,7 +169,7 @@ def _require_one_device(config: RunConfig) -> None:
     """One process on at most one GPU, for now: anything else would train something other than it says."""
     import torch
 
-    if distributed.asked_for() > 1:
+    if distributed.launched_world_size() > 1:
         raise PrerequisiteError("only sdar train runs in several processes", fix="start sdar without torchrun")
     if config.model.device != "cpu" and torch.cuda.device_count() > 1:
         raise PrerequisiteError(

@@ -10,9 +10,9 @@ import toy
 
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.rollout.samples import Sample
 from sdar_cli.session import Session, _load, eval_split, open_session
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.train.rows import Row
 from sdar_cli.train.trainer import SDARTrainer, StepData
 
 
@@ -28,9 +28,20 @@ def trained(config, model, tokenizer, folder):
     """One update of something, and its checkpoint."""
 
     def rollout(trainer, step):
-        row = Row([5, 6, 7], [8, 9, 2], [True] * 3, [0] * 3, 0, 0, 0, teacher_prompts=[[4, 5, 6, 7]])
-        row.advantage, row.weight = [1.0] * 3, [1.0] * 3
-        return StepData([row], 3.0)
+        sample = Sample(
+            prompt_ids=[5, 6, 7],
+            response_ids=[8, 9, 2],
+            mask=[True] * 3,
+            turn_of=[0] * 3,
+            trajectory=0,
+            group=0,
+            turn=0,
+            success=False,
+            advantage=[1.0] * 3,
+            weight=[1.0] * 3,
+            teacher_prompts=[[4, 5, 6, 7]],
+        )
+        return StepData([sample], 3.0)
 
     trainer = SDARTrainer(
         config, model, tokenizer, folder, rollout, lambda *arguments: False, peft_config=peft_of(config)

@@ -1,8 +1,8 @@
 """Several processes of one run, started by torchrun: who does what, and how they agree.
 
-Every process holds the whole model.  Rollouts and rows are shared out; episodes are gathered, so that each process
-knows all rows of a step; gradients are added up.  The first process alone writes.  TRL and accelerate are not told:
-they see one process, and the loss's normaliser is that of the whole batch.
+Every process holds the whole model.  Each plays and scores a part of the groups and samples of a step; episodes are
+gathered, so that each process knows all samples of the step; gradients are added up.  Only the first process writes.
+TRL and accelerate see one process, and the loss's normaliser is that of the whole batch.
 
 Without torchrun all of this is the identity.  Sharding of the weights (FSDP, ZeRO) is left out.
 """
@@ -30,7 +30,7 @@ TIMEOUT = timedelta(hours=4)
 @dataclass
 class _Group:
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
 
 _group = _Group()
@@ -41,9 +41,9 @@ def rank() -> int:
     return _group.rank
 
 
-def world() -> int:
+def world_size() -> int:
     """The number of processes."""
-    return _group.world
+    return _group.world_size
 
 
 def is_main() -> bool:
@@ -51,19 +51,19 @@ def is_main() -> bool:
     return _group.rank == 0
 
 
-def asked_for() -> int:
-    """Processes that torchrun started and that nobody has joined yet; 1 otherwise."""
+def launched_world_size() -> int:
+    """Processes that torchrun started, before ``process_group`` joins them; 1 otherwise."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def process_group(device: str) -> Iterator[None]:
     """Join the processes of torchrun, each with a GPU of its own unless ``device`` is ``cpu``; leave them at the end.
 
-    torchrun's variables are taken out of the environment: what reads them would start a group of its own.
+    torchrun's variables are removed from the environment: a library that reads them would start a second group.
     Raises PrerequisiteError where there are fewer GPUs than processes.
     """
-    if asked_for() == 1:
+    if launched_world_size() == 1:
         yield
         return
     import torch
@@ -79,21 +79,21 @@ def joined(device: str) -> Iterator[None]:
     distributed.init_process_group("nccl" if gpus else "gloo", rank=number, world_size=size, timeout=TIMEOUT)
     for name in VARIABLES:
         os.environ.pop(name, None)
-    _group.rank, _group.world = number, size
+    _group.rank, _group.world_size = number, size
     try:
         yield
     finally:
-        _group.rank, _group.world = 0, 1
+        _group.rank, _group.world_size = 0, 1
         distributed.destroy_process_group()
 
 
 def gather(item: T) -> list[T]:
-    """Everybody's item, in order of rank; every process must call it."""
-    if _group.world == 1:
+    """The items of all processes, in order of rank; every process must call it."""
+    if _group.world_size == 1:
         return [item]
     from torch import distributed
 
-    items: list[Any] = [None] * _group.world
+    items: list[Any] = [None] * _group.world_size
     distributed.all_gather_object(items, item)
     return items
 
@@ -113,25 +113,25 @@ def main_first() -> Iterator[None]:
         gather(None)
 
 
-def salt() -> tuple[int, ...]:
-    """Parts of a seed that give every process draws of its own; nothing where there is one process."""
-    return (_group.rank, _group.world) if _group.world > 1 else ()
+def rank_seed() -> tuple[int, ...]:
+    """Parts of a seed, (rank, world size), that give every process its own draws; () where there is one process."""
+    return (_group.rank, _group.world_size) if _group.world_size > 1 else ()
 
 
-def share(items: Sequence[T]) -> list[T]:
-    """This process's part of a list: every ``world``-th item."""
-    return list(items[_group.rank :: _group.world])
+def local_part(items: Sequence[T]) -> list[T]:
+    """This process's part of a list: every ``world_size``-th item, the first at index ``rank``."""
+    return list(items[_group.rank :: _group.world_size])
 
 
 def interleave(parts: Sequence[Sequence[T]]) -> list[T]:
-    """The list again, from everybody's ``share`` of it."""
+    """The list again, from the ``local_part`` of every process, in order of rank."""
     total = sum(map(len, parts))
     return [parts[i % len(parts)][i // len(parts)] for i in range(total)]
 
 
 def add_gradients(model: nn.Module) -> None:
-    """Replace every gradient by its sum over the processes.  A parameter that nobody has a gradient for keeps None."""
-    if _group.world == 1:
+    """Replace every gradient by its sum over the processes.  A parameter with no gradient anywhere keeps None."""
+    if _group.world_size == 1:
         return
     import torch
     from torch import distributed

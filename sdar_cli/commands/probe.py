@@ -28,7 +28,7 @@ sdar probe --model Qwen/Qwen2.5-1.5B-Instruct --data ~/alfworld --lora 16 --task
 
 sdar probe --method grpo-opsd --beta 20 --seed 1 --json
 
-A cosine between halves near 1 is signal, near 0 noise; rows in yellow cannot be told from noise."""
+A cosine between halves near 1 is signal, near 0 noise; rows in yellow are not distinguishable from noise."""
 
 BATCH = "The batch"
 COLUMNS = (

@@ -74,7 +74,7 @@ def train(
         with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
             raise typer.Exit(show(resolved, reporter, runs_dir, run))
     with (
-        distributed.joined(resolved.config.model.device),
+        distributed.process_group(resolved.config.model.device),
         Reporter(json_mode=as_json, silent=not distributed.is_main()) as reporter,
         json_stdout(reporter),
     ):

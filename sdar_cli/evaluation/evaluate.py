@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sdar_cli.base import distributed
-from sdar_cli.base.errors import RunFailedError
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import Task, group_by_type
 from sdar_cli.envs.panels import Panel
 from sdar_cli.evaluation.ledger import Ledger
 from sdar_cli.models.engine import Sampling
-from sdar_cli.rollout.collect import Collector, SkillFor, no_skill
+from sdar_cli.rollout.collect import Collector, SkillFor, check_failures, no_skill
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.stats import mean_sd, paired, wilson
 
@@ -100,9 +99,9 @@ def _play(
         done = finished
 
     out = collector.collect(
-        [(task, i) for i, task in enumerate(distributed.share(tasks))],
+        [(task, i) for i, task in enumerate(distributed.local_part(tasks))],
         sampling,
-        seed_of("evaluate", seed, start, *distributed.salt()),
+        seed_of("evaluate", seed, start, *distributed.rank_seed()),
         skill_for if setting.with_skill else no_skill,
         tell,
     )
@@ -116,12 +115,8 @@ def refuse_broken(episodes: Sequence[dict[str, Any]], max_failed: float) -> int:
     """The number of failed episodes.  A broken environment must not look like a policy that fails: raises
     RunFailedError where all failed or more than ``max_failed`` of them."""
     failures = [e["failure"] for e in episodes if e["failure"] is not None]
-    broken, total = len(failures), len(episodes)
-    if broken and (broken == total or broken > max_failed * total):
-        raise RunFailedError(
-            f"{broken} of {total} episodes of an evaluation failed", why=failures[0], fix="sdar doctor"
-        )
-    return broken
+    check_failures(failures, len(episodes), max_failed, "an evaluation")
+    return len(failures)
 
 
 def _chunks(tasks: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sdar_cli.base.errors import RunFailedError, SdarError
+from sdar_cli.base.plugins import blame
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Step, StopReason, Task, TurnView
@@ -48,6 +52,22 @@ class _Live:
     """Token ids so far, ``context = transcript`` only."""
 
 
+def check_failures(failures: Sequence[str], total: int, max_failed: float, what: str) -> None:
+    """Stop where an environment that broke would look like a policy that fails.
+
+    failures: the failure of every episode that broke, of ``total`` episodes of ``what`` (in words).  Raises
+    RunFailedError where all of them broke, or more than the share ``max_failed``.
+    """
+    broken = len(failures)
+    if broken and (broken == total or broken > max_failed * total):
+        raise RunFailedError(
+            f"{broken} of {total} episodes of {what} failed",
+            why=f"the first: {failures[0]}",
+            fix="see sdar doctor and mend the environment (a training run continues with --resume), or raise "
+            "--set env.max_failed",
+        )
+
+
 class Collector:
     """Plays episodes of one environment with one engine under one configuration."""
 
@@ -69,13 +89,14 @@ class Collector:
     ) -> Collected:
         """One episode per (task, group) pair, all played side by side.
 
-        ``progress`` is told how many episodes have ended.  Raises what the environment raises; a broken
-        episode is not an exception but ends with ``StopReason.ENV_FAILED``.
+        ``progress`` receives how many episodes have ended.  A broken episode is not an exception but ends with
+        ``StopReason.ENV_FAILED``.  Raises the SdarErrors of the environment as they are; any other exception of its
+        code is a RunFailedError that names its file and line.
         """
         out = Collected([Episode(task, group, i) for i, (task, group) in enumerate(assignment)])
         before = self.engine.tokens_generated
         began = time.perf_counter()
-        first = self.environment.reset({e.index: e.task for e in out.episodes})
+        first = self._reset({e.index: e.task for e in out.episodes})
         out.seconds_env += time.perf_counter() - began
         live = []
         for episode in out.episodes:
@@ -95,6 +116,26 @@ class Collector:
         out.tokens_generated = self.engine.tokens_generated - before
         return out
 
+    def _reset(self, tasks: Mapping[int, Task]) -> Mapping[int, Step]:
+        with self._blamed("reset"):
+            return self.environment.reset(tasks)
+
+    def _step(self, actions: Mapping[int, str]) -> Mapping[int, Step]:
+        with self._blamed("step"):
+            return self.environment.step(actions)
+
+    @contextmanager
+    def _blamed(self, method: str) -> Iterator[None]:
+        """An exception of the environment's code inside this block names its file and line."""
+        try:
+            yield
+        except SdarError:
+            raise
+        except Exception as error:
+            kind = type(self.environment)
+            file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+            raise blame(f"{kind.__name__}.{method} of environment {self.config.env.name!r}", error, file) from error
+
     def _turn(self, active: list[_Live], sampling: Sampling, seed: int, out: Collected) -> None:
         began = time.perf_counter()
         views = [self._view(item) for item in active]
@@ -111,7 +152,7 @@ class Collector:
             active[i].episode.stop = StopReason.CONTEXT_FULL
         generated = time.perf_counter()
         out.seconds_generate += generated - began
-        steps = self.environment.step(actions) if actions else {}
+        steps = self._step(actions) if actions else {}
         out.seconds_env += time.perf_counter() - generated
         for item in active:
             if item.episode.index in steps:

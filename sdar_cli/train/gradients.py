@@ -1,4 +1,4 @@
-"""Gradients of several losses on the same rows, task by task: what ``sdar probe`` compares.  Nothing is trained.
+"""Gradients of several losses on the same samples, task by task: what ``sdar probe`` compares.  Nothing is trained.
 
 A task's gradient is that of the SUM over its tokens of weight * loss, so the gradients of tasks add up to that of any
 set of them; the caller divides by the sum of the weights.  All losses of a micro-batch share one forward pass.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from sdar_cli.algo.distill import GAP_THRESHOLD, distillation
 from sdar_cli.algo.gates import Gate, entropy_gate, gap_gate, soft_or_gate
 from sdar_cli.algo.shaping import per_token_advantage
 from sdar_cli.base.seeds import seed_of
-from sdar_cli.train.rows import Row, collate, micro_batches
+from sdar_cli.rollout.samples import Sample
+from sdar_cli.train.rows import Signals, collate, micro_batches
 
 if TYPE_CHECKING:
     from sdar_cli.train.trainer import SDARTrainer
@@ -164,23 +165,23 @@ class TaskGradients:
 
 def task_gradients(
     trainer: SDARTrainer,
-    groups: Sequence[Sequence[Row]],
+    groups: Sequence[Sequence[Sample]],
     estimators: Sequence[Estimator],
     beta: float,
     seed: int,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int], None] = lambda samples: None,
 ) -> TaskGradients:
-    """The gradient of every estimator on every group of rows, with respect to the trainable parameters.
+    """The gradient of every estimator on every group of samples, with respect to the trainable parameters.
 
-    The rows must hold the teacher's prompts; the first view is the teacher.  It scores group by group, so that hidden
-    states of one group exist at a time.  No dropout, no parameter's ``grad`` is touched.  ``progress`` is told how many
-    more rows are done.
+    The samples must hold the teacher's prompts; the first view is the teacher.  It scores group by group, so that
+    hidden states of one group exist at a time.  No dropout, no parameter's ``grad`` is touched.  ``progress`` receives
+    how many more samples are done.
     """
     parameters = [p for p in trainer.model.parameters() if p.requires_grad]
     compress = Compressor([p.numel() for p in parameters], len(estimators) * len(groups), seed)
-    turns = 1 + max(max(row.turn_of) for rows in groups for row in rows)
+    turns = 1 + max(max(sample.turn_of) for samples in groups for sample in samples)
     vectors = torch.zeros(len(estimators), len(groups), compress.width)
-    weights = [sum(sum(row.weight) for row in rows) for rows in groups]
+    weights = [sum(sum(sample.weight) for sample in samples) for samples in groups]
     found = TaskGradients(
         vectors,
         np.array(weights),
@@ -188,11 +189,12 @@ def task_gradients(
         compress.size,
         torch.zeros(turns, len(TURN_SUMS), dtype=torch.float64),
     )
-    for number, rows in enumerate(groups):
-        trainer.score_teacher(rows)
+    for number, samples in enumerate(groups):
+        teacher = trainer.score_teacher(samples)
+        signals = {sample: Signals(sample.advantage, None, None, teacher[sample]) for sample in samples}
         _prepare(trainer)
-        for part in micro_batches(rows, trainer.run_config.train.micro_batch):
-            inputs = collate(part, trainer.processing_class.pad_token_id, trainer.accelerator.device)
+        for part in micro_batches(samples, trainer.run_config.train.micro_batch):
+            inputs = collate(part, signals, trainer.processing_class.pad_token_id, trainer.accelerator.device)
             batch = trainer.token_batch(inputs, trainer.forward_rows(inputs), 0)
             _add_turns(found.turns, batch, beta)
             for index, estimator in enumerate(estimators):
@@ -201,8 +203,7 @@ def task_gradients(
                 gradient = torch.autograd.grad(loss, parameters, retain_graph=not last, allow_unused=True)
                 vectors[index, number] += compress(gradient).cpu()
             progress(len(part))
-        for row in rows:
-            row.teacher_hidden = []
+        del teacher, signals  # the hidden states of one group at a time
     return found
 
 
@@ -237,7 +238,7 @@ def _add_turns(sums: Tensor, batch: TokenBatch, beta: float) -> None:
     sums.index_add_(0, batch.turns[batch.mask].cpu(), values)
 
 
-def turn_statistics(sums: Tensor) -> dict[str, Any]:
+def turn_statistics(sums: Tensor) -> dict[str, float | None]:
     """Means per token from sums (len(TURN_SUMS),) of ``TaskGradients.turns``; None without a token."""
     total = dict(zip(TURN_SUMS, sums.tolist(), strict=True))
     tokens = total.pop("tokens")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -22,9 +22,8 @@ from sdar_cli.base.errors import ConfigError, RunFailedError
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig, ViewConfig
 from sdar_cli.envs.base import Task, group_by_type
-from sdar_cli.models.engine import Sampling
-from sdar_cli.rollout.collect import no_skill
-from sdar_cli.rollout.episode import Episode
+from sdar_cli.rollout.samples import Sample
+from sdar_cli.rollout.step import PlayedStep, mixed_groups, play_step
 from sdar_cli.session import Session, load_skills, open_session
 from sdar_cli.train.gradients import (
     ESTIMATORS,
@@ -36,8 +35,6 @@ from sdar_cli.train.gradients import (
     task_gradients,
     turn_statistics,
 )
-from sdar_cli.train.rows import Row, assign_advantages, assign_weights, build_rows
-from sdar_cli.train.run import rollout_metrics, tasks_of_step
 from sdar_cli.train.teacher import TeacherPrompts
 
 if TYPE_CHECKING:
@@ -51,6 +48,34 @@ SILENT = 1e-5
 """A gradient below this share of the largest estimator's is rounding, not a direction."""
 SAME = 1e-3
 """Nats of mean |gap| below which the teacher says what the student says."""
+
+
+class Interval(TypedDict):
+    """A cosine with the limits of its bootstrap interval."""
+
+    cosine: float
+    low: float
+    high: float
+
+
+class Comparison(TypedDict):
+    """What the gradients of one estimator say: see ``compare``."""
+
+    norm: float
+    between_halves: Interval | None
+    with_exact: Interval | None
+    with_policy: float | None
+    equal_norm_coef: float | None
+    noise: bool
+
+
+class EstimatorReport(Comparison):
+    """The comparison of a named estimator; ``own``: whether it is the loss of the configured method."""
+
+    name: str
+    gate: str | None
+    objective: str
+    own: bool
 
 
 # Statistics -----------------------------------------------------------------------------------------------------------
@@ -68,7 +93,7 @@ def halves_of(tasks: Sequence[Task]) -> np.ndarray:
 
 def compare(
     gram: np.ndarray, halves: np.ndarray, weights: np.ndarray, *, policy: int, exact: int, resamples: int, seed: int
-) -> list[dict[str, Any]]:
+) -> list[Comparison]:
     """What the gradients of E estimators on T tasks say, one record per estimator.
 
     gram (E, T, E, T): inner products of the tasks' gradient sums v_et; halves (T,) 0 or 1; weights (T,) sums of token
@@ -93,7 +118,7 @@ def compare(
     size = np.sqrt(np.einsum("etet->e", gram).clip(min=0))
     silent = size <= SILENT * size.max()
     norms = [np.sqrt(_product(gram, whole, e, whole, e).clip(min=0))[0] / weights.sum() for e in range(len(gram))]
-    records = []
+    records: list[Comparison] = []
     for e in range(len(gram)):
         between = with_exact = with_policy = coefficient = None
         if not silent[e]:
@@ -142,7 +167,7 @@ def _crossed(gram: np.ndarray, halves: Sequence[np.ndarray], e: int, exact: int)
     return (_cosine(gram, halves, e, exact) + _cosine(gram, halves[::-1], e, exact)) / 2
 
 
-def _interval(point: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
+def _interval(point: np.ndarray, drawn: np.ndarray) -> Interval:
     low, high = np.percentile(drawn, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
     return {"cosine": float(point[0]), "low": float(low), "high": float(high)}
 
@@ -150,15 +175,20 @@ def _interval(point: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
 # The probe ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Batch:
-    """One batch of episodes, its rows by task, and what is known of it."""
+    """The samples of one step by task, those of tasks without an episode left out."""
 
     tasks: list[Task]
-    groups: list[list[Row]]
-    mixed: int
-    """Groups whose rewards differ."""
-    metrics: dict[str, Any]
+    groups: list[list[Sample]]
+    played: PlayedStep
+    teacher: dict[str, float]
+    """Shares and means of the teacher's prompts."""
+
+    @property
+    def mixed(self) -> int:
+        """The number of groups whose rewards differ."""
+        return mixed_groups(self.played.episodes)
 
 
 def probe(config: RunConfig, reporter: Reporter, checkpoint: Path | None, resamples: int) -> dict[str, Any]:
@@ -226,7 +256,7 @@ def _trainer(config: RunConfig, session: Session, folder: Path, checkpoint: Path
 
 
 def _play(config: RunConfig, session: Session, reporter: Reporter) -> _Batch:
-    """The episodes of a first step of training, as rows with advantages, weights and teacher prompts."""
+    """The first step of a training: its samples by task, with teacher prompts."""
     count, size = config.train.tasks_per_step, config.train.group_size
     if count > len(session.train_tasks):
         raise ConfigError(
@@ -234,53 +264,23 @@ def _play(config: RunConfig, session: Session, reporter: Reporter) -> _Batch:
             why="no task may be in both halves",
             fix=f"--tasks {len(session.train_tasks)}",
         )
-    tasks = tasks_of_step(session.train_tasks, 1, count, config.seed)
     with reporter.progress(f"playing {count} tasks x {size} episodes", count * size) as bar:
         ended = 0
 
-        def tell(finished: int) -> None:
+        def advance(finished: int) -> None:
             nonlocal ended
             bar.advance(finished - ended)
             ended = finished
 
-        out = session.collector.collect(
-            [(task, g) for g, task in enumerate(tasks) for _ in range(size)],
-            Sampling(config.model.max_response_tokens, config.model.temperature),
-            seed_of(config.seed, "rollout", 1),
-            partial(session.skill_for, step=1) if config.train.with_skill else no_skill,
-            tell,
-        )
-    _refuse_broken(config, out.episodes, reporter)
-    rows = build_rows(out.episodes, config.env.context)
-    assign_advantages(rows, out.episodes, config.algo)
-    assign_weights(rows, config.algo.agg)
-    teacher = TeacherPrompts(config, session.retriever, session.tokenizer).fill(rows, out.episodes)
-    rewards: dict[int, set[float]] = {}
-    for episode in out.episodes:
-        if not episode.failed:
-            rewards.setdefault(episode.group, set()).add(episode.reward)
-    groups = {g: [row for row in rows if row.group == g] for g in range(count)}
+        skill_for = partial(session.skill_for, step=1)
+        played = play_step(session.collector, session.train_tasks, 1, skill_for, reporter.warn, advance)
+    teacher = TeacherPrompts(config, session.retriever, session.tokenizer)
+    samples, stats = teacher.add_prompts(played.samples, played.episodes, step=1)
+    groups = {g: [sample for sample in samples if sample.group == g] for g in range(count)}
     kept = [g for g, members in groups.items() if members]
     if len(kept) < 2:
         raise RunFailedError("fewer than two tasks have episodes to compare", fix="sdar doctor")
-    return _Batch(
-        [tasks[g] for g in kept],
-        [groups[g] for g in kept],
-        sum(len(values) > 1 for values in rewards.values()),
-        {**rollout_metrics(out), **teacher.metrics()},
-    )
-
-
-def _refuse_broken(config: RunConfig, episodes: Sequence[Episode], reporter: Reporter) -> None:
-    failed = [episode for episode in episodes if episode.failed]
-    if len(failed) > config.env.max_failed * len(episodes) or len(failed) == len(episodes):
-        raise RunFailedError(
-            f"{len(failed)} of {len(episodes)} episodes failed",
-            why=f"the first: {failed[0].failure}",
-            fix="sdar doctor",
-        )
-    if failed:
-        reporter.warn(f"{len(failed)} of {len(episodes)} episodes failed, the first: {failed[0].failure}")
+    return _Batch([played.tasks[g] for g in kept], [groups[g] for g in kept], played, stats.metrics())
 
 
 # What is reported -----------------------------------------------------------------------------------------------------
@@ -306,12 +306,13 @@ def _report(
         resamples=resamples,
         seed=seed,
     )
-    named = [
+    named: list[EstimatorReport] = [
         {"name": e.name, "gate": e.gate, "objective": e.objective, "own": i == own, **record}
         for i, (e, record) in enumerate(zip(estimators, records, strict=True))
     ]
     every = turn_statistics(found.turns.sum(dim=0))
-    teacher = {key.removeprefix("teacher/"): v for key, v in batch.metrics.items() if key.startswith("teacher/")}
+    teacher = {key.removeprefix("teacher/"): value for key, value in batch.teacher.items()}
+    played = batch.played
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -327,10 +328,10 @@ def _report(
         },
         "halves": [[task.id for task, h in zip(batch.tasks, halves, strict=True) if h == half] for half in (0, 1)],
         "batch": {
-            "episodes": config.train.group_size * config.train.tasks_per_step - batch.metrics["failed_episodes"],
+            "episodes": len(played.episodes) - played.failed,
             "rows": sum(map(len, batch.groups)),
             "groups_with_both": batch.mixed,
-            **{key: batch.metrics[key] for key in ("success", "reward", "turns", "invalid_ratio", "failed_episodes")},
+            **{key: played.metrics[key] for key in ("success", "reward", "turns", "invalid_ratio", "failed_episodes")},
         },
         "teacher": teacher,
         "parameters": found.parameters,
@@ -343,7 +344,7 @@ def _report(
     }
 
 
-def _own_words(config: RunConfig, own: dict[str, Any] | None, policy: dict[str, Any]) -> str:
+def _own_words(config: RunConfig, own: EstimatorReport | None, policy: EstimatorReport) -> str:
     """One sentence about the coefficient of the configured method."""
     if own is None:
         why = "reshapes advantages" if config.algo.coef > 0 else "has no teacher"
@@ -358,7 +359,7 @@ def _own_words(config: RunConfig, own: dict[str, Any] | None, policy: dict[str, 
 
 
 def _warnings(
-    batch: _Batch, named: Sequence[dict[str, Any]], every: dict[str, Any], teacher: dict[str, float]
+    batch: _Batch, named: Sequence[EstimatorReport], every: dict[str, float | None], teacher: dict[str, float]
 ) -> list[str]:
     found = []
     if not batch.mixed:

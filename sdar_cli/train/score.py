@@ -1,4 +1,4 @@
-"""Scoring rows: log-probs, entropies and last hidden states of their completions under the present weights.
+"""Scoring samples: log-probs, entropies and last hidden states of their responses under the present weights.
 
 A mixin of the trainer, above TRL's class: it wraps the one hook through which TRL scores tokens, so that the policy
 term, the teacher and the full-vocabulary objectives all see the same numbers.
@@ -6,10 +6,10 @@ term, the teacher and the full-vocabulary objectives all see the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ from sdar_cli.algo.batch import Head, TokenBatch, normalised_entropy
 from sdar_cli.algo.divergence import log_softmax
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.train.rows import Row, collate, micro_batches
-from sdar_cli.train.teacher import ShadowWeights
+from sdar_cli.rollout.samples import Sample
+from sdar_cli.train.rows import PolicyScores, TeacherScores, collate_tokens, micro_batches
+from sdar_cli.train.shadow import ShadowWeights
 
+T = TypeVar("T")
 DENSE_LOGITS = 2**26
 """Logits of a micro-batch up to which a CPU computes them all at once (256 MB in float32)."""
 HEAD_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
@@ -29,13 +31,22 @@ HALF_TOLERANCE = 0.25
 
 
 @dataclass
-class Scored:
-    """What one forward pass says of R rows' T completion tokens."""
+class ForwardPass:
+    """What one forward pass says of R samples' T response tokens."""
 
     logps: Tensor
+    """(R, T), nats."""
     entropy: Tensor
+    """(R, T), nats."""
     hidden: Tensor | None
     """(R, T, H), kept only for full-vocabulary objectives."""
+
+    def policy_scores(self, index: int, sample: Sample) -> PolicyScores:
+        """Those of one row, (T,) each, without gradient, on the CPU."""
+        length = len(sample.response_ids)
+        return PolicyScores(
+            self.logps[index, :length].detach().float().cpu(), self.entropy[index, :length].detach().float().cpu()
+        )
 
 
 class Scoring:
@@ -48,6 +59,7 @@ class Scoring:
         temperature: float
         run_config: RunConfig
         shadow: ShadowWeights | None
+        initial: ShadowWeights | None
 
         @property
         def updates(self) -> int:
@@ -55,19 +67,19 @@ class Scoring:
 
     keeps_hidden = False
     """Whether hidden states are kept: for full-vocabulary objectives only."""
-    _captured: Scored | None = None
+    _captured: ForwardPass | None = None
     _capturing = False
     _hidden: Tensor | None = None
     _teacher_head: tuple[Tensor, Tensor | None] | None = None
     _head_checked = False
 
-    def score_teacher(self, rows: Sequence[Row]) -> None:
-        """Every view's log-probs of the rows (and hidden states, where the objective needs them)."""
-        for row in rows:
-            row.teacher, row.teacher_hidden = [], []
+    def score_teacher(self, samples: Sequence[Sample]) -> dict[Sample, TeacherScores]:
+        """Every view's log-probs of the samples (and hidden states, where the objective needs them).
+
+        The samples must hold the teacher's prompts.
+        """
         with self.shadow.applied() if self.shadow else nullcontext():
-            for view in range(len(self.run_config.views)):
-                self.score(rows, "teacher", view)
+            views = [self.score_view(samples, view) for view in range(len(self.run_config.views))]
             if self.keeps_hidden:  # the weights move between the updates of a step; its teacher does not
                 head = self.model.get_output_embeddings()
                 bias = getattr(head, "bias", None)
@@ -77,30 +89,65 @@ class Scoring:
                     weight.clone() if moves else weight,
                     None if bias is None else bias.detach().clone(),
                 )
+        return {
+            sample: TeacherScores(
+                tuple(view[sample][0] for view in views),
+                tuple(hidden for view in views if (hidden := view[sample][1]) is not None),
+            )
+            for sample in samples
+        }
+
+    def score_view(self, samples: Sequence[Sample], view: int) -> dict[Sample, tuple[Tensor, Tensor | None]]:
+        """Log-probs (T,) of the responses after one view's prompts, and hidden states (T, H) where they are kept."""
+
+        def kept(scored: ForwardPass, index: int, sample: Sample) -> tuple[Tensor, Tensor | None]:
+            hidden = None if scored.hidden is None else scored.hidden[index, : len(sample.response_ids)].cpu()
+            return scored.policy_scores(index, sample).logps, hidden
+
+        return self._score(samples, lambda sample: sample.teacher_prompts[view], kept)
+
+    def score_old(self, samples: Sequence[Sample]) -> dict[Sample, PolicyScores]:
+        """What the present weights, those that sampled, say of the samples."""
+        return self._score(samples, lambda sample: sample.prompt_ids, ForwardPass.policy_scores)
+
+    def score_reference(self, samples: Sequence[Sample]) -> dict[Sample, Tensor]:
+        """Log-probs of the samples under the initial weights, (T,) each."""
+        assert self.initial is not None
+        with self.initial.applied():
+            found = self._score(samples, lambda sample: sample.prompt_ids, ForwardPass.policy_scores)
+        return {sample: scores.logps for sample, scores in found.items()}
 
     @torch.no_grad()
-    def score(self, rows: Sequence[Row], field_name: str, view: int | None = None) -> None:
-        """Log-probs of the rows' completions under the present weights, into ``row.<field_name>``, (T,) each."""
+    def _score(
+        self,
+        samples: Sequence[Sample],
+        prompt_of: Callable[[Sample], Sequence[int]],
+        kept: Callable[[ForwardPass, int, Sample], T],
+    ) -> dict[Sample, T]:
+        """``kept`` of every sample's row in a forward pass with the weights that the model has now.
+
+        A group often repeats a turn: each distinct sequence is scored once.
+        """
         training = self.model.training
         self.model.eval()
         try:
-            same: dict[tuple[tuple[int, ...], ...], list[Row]] = {}
-            for row in rows:  # a group often repeats a turn; each distinct sequence is scored once
-                prompt = row.prompt_ids if view is None else row.teacher_prompts[view]
-                same.setdefault((tuple(prompt), tuple(row.completion_ids)), []).append(row)
-            twins = {id(group[0]): group for group in same.values()}
-            distinct = [group[0] for group in same.values()]
-            for part in micro_batches(distinct, self.run_config.train.micro_batch):
-                batch = collate(part, self.processing_class.pad_token_id, self.accelerator.device, view)
-                scored = self.forward_rows(batch)
-                for i, row in enumerate(part):
-                    for twin in twins[id(row)]:
-                        keep(twin, field_name, scored, i)
+            same: dict[tuple[tuple[int, ...], ...], list[Sample]] = {}
+            for sample in samples:
+                same.setdefault((tuple(prompt_of(sample)), tuple(sample.response_ids)), []).append(sample)
+            twins = {group[0]: group for group in same.values()}
+            found: dict[Sample, T] = {}
+            for part in micro_batches(list(twins), self.run_config.train.micro_batch):
+                responses = [sample.response_ids for sample in part]
+                pad, device = self.processing_class.pad_token_id, self.accelerator.device
+                scored = self.forward_rows(collate_tokens(list(map(prompt_of, part)), responses, pad, device))
+                for i, sample in enumerate(part):
+                    found |= dict.fromkeys(twins[sample], kept(scored, i, sample))
+            return found
         finally:
             self.model.train(training)
 
-    def forward_rows(self, batch: dict[str, Tensor]) -> Scored:
-        """Log-probs, entropies and, where kept, hidden states of the completions of a collated batch."""
+    def forward_rows(self, batch: dict[str, Tensor]) -> ForwardPass:
+        """Log-probs, entropies and, where kept, hidden states of the responses of a collated batch."""
         with self.capturing():
             self._get_per_token_logps_and_entropies(
                 self.model,
@@ -120,7 +167,7 @@ class Scoring:
         finally:
             self._capturing = False
 
-    def captured(self) -> Scored:
+    def captured(self) -> ForwardPass:
         """What the last forward pass inside ``capturing`` gave."""
         assert self._captured is not None
         scored, self._captured = self._captured, None
@@ -139,7 +186,7 @@ class Scoring:
                 )
         if self._capturing:
             hidden = None if self._hidden is None else self._hidden[:, -logits_to_keep - 1 : -1]
-            self._captured = Scored(out[0], out[1], hidden)
+            self._captured = ForwardPass(out[0], out[1], hidden)
             if hidden is not None and not self._head_checked:
                 self._check_head(hidden, out[0], input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:])
         self._hidden = None
@@ -178,7 +225,7 @@ class Scoring:
             )
         self._head_checked = True
 
-    def token_batch(self, inputs: dict[str, Tensor], scored: Scored, view: int) -> TokenBatch:
+    def token_batch(self, inputs: dict[str, Tensor], scored: ForwardPass, view: int) -> TokenBatch:
         """What gates and objectives see of a collated batch and its forward pass, for one view of the teacher."""
         entropy, student_head, teacher_head = scored.entropy, None, None
         if self.run_config.algo.gate_entropy == "log-vocab":
@@ -214,17 +261,3 @@ def dense_logps(
     log_probs = torch.log_softmax(logits.float() / temperature, dim=-1)
     entropy = -(log_probs.exp() * log_probs).sum(-1)
     return log_probs.gather(-1, input_ids[:, -keep:, None]).squeeze(-1), entropy, None
-
-
-def keep(row: Row, field_name: str, scored: Scored, index: int) -> None:
-    """Store one row of a forward pass, without its gradient, on the CPU."""
-    length = len(row.completion_ids)
-    logps = scored.logps[index, :length].detach().float().cpu()
-    if field_name == "teacher":
-        row.teacher.append(logps)
-        if scored.hidden is not None:
-            row.teacher_hidden.append(scored.hidden[index, :length].cpu())
-        return
-    setattr(row, field_name, logps)
-    if field_name == "old":
-        row.old_entropy = scored.entropy[index, :length].detach().float().cpu()

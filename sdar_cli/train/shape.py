@@ -1,23 +1,27 @@
-"""What is computed once per step over all its rows: advantages shaped by the teacher.
+"""What is computed once per step over all its samples: advantages shaped by the teacher.
 
-A shaping sees the log-probs of the sampling policy (``row.old``) as the student's.
+A shaping sees the log-probs of the sampling policy (``old``) as the student's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 
 from sdar_cli.algo.batch import TokenBatch, check_shape
 from sdar_cli.algo.shaping import Shaping
 from sdar_cli.base import distributed
-from sdar_cli.train.rows import Row, collate
+from sdar_cli.rollout.samples import Sample
+from sdar_cli.train.rows import Signals, collate
+
+T = TypeVar("T")
 
 
-def step_batch(rows: Sequence[Row], view: int) -> TokenBatch:
-    """All rows as one batch on the CPU, the teacher being the given view."""
-    inputs = collate(rows, 0, torch.device("cpu"))
+def step_batch(samples: Sequence[Sample], signals: Mapping[Sample, Signals], view: int) -> TokenBatch:
+    """All samples of a step as one batch on the CPU, the teacher being the given view."""
+    inputs = collate(samples, signals, 0, torch.device("cpu"))
     return TokenBatch(
         student=inputs["old_per_token_logps"],
         old=inputs["old_per_token_logps"],
@@ -29,40 +33,44 @@ def step_batch(rows: Sequence[Row], view: int) -> TokenBatch:
         views=inputs["teacher"],
         entropy=inputs["old_entropy"],
         advantage=inputs["advantages"],
-        success=torch.tensor([row.success for row in rows]),
+        success=torch.tensor([sample.success for sample in samples]),
     )
 
 
 def shape_advantages(
-    rows: Sequence[Row], shaping: Shaping, weights: Sequence[float], coef: float, clip: float
-) -> dict[str, float]:
-    """Replace ``row.advantage``: A + sum over views of weight * (shaped - A).  Returns metrics.
+    samples: Sequence[Sample],
+    signals: Mapping[Sample, Signals],
+    shaping: Shaping,
+    weights: Sequence[float],
+    coef: float,
+    clip: float,
+) -> tuple[dict[Sample, list[float]], dict[str, float]]:
+    """(shaped advantages of all samples of a step, (T,) each; metrics): A + sum over views of weight * (shaped - A).
+
+    signals: of every sample, with old and teacher log-probs and the advantages A.  weights: one per view.
 
     ``shaping_change``: mean |new - old advantage| over tokens; ``shaping_flipped``: share of tokens whose sign changed.
     """
     total = torch.zeros(())
     for view, weight in enumerate(weights):
-        batch = step_batch(rows, view)
+        batch = step_batch(samples, signals, view)
         shaped = shaping(batch, coef, clip).detach()
         check_shape("the shaping's result", shaped, tuple(batch.mask.shape))
         total = total + weight * (shaped - batch.advantage)
     assert batch.advantage is not None
     new = torch.where(batch.mask, batch.advantage + total, 0.0)
     before, after = batch.advantage[batch.mask], new[batch.mask]
-    for row, values in zip(rows, new.tolist(), strict=True):
-        row.advantage = values[: len(row.mask)]
-    return {
+    metrics = {
         "shaping_change": float((after - before).abs().mean()),
         "shaping_flipped": float((after * before < 0).float().mean()),
     }
+    rows = zip(samples, new.tolist(), strict=True)
+    return {sample: values[: len(sample.mask)] for sample, values in rows}, metrics
 
 
-def share_scores(rows: Sequence[Row], mine: Sequence[Row]) -> None:
-    """Give every process the log-probs and entropies of all rows; each has scored ``mine``, some of them."""
-    if distributed.world() == 1:
-        return
-    own = {id(row) for row in mine}
-    scored = {i: (row.teacher, row.old, row.old_entropy, row.reference) for i, row in enumerate(rows) if id(row) in own}
-    for part in distributed.gather(scored):
-        for i, values in part.items():
-            rows[i].teacher, rows[i].old, rows[i].old_entropy, rows[i].reference = values
+def of_all_processes(values: Mapping[Sample, T], samples: Sequence[Sample]) -> dict[Sample, T]:
+    """A value of every sample of the step, in its order, where each process has those of its own samples."""
+    number = {sample: i for i, sample in enumerate(samples)}
+    parts = distributed.gather({number[sample]: value for sample, value in values.items()})
+    found = {i: value for part in parts for i, value in part.items()}
+    return {sample: found[i] for i, sample in enumerate(samples)}

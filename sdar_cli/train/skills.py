@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdar_cli.base import distributed
 from sdar_cli.base.errors import RunConflictError
@@ -43,19 +43,19 @@ class SkillLearning:
         self.hook = resolve_evolution(config.skills.evolve)
         chooses = config.train.steps > 0 and (config.algo.coef > 0 or config.train.with_skill)
         self.log = MetricsWriter(path) if chooses and distributed.is_main() else None
-        self._told: set[tuple[str, ...]] = set()
+        self._warned: set[tuple[str, ...]] = set()
 
     def close(self) -> None:
         """Close the log."""
         if self.log is not None:
             self.log.close()
 
-    def files(self) -> dict[str, Any]:
+    def files(self) -> dict[str, object]:
         """What a checkpoint must hold, by file name."""
         return {SKILLS_FILE: self.retriever.state()}
 
     def load(self, checkpoint: Path) -> None:
-        """Continue from a checkpoint.  Raises RunConflictError where it lacks what the run depends on."""
+        """Continue from a checkpoint.  Raises RunConflictError where it does not hold what the run depends on."""
         needed = "ucb" in self.config.retrievals or self.hook is not None
         if not load_skills(self.retriever, checkpoint) and needed:
             raise RunConflictError(
@@ -65,10 +65,10 @@ class SkillLearning:
             )
 
     def audit(self, stats: TeacherStats) -> None:
-        """Say loudly, once, that teachers lack their skill or part of it."""
+        """Warn, once, that teacher prompts miss their skill or a part of it."""
         problem = stats.problem()
-        if problem and ("audit",) not in self._told:
-            self._told.add(("audit",))
+        if problem and ("audit",) not in self._warned:
+            self._warned.add(("audit",))
             self.reporter.warn(problem)
 
     def after_step(self, step: int, episodes: Sequence[Episode], choices: Choices, taught: bool) -> dict[str, float]:
@@ -94,7 +94,7 @@ class SkillLearning:
         chosen: dict[str, Choice],
         taught: bool,
         episodes: Sequence[Episode],
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[dict[str, object]]:
         task = next(e.task for e in episodes if e.group == number)
         reward = sum(e.reward for e in played) / len(played) if played else None
         views = [view.retrieval for view in self.config.views] if taught else []
@@ -130,7 +130,7 @@ class SkillLearning:
             }
 
     def _evolve(self, task: Task, choice: Choice, group: Group) -> list[dict[str, str]]:
-        """Ask the hook, make its changes, tell and return them."""
+        """Ask the hook, make its changes, report and return them."""
         assert self.hook is not None
         made = []
         given = {skill.id for skill in self.retriever.bank_for(task.type).skills}
@@ -138,27 +138,27 @@ class SkillLearning:
         for change in self.hook(task, skills, group):
             effect = self.retriever.apply(task.type, change)
             made.append({"skill": change.skill, "effect": effect, "why": change.why})
-            said = f"step {group.step}: skill {change.skill} of {task.type}"
+            subject = f"step {group.step}: skill {change.skill} of {task.type}"
             if effect != "kept":
-                self.reporter.info(f"{said} {effect}: {change.why}")
-            elif (task.type, change.skill) not in self._told:
-                self._told.add((task.type, change.skill))
-                self.reporter.warn(f"{said} is the last of its category and kept, although: {change.why}")
+                self.reporter.info(f"{subject} {effect}: {change.why}")
+            elif (task.type, change.skill) not in self._warned:
+                self._warned.add((task.type, change.skill))
+                self.reporter.warn(f"{subject} is the last of its category and kept, although: {change.why}")
         return made
 
 
-def audit_summary(metrics: Path) -> dict[str, Any]:
-    """For a run's summary: the least ``teacher/skill_present`` of its steps, and words where that is below 1 or a skill
-    was cut.  Nothing for a run without teachers."""
+def audit_summary(metrics: Path) -> dict[str, float | str]:
+    """For a run's summary: the least ``teacher/skill_present`` of its steps, and a warning where that is below 1 or a
+    skill was cut.  Nothing for a run without teachers."""
     rows = read_metrics(metrics)
     present = [row["teacher/skill_present"] for row in rows if "teacher/skill_present" in row]
-    found: dict[str, Any] = {"skill_present": min(present)} if present else {}
+    found: dict[str, float | str] = {"skill_present": min(present)} if present else {}
     cut = sum(row.get("teacher/skill_cut", 0) > 0 for row in rows)
-    lacking = sum(share < 1 for share in present)
-    if lacking or cut:
-        said = [f"skills lacking in {lacking}"] if lacking else []
-        said += [f"cut in {cut}"] if cut else []
-        found["skill_warning"] = f"{' and '.join(said)} of {len(rows)} steps"
+    missing = sum(share < 1 for share in present)
+    if missing or cut:
+        counts = [f"skills missing in {missing}"] if missing else []
+        counts += [f"cut in {cut}"] if cut else []
+        found["skill_warning"] = f"{' and '.join(counts)} of {len(rows)} steps"
     return found
 
 

@@ -8,8 +8,8 @@ student has moved on, and the gate with it.  Of several teacher views the first 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,34 +17,55 @@ from torch import Tensor
 from sdar_cli.algo.policy import kl_k3
 from sdar_cli.base.files import finite
 from sdar_cli.rollout.episode import Episode
-from sdar_cli.train.rows import Row
+from sdar_cli.rollout.samples import Sample
+from sdar_cli.train.rows import PolicyScores
 
 DECIMALS = 4
 
 
-def note_tokens(rows: Sequence[Row], episodes: Sequence[Episode]) -> None:
+@dataclass(frozen=True)
+class TokenRecord:
+    """Of one sample's T response tokens."""
+
+    old: PolicyScores
+    """Of the policy that sampled."""
+    reference: Tensor | None
+    """Log-probs under the initial weights, (T,); None without a reference."""
+    teacher: tuple[Tensor, ...]
+    """Log-probs of every view of the teacher, (T,) each; empty without a teacher."""
+    gate: Tensor | None
+    """The gate of the first view, (T,); None without a teacher, and where it shapes advantages."""
+
+    @property
+    def gap(self) -> Tensor | None:
+        """Log-probs of the teacher's first view minus ``old``, (T,), nats; None without a teacher."""
+        return self.teacher[0] - self.old.logps if self.teacher else None
+
+
+def note_tokens(records: Mapping[Sample, TokenRecord], episodes: Sequence[Episode]) -> None:
     """Write ``token_logp``, ``token_entropy`` and, where there is a teacher, ``token_gap`` and ``token_gate`` of every
-    turn that is in a row.  Rows must hold their old log-probs and entropies."""
+    turn that is in a sample."""
     by_index = {episode.index: episode for episode in episodes}
-    for row in rows:
-        turns = by_index[row.trajectory].turns
-        for k, at in _positions(row).items():
-            turns[k].token_logp = _rounded(row.old, at)
-            turns[k].token_entropy = _rounded(row.old_entropy, at)
-            turns[k].token_gap = _rounded(row.gap, at)
-            turns[k].token_gate = _rounded(row.gate, at)
+    for sample, record in records.items():
+        turns = by_index[sample.trajectory].turns
+        gap = record.gap
+        for k, at in _positions(sample).items():
+            turns[k].token_logp = _rounded(record.old.logps, at)
+            turns[k].token_entropy = _rounded(record.old.entropy, at)
+            turns[k].token_gap = _rounded(gap, at)
+            turns[k].token_gate = _rounded(record.gate, at)
 
 
-def turn_metrics(rows: Sequence[Row]) -> dict[str, Any]:
+def turn_metrics(records: Mapping[Sample, TokenRecord]) -> dict[str, list[float | None]]:
     """Means over the tokens of each turn, a list with the first turn first: ``gap_by_turn`` where there is a teacher,
     ``kl_by_turn`` (k3 to the reference) where there is a reference."""
     values: dict[str, dict[int, list[Tensor]]] = {"gap_by_turn": defaultdict(list), "kl_by_turn": defaultdict(list)}
-    for row in rows:
-        kl = None if row.reference is None or row.old is None else kl_k3(row.old, row.reference)
-        for name, found in (("gap_by_turn", row.gap), ("kl_by_turn", kl)):
+    for sample, record in records.items():
+        kl = None if record.reference is None else kl_k3(record.old.logps, record.reference)
+        for name, found in (("gap_by_turn", record.gap), ("kl_by_turn", kl)):
             if found is None:
                 continue
-            for k, at in _positions(row).items():
+            for k, at in _positions(sample).items():
                 values[name][k].append(found[at])
     return {
         name: [float(torch.cat(turns[k]).double().mean()) if k in turns else None for k in range(max(turns) + 1)]
@@ -53,10 +74,10 @@ def turn_metrics(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _positions(row: Row) -> dict[int, list[int]]:
-    """Turn to the positions of its tokens in the row."""
+def _positions(sample: Sample) -> dict[int, list[int]]:
+    """Turn to the positions of its tokens in the sample."""
     found: dict[int, list[int]] = defaultdict(list)
-    for position, k in enumerate(row.turn_of):
+    for position, k in enumerate(sample.turn_of):
         if k >= 0:
             found[k].append(position)
     return found

@@ -1,12 +1,12 @@
-"""SDARTrainer: GRPO as TRL implements it, on ragged multi-turn rows, plus the gated distillation term.
+"""SDARTrainer: GRPO as TRL implements it, on ragged multi-turn samples, plus the gated distillation term.
 
 The only file that touches TRL.  TRL's own rollout, reward and batching are not used: one call of
-``training_step`` is one optimizer update on a share of the rows of the present step, in micro-batches sorted
+``training_step`` is one optimizer update on a part of the samples of the present step, in micro-batches sorted
 by length.  TRL gives the policy term (clip, dual clip as ``delta``, the ``dapo`` normaliser), the fused
 log-prob computation, LoRA, optimizer, mixed precision and saving; ``tests/train/test_contract.py`` says which
 of its members are relied on.
 
-Several processes: every one holds the model and takes its share of each update's rows; see ``distributed.py``.
+Several processes: every one holds the model and takes its part of each update's samples; see ``distributed.py``.
 Left out: sharded weights, generation by vLLM.
 """
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
-from sdar_cli.algo.distill import combine, distillation
+from sdar_cli.algo.distill import distillation
 from sdar_cli.algo.gates import resolve_gate
 from sdar_cli.algo.objectives import needs_heads, resolve_objective, signed
 from sdar_cli.algo.policy import kl_k3
@@ -38,11 +38,15 @@ from sdar_cli.base import distributed
 from sdar_cli.base.files import write_json_atomic
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig
+from sdar_cli.rollout.samples import Sample
+from sdar_cli.rollout.step import Metrics
 from sdar_cli.runs.checkpoints import checkpoint_path, publish
-from sdar_cli.train.rows import Row, collate, micro_batches
-from sdar_cli.train.score import Scored, Scoring, keep
-from sdar_cli.train.shape import shape_advantages, share_scores
-from sdar_cli.train.teacher import ShadowWeights
+from sdar_cli.train.rows import PolicyScores, Signals, TeacherScores, collate, micro_batches
+from sdar_cli.train.score import ForwardPass, Scoring
+from sdar_cli.train.shadow import ShadowWeights
+from sdar_cli.train.shape import of_all_processes, shape_advantages
+from sdar_cli.train.tokens import TokenRecord
+from sdar_cli.train.totals import StepTotals
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -53,19 +57,19 @@ SHADOW_FILE = "teacher.safetensors"
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
 
 
-@dataclass
+@dataclass(frozen=True)
 class StepData:
-    """What a rollout hands to the update: rows with advantages, weights and teacher prompts."""
+    """What a rollout hands to the updates: samples, with teacher prompts where the step has a teacher."""
 
-    rows: list[Row]
+    samples: Sequence[Sample]
     normaliser: float
-    """Sum of the token weights over all rows."""
-    metrics: dict[str, Any] = field(default_factory=dict)
+    """Sum of the token weights over all samples."""
+    metrics: Metrics = field(default_factory=dict)
 
 
 Rollout = Callable[["SDARTrainer", int], StepData]
-"""(trainer, step starting at 1) to the rows of that step."""
-AfterStep = Callable[["SDARTrainer", int, dict[str, Any]], bool]
+"""(trainer, step starting at 1) to the samples of that step."""
+AfterStep = Callable[["SDARTrainer", int, Metrics], bool]
 """(trainer, step, metrics) after the last update of a step; True asks to save and stop."""
 
 
@@ -106,7 +110,7 @@ def grpo_arguments(config: RunConfig, folder: Path, device: torch.device) -> GRP
 
 
 class SDARTrainer(Scoring, GRPOTrainer):
-    """See the module's text.  ``rollout`` makes the rows of a step, ``after_step`` receives its metrics."""
+    """See the module's text.  ``rollout`` makes the samples of a step, ``after_step`` receives its metrics."""
 
     def __init__(
         self,
@@ -142,15 +146,18 @@ class SDARTrainer(Scoring, GRPOTrainer):
         decay = {"live": None, "frozen": 1.0, "ema": config.teacher.ema_decay}[config.teacher.weights]
         self.shadow = ShadowWeights(self.model, decay) if decay is not None and self.taught else None
         self.initial = ShadowWeights(self.model, 1.0) if config.algo.kl_coef > 0 else None
-        self.step_metrics: dict[str, Any] = {}
-        self.rows: list[Row] = []
-        """All rows of the present step, those of other processes included."""
-        self._sampled: list[Row] = []
-        """Rows of the present forward pass, while the weights are still those that sampled them."""
-        self._chunks: list[list[Row]] = []
+        self.samples: list[Sample] = []
+        """All samples of the present step, those of other processes included."""
+        self._chunks: list[list[Sample]] = []
+        """Per update of the present step, this process's samples."""
+        self._signals: dict[Sample, Signals] = {}
+        self._old: dict[Sample, PolicyScores] = {}
+        """What the weights that sampled say of them; those of the first update come from its own forward passes."""
+        self._sampled: list[Sample] = []
+        """Samples of the present forward pass, in the first update of a step: the weights are those that sampled."""
         self._normaliser = 1.0
-        self._parts: list[list[dict[str, Tensor]]] = []
-        self._totals: dict[str, float] = {}
+        self.step_metrics: Metrics = {}
+        self.totals = StepTotals(len(config.views))
 
     @property
     def updates(self) -> int:
@@ -158,11 +165,11 @@ class SDARTrainer(Scoring, GRPOTrainer):
         return self.run_config.train.updates_per_step
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """Rows are made in ``training_step``; nothing is left to prepare."""
+        """Batches are made in ``training_step``; nothing is left to prepare."""
         return generation_batch
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """One optimizer update's forward and backward passes; the first of a step makes its rows.
+        """One optimizer update's forward and backward passes; the first of a step plays and scores its samples.
 
         ``inputs`` (placeholders of the data loader) are ignored.
         """
@@ -171,47 +178,53 @@ class SDARTrainer(Scoring, GRPOTrainer):
             self._begin_step(step + 1)
         began = time.perf_counter()
         loss = torch.zeros((), device=self.accelerator.device)
-        for rows in micro_batches(self._chunks[update], self.run_config.train.micro_batch):
-            batch = collate(rows, self.processing_class.pad_token_id, self.accelerator.device)
+        for part in micro_batches(self._chunks[update], self.run_config.train.micro_batch):
+            batch = collate(part, self._signals, self.processing_class.pad_token_id, self.accelerator.device)
             batch["num_items_in_batch"] = torch.tensor(self._normaliser, device=self.accelerator.device)
-            self._sampled = [] if update else rows
+            self._sampled = [] if update else part
             loss += Trainer.training_step(self, model, batch, num_items_in_batch)
         distributed.add_gradients(self.model)
-        self._totals["seconds_update"] += time.perf_counter() - began
+        self.totals.sums["seconds_update"] += time.perf_counter() - began
         return loss
 
     def _begin_step(self, step: int) -> None:
         torch.manual_seed(seed_of(self.run_config.seed, "update", step))  # dropout of adapters, nothing else
         self._set_coefficients(step)
         data = self.rollout(self, step)
-        self.rows = rows = list(data.rows)
-        random.Random(seed_of(self.run_config.seed, "shuffle", step)).shuffle(rows)
-        self._chunks = [distributed.share(rows[i :: self.updates]) for i in range(self.updates)]
-        mine = self._mine()
+        self.samples = list(data.samples)
+        random.Random(seed_of(self.run_config.seed, "shuffle", step)).shuffle(self.samples)
+        self._chunks = [distributed.local_part(self.samples[i :: self.updates]) for i in range(self.updates)]
         self._normaliser = data.normaliser
-        self._parts = [[] for _ in self.run_config.views]
-        names = ("policy_loss", "kl", "entropy", "clipped", "weight", "tokens", "seconds_update")
-        self._totals = dict.fromkeys(names, 0.0)
-        self.step_metrics = data.metrics
+        self.totals = StepTotals(len(self.run_config.views))
+        self.step_metrics = dict(data.metrics)
         self._metrics["train"].clear()
+        self._signals = self._score_chunks()
+
+    def _score_chunks(self) -> dict[Sample, Signals]:
+        """The signals of this process's samples, under the weights of before the step's first update."""
+        own = [sample for chunk in self._chunks for sample in chunk]
         began = time.perf_counter()
-        if self.coef > 0:
-            self.score_teacher(mine)
+        teacher = self.score_teacher(own) if self.coef > 0 else {}
         self.step_metrics["seconds_teacher"] = time.perf_counter() - began
         began = time.perf_counter()
-        if self.initial is not None:
-            with self.initial.applied():
-                self.score(mine, "reference")
+        reference = self.score_reference(own) if self.initial is not None else {}
         shapes = self.shaping is not None and self.coef > 0
+        self._old = {}
         for chunk in self._chunks[0 if shapes else 1 :]:  # the first update's old policy is the current one
-            self.score(chunk, "old")
-        if shapes:
-            self._shape(rows)
-        self._totals["seconds_update"] += time.perf_counter() - began
-
-    def _mine(self) -> list[Row]:
-        """The rows this process scores and trains on."""
-        return [row for chunk in self._chunks for row in chunk]
+            self._old |= self.score_old(chunk)
+        shaped = self._shape(self._old, teacher) if shapes else {}
+        first = set(self._chunks[0])
+        signals = {
+            sample: Signals(
+                advantage=shaped.get(sample, sample.advantage),
+                old=None if sample in first else self._old[sample],
+                reference=reference.get(sample),
+                teacher=teacher.get(sample),
+            )
+            for sample in own
+        }
+        self.totals.sums["seconds_update"] += time.perf_counter() - began
+        return signals
 
     def _set_coefficients(self, step: int) -> None:
         algo, over = self.run_config.algo, self.run_config.algo.coef_steps or self.run_config.train.steps
@@ -220,21 +233,29 @@ class SDARTrainer(Scoring, GRPOTrainer):
         if algo.policy_coef_end is not None:
             self.policy_coef = linear(step, over, algo.policy_coef, algo.policy_coef_end)
 
-    def _shape(self, rows: list[Row]) -> None:
+    def _shape(
+        self, old: Mapping[Sample, PolicyScores], teacher: Mapping[Sample, TeacherScores]
+    ) -> dict[Sample, list[float]]:
+        """The shaped advantages of all samples of the step; each process gives the scores of its own."""
         assert self.shaping is not None
-        share_scores(rows, self._mine())
+        own = {sample: (old[sample], teacher[sample].logps) for sample in old}
+        signals = {
+            sample: Signals(sample.advantage, scores, None, TeacherScores(logps, ()))
+            for sample, (scores, logps) in of_all_processes(own, self.samples).items()
+        }
         weights = [view.weight for view in self.run_config.views]
-        self.step_metrics |= shape_advantages(rows, self.shaping, weights, self.coef, self.run_config.algo.shaping_clip)
-        for row in self._chunks[0]:  # its ratio is 1 by definition, not by two forward passes that agree
-            row.old = None
+        clip = self.run_config.algo.shaping_clip
+        shaped, metrics = shape_advantages(self.samples, signals, self.shaping, weights, self.coef, clip)
+        self.step_metrics |= metrics
+        return shaped
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """policy_coef * GRPO + coef * distillation + kl_coef * KL(ref) - entropy_coef * entropy, one normaliser."""
         with self.capturing():
             policy = super()._compute_loss(model, inputs)
         scored = self.captured()
-        for i, row in enumerate(self._sampled):
-            keep(row, "old", scored, i)  # for the record: the batch is made
+        for i, sample in enumerate(self._sampled):
+            self._old[sample] = scored.policy_scores(i, sample)  # for the record: the batch is made
         algo = self.run_config.algo
         weights, mask = inputs["tool_mask"], inputs["response_mask"]
         window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
@@ -247,14 +268,14 @@ class SDARTrainer(Scoring, GRPOTrainer):
         if self.initial is not None:
             kl = (weights * torch.where(mask, kl_k3(scored.logps, inputs["reference"]), 0.0)).sum()
             loss = loss + algo.kl_coef * kl / normaliser
-            self._totals["kl"] += kl.item()
+            self.totals.sums["kl"] += kl.item()
         entropy_sum = (weights * torch.where(mask, scored.entropy, 0.0)).sum()
         if algo.entropy_coef > 0:
             loss = loss - algo.entropy_coef * entropy_sum / normaliser
-        self._count(inputs, scored.logps, policy * normaliser, entropy_sum, weights, mask)
+        self.totals.count(inputs, scored.logps, policy * normaliser, entropy_sum, algo.clip_eps)
         return loss
 
-    def _distil(self, inputs: dict[str, Tensor], scored: Scored, weights: Tensor) -> Tensor:
+    def _distil(self, inputs: dict[str, Tensor], scored: ForwardPass, weights: Tensor) -> Tensor:
         """The sum over views of weight * distillation term, un-normalised.  A shaping only wants its metrics."""
         total = torch.zeros((), device=weights.device)
         objective = self.objective if self.shaping is None else signed
@@ -266,63 +287,49 @@ class SDARTrainer(Scoring, GRPOTrainer):
                 beta=self.run_config.algo.gate_beta,
                 weights=weights,
             )
-            self._parts[index].append(sums)
+            self.totals.parts[index].append(sums)
             total = total + view.weight * term
         return total
 
     @torch.no_grad()
-    def _count(
-        self, inputs: dict[str, Tensor], student: Tensor, policy: Tensor, entropy: Tensor, weights: Tensor, mask: Tensor
-    ) -> None:
-        totals, advantage, eps = self._totals, inputs["advantages"], self.run_config.algo.clip_eps
-        ratio = torch.exp(student - inputs.get("old_per_token_logps", student))
-        clipped = ((ratio < 1 - eps) & (advantage < 0)) | ((ratio > 1 + eps) & (advantage > 0))
-        totals["clipped"] += (clipped & mask).sum().item()
-        totals["tokens"] += mask.sum().item()
-        totals["policy_loss"] += policy.item()
-        totals["entropy"] += entropy.item()
-        totals["weight"] += weights.sum().item()
-
-    @torch.no_grad()
-    def share_tokens(self) -> None:
-        """Give every row of the step, in every process, its scores and the gate under the policy that sampled it."""
-        share_scores(self.rows, self._mine())
+    def token_records(self) -> dict[Sample, TokenRecord]:
+        """Of every sample of the step, in every process, after its updates: scores and gate under the policy that
+        sampled it."""
+        own = {
+            sample: TokenRecord(
+                self._old[sample], signals.reference, signals.teacher.logps if signals.teacher else (), None
+            )
+            for sample, signals in self._signals.items()
+        }
+        records = of_all_processes(own, self.samples)
         if self.coef == 0 or self.shaping is not None:
-            return
-        for part in micro_batches(self.rows, self.run_config.train.micro_batch):
-            inputs = collate(part, self.processing_class.pad_token_id, torch.device("cpu"))
-            scored = Scored(inputs["old_per_token_logps"], inputs["old_entropy"], None)
-            gates = self.gate(self.token_batch(inputs, scored, 0), self.run_config.algo.gate_beta)
-            for row, gate in zip(part, gates, strict=True):
-                row.gate = gate[: len(row.completion_ids)]
+            return records
+        gates = self._gates(records)
+        return {sample: replace(record, gate=gates[sample]) for sample, record in records.items()}
 
-    def finished_metrics(self) -> dict[str, Any]:
+    def _gates(self, records: Mapping[Sample, TokenRecord]) -> dict[Sample, Tensor]:
+        """The gate of the teacher's first view under the policy that sampled, (T,) per sample."""
+        signals = {
+            sample: Signals(sample.advantage, record.old, record.reference, TeacherScores(record.teacher, ()))
+            for sample, record in records.items()
+        }
+        gates = {}
+        for part in micro_batches(list(signals), self.run_config.train.micro_batch):
+            inputs = collate(part, signals, self.processing_class.pad_token_id, torch.device("cpu"))
+            scored = ForwardPass(inputs["old_per_token_logps"], inputs["old_entropy"], None)
+            values = self.gate(self.token_batch(inputs, scored, 0), self.run_config.algo.gate_beta)
+            for sample, gate in zip(part, values, strict=True):
+                gates[sample] = gate[: len(sample.response_ids)]
+        return gates
+
+    def finished_metrics(self) -> Metrics:
         """The metrics of the step whose last update has just been made, over all processes."""
-        every = distributed.gather((self._totals, self._parts))
-        totals = {name: sum(each[0][name] for each in every) for name in self._totals}
-        totals["seconds_update"] = max(each[0]["seconds_update"] for each in every)
-        parts = [[sums for each in every for sums in each[1][view]] for view in range(len(self._parts))]
-        weight, tokens = max(totals["weight"], 1e-12), max(totals["tokens"], 1.0)
-        out = dict(self.step_metrics)
-        out["policy_loss"] = totals["policy_loss"] / weight
-        if self.initial is not None:
-            out["kl"] = totals["kl"] / weight
-        out["entropy"] = totals["entropy"] / weight
-        out["clip_ratio"] = totals["clipped"] / tokens
-        out["seconds_update"] = totals["seconds_update"]
+        totals = self.totals.over_processes()
+        out = self.step_metrics | totals.loss_metrics(reference=self.initial is not None)
         if self.taught:
             out["coef"] = self.coef
-            out.update(self._teacher_metrics(parts))
-        return out
-
-    def _teacher_metrics(self, by_view: list[list[dict[str, Tensor]]]) -> dict[str, float]:
-        """Those of the first view by their names, those of further ones under ``view1/`` and so on."""
-        out: dict[str, float] = {}
-        for index, parts in enumerate(by_view):
-            found = combine(parts) if self.coef > 0 else {}
-            if self.shaping is not None:  # no gate and no loss
-                found = {name: value for name, value in found.items() if "gate" not in name and "loss" not in name}
-            out |= {f"view{index}/{name}" if index else name: value for name, value in found.items()}
+        if self.coef > 0:
+            out |= totals.teacher_metrics(shapes=self.shaping is not None)
         return out
 
     def generating(self) -> AbstractContextManager:
@@ -333,7 +340,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         stack.enter_context(self.accelerator.autocast())
         return stack
 
-    def save_step(self, step: int, more: Mapping[str, Any] | None = None) -> Path:
+    def save_step(self, step: int, more: Mapping[str, object] | None = None) -> Path:
         """Write the checkpoint of ``step`` finished steps (the first process does); returns its folder.
 
         more: JSON files to be part of it, by name.

@@ -242,4 +242,4 @@ def test_several_processes_are_refused(corridor, capsys, monkeypatch) -> None:
 def test_a_broken_environment_is_an_error(corridor, capsys, monkeypatch) -> None:
     monkeypatch.setattr(corridor, "respond", lambda prompt: say("break 1"))
     result = sdar(capsys, *words(corridor))
-    assert result.code == 1 and "18 of 18 episodes failed" in result.err
+    assert result.code == 1 and "18 of 18 episodes of a step failed" in result.err

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import toy
 from toy import TAKE, say, task
 
+from sdar_cli.base.errors import PrerequisiteError, RunFailedError, SdarError
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import StopReason
 from sdar_cli.models.engine import Sampling, ScriptedEngine
@@ -261,3 +265,64 @@ def test_the_record_is_json(tokenizer) -> None:
     record = json.loads(json.dumps(episode.to_json()))
     assert record["stop"] == "won" and record["task"]["id"] == task(1).id
     assert record["turns"][0]["response_ids"] == episode.turns[0].response_ids
+
+
+GUEST = """
+import toy
+
+
+class Guest(toy.Corridor):
+    def reset(self, assignment):
+        if FAIL == "reset":
+            self.rooms[0]
+        return super().reset(assignment)
+
+    def step(self, actions):
+        if FAIL == "step":
+            raise KeyError(
+                "no such room"
+            )
+        return super().step(actions)
+"""
+
+
+@pytest.mark.parametrize("method, words", [("reset", "AttributeError"), ("step", "KeyError: 'no such room'")])
+def test_an_exception_in_a_guests_environment_names_its_file_and_line(
+    tokenizer, tmp_path: Path, monkeypatch, method: str, words: str
+) -> None:
+    file = tmp_path / f"guest_{method}.py"
+    file.write_text(f"FAIL = {method!r}\n{GUEST}", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = __import__(file.stem)
+    try:
+        player = Collector(toy.config(), module.Guest(), ScriptedEngine(tokenizer, toy.walker), tokenizer)
+        with pytest.raises(RunFailedError, match=f"^Guest.{method} of environment .* failed: {words}") as stopped:
+            player.collect([(task(1), 0)], Sampling(24), seed=0)
+    finally:
+        del sys.modules[file.stem]
+    lines = file.read_text(encoding="utf-8").splitlines()
+    culprit = {"reset": "self.rooms", "step": "raise KeyError"}[method]
+    (number,) = (i for i, line in enumerate(lines, 1) if culprit in line)
+    assert f"{file}, line {number}, in {method}" in stopped.value.why
+    assert stopped.value.__cause__ is not None
+
+
+def test_an_environments_own_errors_pass_as_they_are(tokenizer) -> None:
+    class Closed(toy.Corridor):
+        def step(self, actions):
+            raise PrerequisiteError("the server is down", fix="start it")
+
+    player = Collector(toy.config(), Closed(), ScriptedEngine(tokenizer, toy.walker), tokenizer)
+    with pytest.raises(SdarError) as stopped:
+        player.collect([(task(1), 0)], Sampling(24), seed=0)
+    assert type(stopped.value) is PrerequisiteError
+
+
+def test_ctrl_c_in_an_environment_is_no_failure_of_it(tokenizer) -> None:
+    class Pressed(toy.Corridor):
+        def step(self, actions):
+            raise KeyboardInterrupt
+
+    player = Collector(toy.config(), Pressed(), ScriptedEngine(tokenizer, toy.walker), tokenizer)
+    with pytest.raises(KeyboardInterrupt):
+        player.collect([(task(1), 0)], Sampling(24), seed=0)

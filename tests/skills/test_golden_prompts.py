@@ -18,9 +18,9 @@ from sdar_cli.envs.base import Task, TurnView
 from sdar_cli.envs.search.prompt import ADMISSIBLE
 from sdar_cli.models.loading import load_tokenizer
 from sdar_cli.rollout.episode import Episode, Turn
+from sdar_cli.rollout.samples import make_samples
 from sdar_cli.skills.bank import Bank, load_bank
 from sdar_cli.skills.choose.retriever import Retriever
-from sdar_cli.train.rows import build_rows
 from sdar_cli.train.teacher import TeacherPrompts
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -89,15 +89,17 @@ def prompts(bank: Bank, category: str, retrieval: str = "task-type") -> dict[str
         kind = next((kind for kind, owner in bank.types.items() if owner == category), category)
         episode = Episode(Task(f"{kind}-0", kind, "train"), 0, 0)
         episode.turns.append(Turn(first_view(name, category), student, [5], "", "look", True, True))
-        (row,) = build_rows([episode], "window")
+        samples, _ = make_samples([episode], "window", config.algo)
         maker = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer)
-        stats = maker.fill([row], [episode])
+        (row,), stats = maker.add_prompts(samples, [episode], 1)
         assert episode.turns[0].teacher_cut == () and stats.problem() == ""
         bare = replace(bank, skills=())
         without = RunConfig.model_validate({**config.model_dump(), "skills": {"bank": name, "retrieval": "full"}})
         taught = tokenizer.decode(row.teacher_prompts[0])
-        TeacherPrompts(without, Retriever(bare, without.skills), tokenizer).fill([row], [episode])
-        made[title] = (taught, tokenizer.decode(row.teacher_prompts[0]))
+        (plain,), _ = TeacherPrompts(without, Retriever(bare, without.skills), tokenizer).add_prompts(
+            samples, [episode], 1
+        )
+        made[title] = (taught, tokenizer.decode(plain.teacher_prompts[0]))
     return made
 
 

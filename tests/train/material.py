@@ -6,7 +6,7 @@ import copy
 import functools
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,14 +18,15 @@ from transformers import TrainerCallback
 
 from sdar_cli.algo.policy import clipped_policy_loss
 from sdar_cli.config.schema import RunConfig
+from sdar_cli.rollout.samples import Sample, weights_of
 from sdar_cli.session import Session
-from sdar_cli.train.rows import Row, assign_weights
+from sdar_cli.train.rows import PolicyScores, Signals
 from sdar_cli.train.trainer import SDARTrainer, StepData
 
 END = 2
 
 
-def handmade_rows(seed: int = 0, masked: bool = False) -> list[Row]:
+def handmade_rows(seed: int = 0, masked: bool = False) -> list[Sample]:
     """Seven rows of four trajectories in two groups: ragged, advantages of both signs, one of them zero.
 
     masked: some tokens are the environment's.  Token ids are random, the teacher's prompts differ from the student's.
@@ -41,34 +42,46 @@ def handmade_rows(seed: int = 0, masked: bool = False) -> list[Row]:
     for k, (trajectory, advantage) in enumerate(zip((0, 0, 1, 2, 2, 2, 3), advantages, strict=True)):
         completion = [*ids(1, 6), END]
         mask = [not (masked and k % 2 and t == 1) for t in range(len(completion))]
-        row = Row(ids(2, 9), completion, mask, [k if m else -1 for m in mask], trajectory, trajectory // 2, k)
-        row.teacher_prompts = [[*ids(3, 8), *row.prompt_ids]]
-        row.advantage = [advantage - 0.05 * (t == 0) for t in range(len(completion))]
-        rows.append(row)
+        prompt = ids(2, 9)
+        rows.append(
+            Sample(
+                prompt_ids=prompt,
+                response_ids=completion,
+                mask=mask,
+                turn_of=[k if m else -1 for m in mask],
+                trajectory=trajectory,
+                group=trajectory // 2,
+                turn=k,
+                success=False,
+                advantage=[advantage - 0.05 * (t == 0) for t in range(len(completion))],
+                weight=[],
+                teacher_prompts=[[*ids(3, 8), *prompt]],
+            )
+        )
     return rows
 
 
-def weighted(rows: Sequence[Row], agg: str = "token") -> tuple[list[Row], float]:
+def weighted(rows: Sequence[Sample], agg: str = "token") -> tuple[list[Sample], float]:
     """Copies of the rows with their weights, and the normaliser."""
-    copies = copy.deepcopy(list(rows))
-    return copies, assign_weights(copies, agg)
+    weights, normaliser = weights_of(rows, agg)
+    return [replace(row, weight=weight) for row, weight in zip(rows, weights, strict=True)], normaliser
 
 
-def distribution(model: nn.Module, prompt: Sequence[int], row: Row, temperature: float = 1.0) -> Tensor:
+def distribution(model: nn.Module, prompt: Sequence[int], row: Sample, temperature: float = 1.0) -> Tensor:
     """log softmax at every completion token of a row after ``prompt``, (T, V): one row, no padding."""
-    ids = torch.tensor([[*prompt, *row.completion_ids]])
+    ids = torch.tensor([[*prompt, *row.response_ids]])
     logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1] / temperature
     return torch.log_softmax(logits.float(), dim=-1)
 
 
-def forward(model: nn.Module, prompt: Sequence[int], row: Row, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def forward(model: nn.Module, prompt: Sequence[int], row: Sample, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """(log-probs, entropies) of a row's completion after ``prompt``."""
     logp = distribution(model, prompt, row, temperature)
-    chosen = logp.gather(1, torch.tensor(row.completion_ids)[:, None])[:, 0]
+    chosen = logp.gather(1, torch.tensor(row.response_ids)[:, None])[:, 0]
     return chosen, -(logp.exp() * logp).sum(-1)
 
 
-def mean_over(rows: Sequence[Row], values: Sequence[Tensor], agg: str) -> Tensor:
+def mean_over(rows: Sequence[Sample], values: Sequence[Tensor], agg: str) -> Tensor:
     """The mean that ``agg`` names of per-token values, by its definition and not by weights."""
     kept = [v[torch.tensor(row.mask)] for row, v in zip(rows, values, strict=True)]
     if agg == "token":
@@ -88,7 +101,7 @@ def gradient_of(value: Tensor, model: nn.Module) -> dict[str, Tensor]:
     return {name: g.detach().clone() for name, g in zip(parameters, found, strict=True)}
 
 
-def policy_terms(rows: Sequence[Row], student: Sequence[Tensor], old: Any = None, dual: Any = 3.0) -> list[Tensor]:
+def policy_terms(rows: Sequence[Sample], student: Sequence[Tensor], old: Any = None, dual: Any = 3.0) -> list[Tensor]:
     """Clipped losses by the definition; without old log-probs the ratio is 1 in value."""
     old = [s.detach() for s in student] if old is None else old
     return [
@@ -126,6 +139,11 @@ class Trained:
     scored: list[tuple[str, int]] = field(default_factory=list)
     """What was scored without gradient: (which log-probs, number of rows)."""
 
+    @property
+    def signals(self) -> list[Signals]:
+        """Those of the last step, in the order in which its rows were handed in."""
+        return [self.trainer._signals[sample] for sample in self.trainer.given]  # type: ignore[attr-defined]
+
 
 class _Watch(TrainerCallback):
     def __init__(self, record: Trained) -> None:
@@ -149,11 +167,17 @@ def quick_collections() -> None:
 
 
 def prepare(
-    config: RunConfig, model: nn.Module, rows: Sequence[Row] | list[list[Row]], folder: Path, tokenizer: Any
+    config: RunConfig,
+    model: nn.Module,
+    rows: Sequence[Sample] | list[list[Sample]],
+    folder: Path,
+    tokenizer: Any,
+    old: Sequence[Tensor] | None = None,
 ) -> Trained:
     """A trainer that gets these rows at every step (or a list of rows per step), ready to train.
 
-    The model is copied.  Rows keep what is set on them; the copies of the last step are ``trainer.given``.
+    The model is copied.  The rows of the last step, with their weights, are ``trainer.given``.
+    old: log-probs of the rows in place of those of the first update's own forward pass.
     """
     quick_collections()
     record = Trained(None, copy.deepcopy(model))  # type: ignore[arg-type]
@@ -173,24 +197,37 @@ def prepare(
     trainer = SDARTrainer(config, record.model, tokenizer, folder, rollout, after_step, peft_config=peft)
     record.trainer, record.model = trainer, trainer.model
     trainer.add_callback(_Watch(record))
-    step_of_trl, score = trainer.training_step, trainer.score
+    step_of_trl, score_chunks = trainer.training_step, trainer._score_chunks
 
     def noting_loss(*args: Any, **kwargs: Any) -> Tensor:
         loss = step_of_trl(*args, **kwargs)
         record.losses.append(float(loss))
         return loss
 
-    def noting_score(scored: Sequence[Row], field_name: str, view: int | None = None) -> None:
-        record.scored.append((field_name, len(scored)))
-        score(scored, field_name, view)
+    def noting(name: str, score: Any) -> Any:
+        def noted(scored: Sequence[Sample], *view: int) -> Any:
+            record.scored.append((name, len(scored)))
+            return score(scored, *view)
 
-    trainer.training_step, trainer.score = noting_loss, noting_score  # type: ignore[method-assign]
+        return noted
+
+    def with_old() -> dict[Sample, Signals]:
+        found = score_chunks()
+        for sample, values in zip(trainer.given, old or (), strict=old is not None):  # type: ignore[attr-defined]
+            found[sample] = replace(found[sample], old=PolicyScores(values, torch.zeros_like(values)))
+        return found
+
+    trainer.training_step, trainer._score_chunks = noting_loss, with_old  # type: ignore[method-assign]
+    for name, method in (("teacher", "score_view"), ("old", "score_old"), ("reference", "score_reference")):
+        setattr(trainer, method, noting(name, getattr(trainer, method)))
     return record
 
 
-def train(config: RunConfig, model: nn.Module, rows: Any, folder: Path, tokenizer: Any) -> Trained:
+def train(
+    config: RunConfig, model: nn.Module, rows: Any, folder: Path, tokenizer: Any, old: Sequence[Tensor] | None = None
+) -> Trained:
     """``prepare`` and train to the end."""
-    record = prepare(config, model, rows, folder, tokenizer)
+    record = prepare(config, model, rows, folder, tokenizer, old)
     record.trainer.train()
     return record
 

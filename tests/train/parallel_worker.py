@@ -56,7 +56,7 @@ def learn(out: Path) -> list[dict[str, Any]]:
 
 def main(out: str) -> None:
     """Every case's gradients, metrics, last weights and token records, as process R of W sees them, to ``out``-R."""
-    with distributed.joined("cpu"):
+    with distributed.process_group("cpu"):
         tokenizer = toy.make_tokenizer()
         model = toy.make_model(tokenizer)
         found = {}
@@ -65,12 +65,11 @@ def main(out: str) -> None:
                 done = train(settings(**sections), model, handmade_rows(masked=True), Path(folder), tokenizer)
             metrics = [{k: v for k, v in step.items() if not k.startswith("seconds")} for step in done.metrics]
             rows = sum(map(len, done.trainer._chunks))
-            done.trainer.share_tokens()
             tokens = {
-                f"{row.trajectory}/{row.turn} {key}": getattr(row, key)
-                for row in done.trainer.rows
-                for key in ("old", "old_entropy", "gap", "gate")
-                if getattr(row, key) is not None
+                f"{row.trajectory}/{row.turn} {key}": value
+                for row, record in done.trainer.token_records().items()
+                for key, value in (*record.old._asdict().items(), ("gap", record.gap), ("gate", record.gate))
+                if value is not None
             }
             found[name] = {"gradients": done.gradients, "metrics": metrics, "weights": done.weights[-1], "rows": rows}
             found[name]["tokens"] = tokens

@@ -116,8 +116,8 @@ def test_the_mixin_gets_what_it_declares(record) -> None:
     used, defined, declared = _class(score, "Scoring")
     assert declared <= used
     assert used <= defined | declared
-    lacking = [name for name in declared if not hasattr(record.trainer, name)]
-    assert not lacking, f"nothing gives Scoring its {', '.join(lacking)} {WHERE}"
+    missing = [name for name in declared if not hasattr(record.trainer, name)]
+    assert not missing, f"nothing gives Scoring its {', '.join(missing)} {WHERE}"
     order = ours.SDARTrainer.__mro__
     assert order.index(score.Scoring) < order.index(GRPOTrainer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,20 +39,17 @@ def policy_terms(rows, student, old=None, dual_clip=3.0):
 def off_policy(model, rows):
     """Old log-probs far from the present ones, so that every branch of the clipped loss is met."""
     generator = torch.Generator().manual_seed(5)
-    rows = copy.deepcopy(rows)
-    for row in rows:
-        with torch.no_grad():
-            student, _ = forward(model, row.prompt_ids, row)
-        row.old = student + 1.2 * torch.randn(student.shape, generator=generator)
-    return rows
+    with torch.no_grad():
+        students = [forward(model, row.prompt_ids, row)[0] for row in rows]
+    return [student + 1.2 * torch.randn(student.shape, generator=generator) for student in students]
 
 
 @pytest.mark.parametrize("dual_clip", [3.0, None])
 def test_the_policy_term_is_the_clipped_loss(model, tokenizer, tmp_path, dual_clip) -> None:
     """TRL's two-sided clipping with ``delta`` equals the dual clip, in value and gradient, far off policy."""
-    rows = off_policy(model, handmade_rows())
+    rows = handmade_rows()
+    old = off_policy(model, rows)
     student, _, _ = student_and_teacher(model, rows)
-    old = [row.old for row in rows]
     terms = policy_terms(rows, student, old, dual_clip)
     expected = torch.cat(terms).mean()
     # Every branch: beyond the dual clip with a negative advantage, and clipped on both sides.
@@ -59,7 +57,7 @@ def test_the_policy_term_is_the_clipped_loss(model, tokenizer, tmp_path, dual_cl
     advantage = torch.cat([torch.tensor(row.advantage) for row in rows])
     for branch in ((ratio > 3) & (advantage < 0), (ratio > 1.2) & (advantage > 0), (ratio < 0.8) & (advantage < 0)):
         assert branch.any()
-    done = train(settings(algo={"coef": 0.0, "dual_clip": dual_clip}), model, rows, tmp_path, tokenizer)
+    done = train(settings(algo={"coef": 0.0, "dual_clip": dual_clip}), model, rows, tmp_path, tokenizer, old)
     assert done.losses == pytest.approx([expected.item()], abs=1e-6)
     assert_same(done.gradients[0], gradient_of(expected, model))
     assert done.metrics[0]["policy_loss"] == pytest.approx(expected.item(), abs=1e-6)
@@ -148,9 +146,11 @@ def test_the_three_means_differ_here(model) -> None:
 def test_the_size_of_micro_batches_changes_nothing(model, tokenizer, tmp_path) -> None:
     """Loss, gradient and metrics with 1, 3 and 64 rows per forward pass, with every term switched on."""
     algo = {"coef": 0.5, "entropy_coef": 0.1, "kl_coef": 0.2, "agg": "trajectory"}
-    rows = off_policy(model, handmade_rows(masked=True))
+    rows = handmade_rows(masked=True)
+    old = off_policy(model, rows)
     runs = [
-        train(settings(algo=algo, train={"micro_batch": size}), model, rows, tmp_path, tokenizer) for size in (1, 3, 64)
+        train(settings(algo=algo, train={"micro_batch": size}), model, rows, tmp_path, tokenizer, old)
+        for size in (1, 3, 64)
     ]
     for run in runs[1:]:
         assert run.losses == pytest.approx(runs[0].losses, abs=1e-6)
@@ -308,9 +308,7 @@ def sampled(model, rows) -> float:
 
 def test_the_surrogate_raises_the_sampled_tokens(model, tokenizer, tmp_path) -> None:
     """The sign check: with all advantages zero, training makes the sampled tokens likelier, never less likely."""
-    rows = handmade_rows()
-    for row in rows:
-        row.advantage = [0.0] * len(row.completion_ids)
+    rows = [replace(row, advantage=[0.0] * len(row.response_ids)) for row in handmade_rows()]
     config = settings(algo={"coef": 10.0}, train={"steps": 3, "lr": 1e-3, "grad_clip": 1.0})
     done = train(config, model, rows, tmp_path, tokenizer)
     assert sampled(done.model, rows) > sampled(model, rows) + 0.05
@@ -318,9 +316,7 @@ def test_the_surrogate_raises_the_sampled_tokens(model, tokenizer, tmp_path) -> 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_policy_term_follows_the_advantage(model, tokenizer, tmp_path, sign: float) -> None:
-    rows = handmade_rows()
-    for row in rows:
-        row.advantage = [sign] * len(row.completion_ids)
+    rows = [replace(row, advantage=[sign] * len(row.response_ids)) for row in handmade_rows()]
     config = settings(algo={"coef": 0.0}, train={"steps": 3, "lr": 1e-3, "grad_clip": 1.0})
     done = train(config, model, rows, tmp_path, tokenizer)
     assert sign * (sampled(done.model, rows) - sampled(model, rows)) > 0.05

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.rollout.samples import Sample
 from sdar_cli.train import score as ours
-from sdar_cli.train.rows import Row
 
 from .material import (
     assert_same,
@@ -67,18 +67,18 @@ def naive(kind: str, log_s: Tensor, log_t: Tensor) -> Tensor:
     return ((s * (log_s - log_m)).sum(-1) + (t * (log_t - log_m)).sum(-1)) / 2
 
 
-def chosen(row: Row, log_p: Tensor) -> Tensor:
-    return log_p.gather(1, torch.tensor(row.completion_ids)[:, None])[:, 0]
+def chosen(row: Sample, log_p: Tensor) -> Tensor:
+    return log_p.gather(1, torch.tensor(row.response_ids)[:, None])[:, 0]
 
 
-def taught(model: nn.Module, rows: Sequence[Row], temperature: float = 1.0) -> list[Tensor]:
+def taught(model: nn.Module, rows: Sequence[Sample], temperature: float = 1.0) -> list[Tensor]:
     """log softmax of the teacher at every token of every row, without gradient."""
     with torch.no_grad():
         return [distribution(model, row.teacher_prompts[0], row, temperature) for row in rows]
 
 
 def hand_written(
-    kind: str, gate: str, model: nn.Module, rows: Sequence[Row], teacher: Sequence[Tensor], temperature: float = 1.0
+    kind: str, gate: str, model: nn.Module, rows: Sequence[Sample], teacher: Sequence[Tensor], temperature: float = 1.0
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Per row: the student's log-probs and the gated divergences, both with gradient."""
     students, terms = [], []
@@ -158,7 +158,7 @@ def far(found: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return max(float((found[name] - other[name]).abs().max()) for name in found) > 1e-4
 
 
-def logits_with_head(model: nn.Module, head: Tensor, rows: Sequence[Row]) -> list[Tensor]:
+def logits_with_head(model: nn.Module, head: Tensor, rows: Sequence[Sample]) -> list[Tensor]:
     """The teacher's distributions from the model's hidden states and another output layer."""
     made = copy.deepcopy(model)
     made.lm_head.weight = nn.Parameter(head.clone())
@@ -177,7 +177,7 @@ def test_the_teacher_does_not_move_within_a_step(
     done = train(config, first, rows, tmp_path, tokenizer)
     second = done.trainer._chunks[1]
     moved = with_weights(first, done.weights[0])
-    normaliser = sum(len(row.completion_ids) for row in rows) / 2
+    normaliser = sum(len(row.response_ids) for row in rows) / 2
 
     def gradient(teacher: list[Tensor]) -> dict[str, Tensor]:
         _, terms = hand_written(kind, "none", moved, second, teacher)
@@ -283,7 +283,7 @@ def test_sampled_objectives_take_any_output_layer(model, tokenizer, tmp_path) ->
     made, rows = doubled(model), handmade_rows()
     done = train(settings(algo={"objective": "signed", "gate": "none"}), made, rows, tmp_path, tokenizer)
     teacher = torch.cat([forward(made, row.teacher_prompts[0], row)[0] for row in rows]).detach()
-    torch.testing.assert_close(torch.cat([row.teacher[0] for row in done.trainer.given]), teacher, rtol=0, atol=1e-4)
+    torch.testing.assert_close(torch.cat([each.teacher.logps[0] for each in done.signals]), teacher, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -305,14 +305,14 @@ def test_hidden_states_are_kept_for_no_other_objective(model, tokenizer, tmp_pat
     done = train(settings(algo=algo), model, handmade_rows(), tmp_path, tokenizer)
     assert not done.trainer.keeps_hidden
     assert seen and all(seen)
-    assert all(row.teacher_hidden == [] for row in done.trainer.given)
+    assert all(each.teacher is None or each.teacher.hidden == () for each in done.signals)
 
 
 def test_hidden_states_are_kept_for_the_whole_vocabulary(model, tokenizer, tmp_path) -> None:
     done = train(settings(algo={"objective": "jsd"}), model, handmade_rows(), tmp_path, tokenizer)
-    for row in done.trainer.given:
-        (hidden,) = row.teacher_hidden
-        assert hidden.shape == (len(row.completion_ids), model.config.hidden_size)
+    for row, signals in zip(done.trainer.given, done.signals, strict=True):
+        (hidden,) = signals.teacher.hidden
+        assert hidden.shape == (len(row.response_ids), model.config.hidden_size)
         assert not hidden.requires_grad
 
 

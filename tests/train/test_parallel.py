@@ -77,19 +77,19 @@ def test_two_processes_learn_of_skills_what_one_does(outcomes: list[dict[str, An
     assert sum(map(len, alone[2]["dropped"].values())) > 0
 
 
-def test_shares_are_put_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parts_are_put_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 2, 3):
         parts = []
         for rank in range(size):
             monkeypatch.setattr(distributed, "_group", distributed._Group(rank, size))
-            parts.append(distributed.share(range(7)))
+            parts.append(distributed.local_part(range(7)))
         assert distributed.interleave(parts) == list(range(7))
 
 
-def test_one_process_is_salted_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert distributed.salt() == () and distributed.is_main() and distributed.gather(3) == [3]
+def test_one_process_adds_nothing_to_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert distributed.rank_seed() == () and distributed.is_main() and distributed.gather(3) == [3]
     monkeypatch.setattr(distributed, "_group", distributed._Group(1, 2))
-    assert distributed.salt() == (1, 2) and not distributed.is_main()
+    assert distributed.rank_seed() == (1, 2) and not distributed.is_main()
 
 
 def test_only_training_runs_in_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +14,11 @@ import torch
 import toy
 
 from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
+from sdar_cli.rollout.samples import Sample
 from sdar_cli.session import Session
 from sdar_cli.train import gradients, score
 from sdar_cli.train.gradients import ESTIMATORS, EXACT, POLICY, TURN_SUMS, estimators_with, task_gradients
 from sdar_cli.train.probe import compare, halves_of, probing
-from sdar_cli.train.rows import Row
 from sdar_cli.train.trainer import SDARTrainer
 from train.material import handmade_rows, weighted
 
@@ -128,7 +129,7 @@ def trainer_of(config, model, tokenizer, folder) -> SDARTrainer:
     return SDARTrainer(probing(config), copy.deepcopy(model), tokenizer, folder, unused, unused, peft)  # type: ignore[arg-type]
 
 
-def groups_of(rows: list[Row]) -> list[list[Row]]:
+def groups_of(rows: list[Sample]) -> list[list[Sample]]:
     return [[row for row in rows if row.group == g] for g in sorted({row.group for row in rows})]
 
 
@@ -141,7 +142,7 @@ def flat(gradient: Any) -> torch.Tensor:
     return torch.cat([g.flatten() for g in gradient])
 
 
-def by_hand(model, rows: list[Row], agg: str) -> dict[str, torch.Tensor]:
+def by_hand(model, rows: list[Sample], agg: str) -> dict[str, torch.Tensor]:
     """Every estimator's gradient on all rows at once: one row at a time, a plain softmax, means by their definition."""
     terms: dict[str, list[torch.Tensor]] = {name: [] for name in NAMES}
     sizes = []
@@ -150,7 +151,7 @@ def by_hand(model, rows: list[Row], agg: str) -> dict[str, torch.Tensor]:
         log_s = log_softmax(model, row.prompt_ids, row)[mask]
         with torch.no_grad():
             log_t = log_softmax(model, row.teacher_prompts[0], row)[mask]
-        ids = torch.tensor(row.completion_ids)[mask][:, None]
+        ids = torch.tensor(row.response_ids)[mask][:, None]
         s, t = log_s.gather(1, ids)[:, 0], log_t.gather(1, ids)[:, 0]
         gap, h = (t - s).detach(), -(log_s.exp() * log_s).sum(-1).detach()
         gate = torch.sigmoid(BETA * gap)
@@ -180,8 +181,8 @@ def by_hand(model, rows: list[Row], agg: str) -> dict[str, torch.Tensor]:
     }
 
 
-def log_softmax(model, prompt: list[int], row: Row) -> torch.Tensor:
-    logits = model(input_ids=torch.tensor([[*prompt, *row.completion_ids]])).logits[0, len(prompt) - 1 : -1]
+def log_softmax(model, prompt: list[int], row: Sample) -> torch.Tensor:
+    logits = model(input_ids=torch.tensor([[*prompt, *row.response_ids]])).logits[0, len(prompt) - 1 : -1]
     return torch.log_softmax(logits, dim=-1)
 
 
@@ -242,9 +243,7 @@ def test_both_heads_and_checkpointing_change_nothing(model, tokenizer, tmp_path,
 
 
 def test_a_teacher_that_sees_the_same_says_nothing(model, tokenizer, tmp_path) -> None:
-    rows, _ = weighted(handmade_rows())
-    for row in rows:
-        row.teacher_prompts = [row.prompt_ids]
+    rows, _ = weighted([replace(row, teacher_prompts=[row.prompt_ids]) for row in handmade_rows()])
     found = task_gradients(trainer_of(settings(), model, tokenizer, tmp_path), groups_of(rows), ESTIMATORS, BETA, 0)
     sizes = {name: float(found.vectors[i].norm()) for i, name in enumerate(NAMES)}
     for name in ("signed", "reverse-kl", "forward-kl", "jsd", "gap gate - 1/2"):
@@ -314,7 +313,7 @@ def test_gaps_and_gates_by_turn(model, tokenizer, tmp_path) -> None:
     assert found.turns.shape == (7, len(TURN_SUMS))
     with torch.no_grad():
         for k, row in enumerate(rows):  # row k is turn k
-            mask, ids = torch.tensor(row.mask), torch.tensor(row.completion_ids)[:, None]
+            mask, ids = torch.tensor(row.mask), torch.tensor(row.response_ids)[:, None]
             log_s, log_t = (log_softmax(model, p, row)[mask] for p in (row.prompt_ids, row.teacher_prompts[0]))
             gap = (log_t - log_s).gather(1, ids[mask])[:, 0]
             h = -(log_s.exp() * log_s).sum(-1)

@@ -11,22 +11,19 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import toy
 
 from sdar_cli.base.errors import RunConflictError, RunFailedError
-from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
-from sdar_cli.envs.base import Step, StopReason
-from sdar_cli.rollout.collect import Collected
-from sdar_cli.rollout.episode import Episode
+from sdar_cli.envs.base import Step
 from sdar_cli.runs.checkpoints import latest_checkpoint, list_checkpoints, step_of
 from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.train import trainer as trainer_module
-from sdar_cli.train.run import _refuse_other_data, _Run, epoch_order, rollout_metrics, tasks_of_step
+from sdar_cli.train.resume import refuse_other_data
+from sdar_cli.train.run import _Run
 
 from .toyruns import TASKS, assert_same_record, config, play
 
@@ -304,17 +301,17 @@ def in_the_update(presses: int) -> Callable[[_Run], None]:
         rollout = run._rollout
 
         def pressing(trainer, step):
-            count = trainer._count
+            compute_loss = trainer._compute_loss
 
             def noisy(*arguments):
                 if trainer.state.global_step == 3:
-                    trainer._count = count
+                    trainer._compute_loss = compute_loss
                     for _ in range(presses):
                         signal.raise_signal(signal.SIGINT)
-                count(*arguments)
+                return compute_loss(*arguments)
 
             if step == 2:
-                trainer._count = noisy
+                trainer._compute_loss = noisy
             return rollout(trainer, step)
 
         run._rollout = pressing
@@ -416,59 +413,6 @@ def test_too_many_broken_episodes_stop_the_run(walker_model, tokenizer, tmp_path
         play(tmp_path, every, walker_model, tokenizer, environment=Breaking(8))
 
 
-def test_tasks_of_steps_are_epochs_without_replacement() -> None:
-    """Every task once per epoch whatever the step size, in another order each time, the same in every process."""
-    tasks = toy.tasks(12)
-    stream = [t.id for step in range(1, 10) for t in tasks_of_step(tasks, step, 8, seed=7)]
-    epochs = [stream[i : i + 12] for i in range(0, 72, 12)]
-    assert all(sorted(epoch) == sorted(t.id for t in tasks) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 3
-    assert tasks_of_step(tasks, 5, 8, seed=7) == tasks_of_step(tasks[::-1], 5, 8, seed=7)
-    assert tasks_of_step(tasks, 5, 8, seed=7) != tasks_of_step(tasks, 5, 8, seed=8)
-
-
-def test_a_step_has_as_many_task_types_as_it_can() -> None:
-    """Twelve tasks of six types, two each: every step of six has all types."""
-    tasks = toy.tasks(12)
-    for seed in range(5):
-        for step in (1, 2, 3):
-            assert {t.type for t in tasks_of_step(tasks, step, 6, seed)} == set(TASK_TYPES)
-    assert len({tuple(t.id for t in epoch_order(tasks, seed)) for seed in range(5)}) == 5
-
-
-def test_metrics_of_a_rollout() -> None:
-    """Means over episodes that did not fail; ratios over their turns."""
-    won = Episode(toy.task(0), 0, 0, [toy.make_turn([1, 2]), toy.make_turn([3], valid=False)], 1.0, True)
-    lost = Episode(toy.task(1), 0, 1, [toy.make_turn([4])], 0.0)
-    broken = Episode(toy.task(2), 0, 2, [toy.make_turn([5, 6, 7, 8], valid=False)], 0.0)
-    won.stop, lost.stop, broken.stop = StopReason.WON, StopReason.MAX_TURNS, StopReason.ENV_FAILED
-    won.turns[0].truncated_response = True
-    out = rollout_metrics(Collected([broken, won, lost], 1.0, 2.0, tokens_generated=8, cut_prompts=3))
-    expected: dict[str, Any] = {
-        "success": 1 / 2,
-        "reward": 1 / 2,
-        "mixed_group_ratio": 1 / 1,  # all of one group
-        "turns": 3 / 2,
-        "invalid_ratio": 1 / 3,
-        "inadmissible_ratio": 1 / 3,
-        "truncations": 1 + 3,
-        "failed_episodes": 1,
-        "rows_tokens": 4,
-        "tokens_generated": 8,
-        "tokens_per_s": 4.0,
-    }
-    assert {key: out[key] for key in expected} == pytest.approx(expected)
-    assert out["last_episode"] == "pick_and_place_simple: max_turns in 1"
-
-
-def test_a_group_is_mixed_where_rewards_differ() -> None:
-    """Of the groups (0, 1), (0, 0), (1, 1) and (0, failed) one."""
-    rewards = {0: (0.0, 1.0), 1: (0.0, 0.0), 2: (1.0, 1.0), 3: (0.0, 1.0)}
-    episodes = [Episode(toy.task(0), g, i, [], r) for g, pair in rewards.items() for i, r in enumerate(pair)]
-    episodes[-1].stop, episodes[-1].failure = StopReason.ENV_FAILED, "lost"
-    assert rollout_metrics(Collected(episodes, 1.0, 1.0))["mixed_group_ratio"] == 1 / 4
-
-
 def test_the_global_random_state_has_no_influence(whole, walker_model, tokenizer, tmp_path) -> None:
     """Whatever a library has drawn before, the run is the same: its new adapter, its dropout and its samples."""
     torch.manual_seed(99)
@@ -482,7 +426,7 @@ def test_a_resumed_run_needs_the_same_data(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     before = {"panel_sha256": "a", "train_tasks_sha256": "b", "skill_bank_sha256": "c", "model_commit": None}
     run.provenance_path.write_text(json.dumps(before))
-    _refuse_other_data(run, {**before, "model_commit": "known now"})
+    refuse_other_data(run, {**before, "model_commit": "known now"})
     with pytest.raises(RunConflictError, match="other data") as refused:
-        _refuse_other_data(run, {**before, "skill_bank_sha256": "d"})
+        refuse_other_data(run, {**before, "skill_bank_sha256": "d"})
     assert "skill_bank_sha256: c in the run, d now" in refused.value.why and refused.value.exit_code == 4

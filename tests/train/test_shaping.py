@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from sdar_cli.train.rows import Row
+from sdar_cli.rollout.samples import Sample
 
 from .material import (
     assert_same,
@@ -33,15 +34,12 @@ def settings(shaping: str, coef: float = COEF, **sections):
     return plain_settings(algo=algo, **sections)
 
 
-def mixed_rows(masked: bool = False, winners: tuple[int, ...] = (0, 2)) -> list[Row]:
+def mixed_rows(masked: bool = False, winners: tuple[int, ...] = (0, 2)) -> list[Sample]:
     """The handmade rows; the first trajectory of either group succeeded, unless said otherwise."""
-    rows = handmade_rows(masked=masked)
-    for row in rows:
-        row.success = row.trajectory in winners
-    return rows
+    return [replace(row, success=row.trajectory in winners) for row in handmade_rows(masked=masked)]
 
 
-def scores(model, rows: Sequence[Row], view: int = 0) -> tuple[list[list[float]], list[list[float]]]:
+def scores(model, rows: Sequence[Sample], view: int = 0) -> tuple[list[list[float]], list[list[float]]]:
     """Log-probs of the sampling policy and of the teacher, per row and token."""
     with torch.no_grad():
         old = [forward(model, row.prompt_ids, row)[0].tolist() for row in rows]
@@ -57,7 +55,7 @@ def within(value: float, low: float, high: float) -> float:
     return max(low, min(high, value))
 
 
-def turns_of(rows: Sequence[Row], gaps: Sequence[Sequence[float]], old: Sequence[Sequence[float]]):
+def turns_of(rows: Sequence[Sample], gaps: Sequence[Sequence[float]], old: Sequence[Sequence[float]]):
     """(trajectory, turn) to its tokens' (advantage, gap, old log-prob), in order of time."""
     found: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
     for row, gap, logp in zip(rows, gaps, old, strict=True):
@@ -67,12 +65,12 @@ def turns_of(rows: Sequence[Row], gaps: Sequence[Sequence[float]], old: Sequence
     return dict(sorted(found.items()))
 
 
-def rate(rows: Sequence[Row], group: int) -> float:
+def rate(rows: Sequence[Sample], group: int) -> float:
     won = {row.trajectory: row.success for row in rows if row.group == group}
     return sum(won.values()) / len(won)
 
 
-def by_hand(shaping: str, model, rows: Sequence[Row]) -> list[list[float]]:
+def by_hand(shaping: str, model, rows: Sequence[Sample]) -> list[list[float]]:
     """The shaped advantages of every token, from the formulas, token by token."""
     old, teacher = scores(model, rows)
     gaps = [[t - o for t, o in zip(*pair, strict=True)] for pair in zip(teacher, old, strict=True)]
@@ -136,19 +134,18 @@ def by_hand(shaping: str, model, rows: Sequence[Row]) -> list[list[float]]:
     return made
 
 
-def shaped_rows(shaping: str, model, rows: Sequence[Row]) -> list[Row]:
+def shaped_rows(shaping: str, model, rows: Sequence[Sample]) -> list[Sample]:
     """Copies of the rows that bear the advantages shaped by hand."""
     copies, _ = weighted(rows)
-    for row, advantage in zip(copies, by_hand(shaping, model, rows), strict=True):
-        row.advantage = advantage
-    return copies
+    shaped = by_hand(shaping, model, rows)
+    return [replace(row, advantage=advantage) for row, advantage in zip(copies, shaped, strict=True)]
 
 
-def students(model, rows: Sequence[Row]) -> list[Tensor]:
+def students(model, rows: Sequence[Sample]) -> list[Tensor]:
     return [forward(model, row.prompt_ids, row)[0] for row in rows]
 
 
-def of_policy(row: Row, values: Sequence[float]) -> list[float]:
+def of_policy(row: Sample, values: Sequence[float]) -> list[float]:
     return [value for value, kept in zip(values, row.mask, strict=True) if kept]
 
 
@@ -164,8 +161,8 @@ def test_the_gradient_is_the_clipped_loss_with_shaped_advantages(
     done = train(settings(shaping), model, rows, tmp_path, tokenizer)
     assert done.losses == pytest.approx([expected.item()], abs=1e-5)
     assert_same(done.gradients[0], gradient_of(expected, model), atol=2e-6)
-    for row, wanted in zip(done.trainer.given, shaped, strict=True):
-        assert of_policy(row, row.advantage) == pytest.approx(of_policy(wanted, wanted.advantage), abs=1e-4)
+    for signals, wanted in zip(done.signals, shaped, strict=True):
+        assert of_policy(wanted, signals.advantage) == pytest.approx(of_policy(wanted, wanted.advantage), abs=1e-4)
 
 
 @pytest.mark.parametrize("shaping", SHAPINGS)
@@ -236,12 +233,11 @@ def test_batches_and_the_order_of_rows_change_nothing(model, tokenizer, tmp_path
 
 def test_a_group_without_contrast_keeps_its_advantages(model, tokenizer, tmp_path) -> None:
     """GRSD changes mixed groups only."""
-    rows = handmade_rows()
-    for row in rows:
-        row.success = row.group == 0 or row.trajectory == 2  # group 0: both won; group 1: one of two
+    # Group 0: both won; group 1: one of two.
+    rows = [replace(row, success=row.group == 0 or row.trajectory == 2) for row in handmade_rows()]
     done = train(settings("grsd"), model, rows, tmp_path, tokenizer)
-    for row, given in zip(done.trainer.given, rows, strict=True):
-        same = row.advantage == pytest.approx(given.advantage, abs=1e-6)
+    for signals, row in zip(done.signals, rows, strict=True):
+        same = signals.advantage == pytest.approx(row.advantage, abs=1e-6)
         assert same == (row.group == 0)
 
 
@@ -260,9 +256,7 @@ def test_without_a_teacher_it_is_grpo_bit_for_bit(model, tokenizer, tmp_path, sh
 
 
 def test_a_teacher_that_equals_the_student_changes_nothing(model, tokenizer, tmp_path) -> None:
-    rows = mixed_rows()
-    for row in rows:
-        row.teacher_prompts = [list(row.prompt_ids)]
+    rows = [replace(row, teacher_prompts=[list(row.prompt_ids)]) for row in mixed_rows()]
     options = {"lr": 1e-3}
     grpo = train(plain_settings(algo={"coef": 0.0}, train=options), model, rows, tmp_path, tokenizer)
     rlsd = train(settings("rlsd", train=options), model, rows, tmp_path, tokenizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ import toy
 from toy import task
 
 from sdar_cli.rollout.prompt import encode_prompt
+from sdar_cli.rollout.samples import make_samples
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.choose.retriever import Retriever
 from sdar_cli.skills.choose.strategies import retrieve, skill_text
-from sdar_cli.train.rows import build_rows
-from sdar_cli.train.teacher import ShadowWeights, TeacherPrompts
+from sdar_cli.train.shadow import ShadowWeights
+from sdar_cli.train.teacher import TeacherPrompts
 
 from .material import assert_same, forward, gradient_of, handmade_rows, prepare, settings, train
 
@@ -38,21 +40,21 @@ def teacher_scores(model, rows) -> list[torch.Tensor]:
         return [forward(model, row.teacher_prompts[0], row)[0] for row in rows]
 
 
-def assert_scores(rows, expected) -> None:
-    for row, values in zip(rows, expected, strict=True):
-        torch.testing.assert_close(row.teacher[0], values, rtol=0, atol=2e-5)
+def assert_scores(signals, expected) -> None:
+    for each, values in zip(signals, expected, strict=True):
+        torch.testing.assert_close(each.teacher.logps[0], values, rtol=0, atol=2e-5)
 
 
 def test_it_scores_the_same_ids_after_the_skill_prompt_without_gradient(model, tokenizer, tmp_path) -> None:
     rows = handmade_rows(masked=True)
     done = train(settings(), model, rows, tmp_path, tokenizer)
-    given = done.trainer.given
-    assert [row.completion_ids for row in given] == [row.completion_ids for row in rows]
-    assert [row.teacher[0].shape for row in given] == [(len(row.completion_ids),) for row in rows]
-    assert not any(row.teacher[0].requires_grad for row in given)
-    assert_scores(given, teacher_scores(model, rows))
+    scores = [each.teacher.logps[0] for each in done.signals]
+    assert [row.response_ids for row in done.trainer.given] == [row.response_ids for row in rows]
+    assert [each.shape for each in scores] == [(len(row.response_ids),) for row in rows]
+    assert not any(each.requires_grad for each in scores)
+    assert_scores(done.signals, teacher_scores(model, rows))
     student = [forward(model, row.prompt_ids, row)[0].detach() for row in rows]
-    gaps = torch.cat([(row.teacher[0] - s)[torch.tensor(row.mask)] for row, s in zip(given, student, strict=True)])
+    gaps = torch.cat([(t - s)[torch.tensor(row.mask)] for row, t, s in zip(rows, scores, student, strict=True)])
     assert done.metrics[0]["gap_mean"] == pytest.approx(gaps.mean().item(), abs=1e-5)
     assert done.metrics[0]["gap_abs_mean"] == pytest.approx(gaps.abs().mean().item(), abs=1e-5)
     assert gaps.abs().mean() > 0.1
@@ -60,9 +62,7 @@ def test_it_scores_the_same_ids_after_the_skill_prompt_without_gradient(model, t
 
 def test_with_the_students_prompt_there_is_no_gap(model, tokenizer, tmp_path) -> None:
     """The two passes differ in padding and gradient only: any other difference would enter every gate."""
-    rows = handmade_rows()
-    for row in rows:
-        row.teacher_prompts[0] = list(row.prompt_ids)
+    rows = [replace(row, teacher_prompts=[list(row.prompt_ids)]) for row in handmade_rows()]
     done = train(settings(train={"micro_batch": 2}), model, rows, tmp_path, tokenizer)
     assert done.metrics[0]["gap_abs_mean"] < 1e-5
     assert done.metrics[0]["gate_mean"] == pytest.approx(0.5, abs=1e-5)
@@ -72,7 +72,7 @@ def test_a_live_teacher_is_the_policy_of_each_step(model, tokenizer, tmp_path) -
     rows = handmade_rows()
     config = settings(algo={"coef": 0.5}, train={"steps": 2, "lr": 1e-3})
     done = train(config, model, rows, tmp_path, tokenizer)
-    assert_scores(done.trainer.given, teacher_scores(with_weights(model, done.weights[0]), rows))
+    assert_scores(done.signals, teacher_scores(with_weights(model, done.weights[0]), rows))
 
 
 @pytest.mark.parametrize("weights, decay", [("frozen", 1.0), ("ema", 0.7)])
@@ -97,7 +97,7 @@ def test_the_shadow_after_each_update_is_the_formula(model, tokenizer, tmp_path,
     for name, value in shadow.items():
         torch.testing.assert_close(run.trainer.shadow.values[name], value, rtol=0, atol=1e-6)
     # The second step's teacher had the shadow's weights, and the model has its own back.
-    assert_scores(run.trainer.given, teacher_scores(with_weights(model, before_last_step), rows))
+    assert_scores(run.signals, teacher_scores(with_weights(model, before_last_step), rows))
     moved = max(float((run.weights[3][name] - value).abs().max()) for name, value in shadow.items())
     assert moved > 1e-4
     final = dict(run.model.named_parameters())
@@ -156,10 +156,10 @@ def test_lora_trains_the_adapter_alone_and_the_teacher_shares_it(model, tokenize
         for name, p in adapted.named_parameters():
             p.copy_(done.weights[1][name])
     adapted.eval()
-    assert_scores(done.trainer.given, teacher_scores(adapted, rows))
+    assert_scores(done.signals, teacher_scores(adapted, rows))
     with adapted.disable_adapter():
         plain = torch.cat(teacher_scores(adapted, rows))
-    assert (plain - torch.cat([row.teacher[0] for row in done.trainer.given])).abs().max() > 1e-3
+    assert (plain - torch.cat([each.teacher.logps[0] for each in done.signals])).abs().max() > 1e-3
 
 
 def test_the_gradient_of_an_adapter(model, tokenizer, tmp_path) -> None:
@@ -199,9 +199,9 @@ def test_prompts_of_turn_rows_show_the_skill_of_their_task(tokenizer, bank) -> N
     config = toy.config()
     clean = "pick_clean_then_place_in_recep"
     episodes, _, _ = toy.collect(config, tokenizer, [(task(2), 0), (task(1, 0, clean), 1)])
-    rows = build_rows(episodes, "window")
     maker = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer)
-    metrics = maker.fill(rows, episodes).metrics()
+    rows, stats = maker.add_prompts(make_samples(episodes, "window", config.algo)[0], episodes, 1)
+    metrics = stats.metrics()
     assert len(rows) == 5
     for row in rows:
         episode = episodes[row.trajectory]
@@ -225,10 +225,10 @@ def test_prompts_of_turn_rows_show_the_skill_of_their_task(tokenizer, bank) -> N
 def test_a_transcripts_skill_stands_in_front_once(tokenizer, bank) -> None:
     config = toy.config(env={"context": "transcript"})
     episodes, _, _ = toy.collect(config, tokenizer, [(task(2), 0)])
-    (row,) = build_rows(episodes, "transcript")
-    TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).fill([row], episodes)
+    samples, _ = make_samples(episodes, "transcript", config.algo)
+    (row,), _ = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).add_prompts(samples, episodes, 1)
     skill = skill_text(retrieve(bank, task(2), toy.GOAL, "task-type"), "brief")
-    assert tokenizer.decode([*row.teacher_prompts[0], *row.completion_ids]).count(skill) == 1
+    assert tokenizer.decode([*row.teacher_prompts[0], *row.response_ids]).count(skill) == 1
     assert tokenizer.decode(row.teacher_prompts[0]).replace(f"Skill: {skill}\n", "") == tokenizer.decode(row.prompt_ids)
 
 
@@ -236,11 +236,12 @@ def test_a_cut_prompt_is_counted(tokenizer, bank) -> None:
     """The budget holds the first turn with its skill; the third turn's history does not fit any more."""
     config = toy.config()
     episodes, _, _ = toy.collect(config, tokenizer, [(task(9), 0)])
-    rows = build_rows(episodes, "window")
-    TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).fill(rows, episodes)
+    samples, _ = make_samples(episodes, "window", config.algo)
+    rows, _ = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer).add_prompts(samples, episodes, 1)
     needed = [len(row.teacher_prompts[0]) for row in rows]
     tight = toy.config(teacher={"max_prompt_tokens": needed[0]})
-    metrics = TeacherPrompts(tight, Retriever(bank, tight.skills), tokenizer).fill(rows, episodes).metrics()
+    rows, stats = TeacherPrompts(tight, Retriever(bank, tight.skills), tokenizer).add_prompts(samples, episodes, 1)
+    metrics = stats.metrics()
     assert needed[0] < needed[1]
     assert metrics["teacher/truncated_prompts"] == 3 / 4
     assert metrics["teacher/truncated_tokens"] > 0 and metrics["teacher/skill_present"] == 1.0

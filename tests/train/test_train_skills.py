@@ -13,13 +13,13 @@ import toy
 
 from sdar_cli.base.errors import RunConflictError
 from sdar_cli.rollout.episode import Episode
+from sdar_cli.rollout.samples import make_samples
 from sdar_cli.runs.checkpoints import checkpoint_path
 from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.session import SKILLS_FILE
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.choose.evolve import Change, Group
 from sdar_cli.skills.choose.retriever import Choice, Retriever
-from sdar_cli.train.rows import build_rows
 from sdar_cli.train.run import _Run
 from sdar_cli.train.skills import SkillLearning, audit_summary
 from sdar_cli.train.teacher import TeacherPrompts
@@ -237,7 +237,8 @@ def fill(tokenizer, kind: str, **sections: Any) -> TeacherPrompts:
     made = toy.config(**sections)
     episodes, _, _ = toy.collect(made, tokenizer, [(toy.task(1, 0, kind), 0)])
     maker = TeacherPrompts(made, Retriever(BANK, made.skills), tokenizer)
-    maker.stats = maker.fill(build_rows(episodes, "window"), episodes)  # type: ignore[attr-defined]
+    samples, _ = make_samples(episodes, "window", made.algo)
+    _, maker.stats = maker.add_prompts(samples, episodes, 1)  # type: ignore[attr-defined]
     return maker
 
 
@@ -248,8 +249,9 @@ def test_general_advice_alone_is_not_the_skill(tokenizer) -> None:
     deaf = replace(BANK, categories=dict.fromkeys(BANK.categories, ("nothing like it",)))
     made = toy.config(skills={"retrieval": "keyword"})
     episodes, _, _ = toy.collect(made, tokenizer, [(toy.task(1, 0, HEAT), 0), (toy.task(1, 0, "alien"), 1)])
-    stats = TeacherPrompts(made, Retriever(deaf, made.skills), tokenizer).fill(build_rows(episodes, "window"), episodes)
-    assert (stats.prompts, stats.owed) == (4, 2), "a type that is no category of the bank is owed nothing"
+    samples, _ = make_samples(episodes, "window", made.algo)
+    _, stats = TeacherPrompts(made, Retriever(deaf, made.skills), tokenizer).add_prompts(samples, episodes, 1)
+    assert (stats.prompts, stats.expected) == (4, 2), "a type that is no category of the bank needs no skill"
     assert stats.metrics()["teacher/skill_present"] == 0.0
     assert stats.problem() == (
         f"2 of 2 teacher prompts show no skill of their task's category, first {HEAT}/1-0 ({HEAT}): "
@@ -258,13 +260,13 @@ def test_general_advice_alone_is_not_the_skill(tokenizer) -> None:
 
 
 @pytest.mark.parametrize("retrieval", ["ucb", "random", "task-type", "full"])
-def test_the_other_strategies_show_what_they_owe(tokenizer, retrieval: str) -> None:
+def test_the_other_strategies_show_the_skill(tokenizer, retrieval: str) -> None:
     sections = {"skills": {"retrieval": retrieval}, "teacher": {"max_prompt_tokens": 4000}}
     stats = fill(tokenizer, HEAT, **sections).stats
-    assert stats.owed == 2 and stats.metrics()["teacher/skill_present"] == 1.0
+    assert stats.expected == 2 and stats.metrics()["teacher/skill_present"] == 1.0
 
 
-def test_a_cut_skill_is_told(tokenizer) -> None:
+def test_a_cut_skill_is_reported(tokenizer) -> None:
     whole = fill(tokenizer, HEAT, teacher={"max_prompt_tokens": 4000})
     needed = len(whole.example.ids)  # type: ignore[union-attr]
     stats = fill(tokenizer, HEAT, teacher={"max_prompt_tokens": needed - 12}).stats
@@ -278,14 +280,14 @@ def test_the_run_warns_once_and_the_summary_says_it(tmp_path: Path, tokenizer) -
     learner.audit(stats)
     assert told.warnings == []
     stats.with_skill -= 1
-    stats.lacking = "this one"
+    stats.missing = "this one"
     for _ in range(3):
         learner.audit(stats)
     assert told.warnings == ["1 of 2 teacher prompts show no skill of their task's category, first this one"]
     rows = [{"step": 1, "teacher/skill_present": 1.0}, {"step": 2, "teacher/skill_present": 0.25}, {"step": 3}]
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert audit_summary(metrics) == {"skill_present": 0.25, "skill_warning": "skills lacking in 1 of 3 steps"}
+    assert audit_summary(metrics) == {"skill_present": 0.25, "skill_warning": "skills missing in 1 of 3 steps"}
     metrics.write_text(json.dumps({**rows[0], "teacher/skill_cut": 0.5}) + "\n")
     assert audit_summary(metrics) == {"skill_present": 1.0, "skill_warning": "cut in 1 of 1 steps"}
     metrics.write_text(json.dumps(rows[2]) + "\n")

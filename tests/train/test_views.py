@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,10 @@ from sdar_cli.base.errors import ConfigError
 from sdar_cli.config.presets import resolve
 from sdar_cli.config.schema import View
 from sdar_cli.rollout.prompt import encode_prompt
+from sdar_cli.rollout.samples import Sample, make_samples
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.choose.retriever import Retriever
 from sdar_cli.skills.choose.strategies import retrieve, skill_text
-from sdar_cli.train.rows import Row, assign_weights, build_rows
 from sdar_cli.train.teacher import TeacherPrompts
 
 from .material import (
@@ -44,12 +44,12 @@ def bank():
     return load_bank("alfworld")
 
 
-def viewed(rows: Sequence[Row], *which: int) -> list[Row]:
+def viewed(rows: Sequence[Sample], *which: int) -> list[Sample]:
     """Copies of the rows with these prompts: 0 the teacher's, 1 another one, 2 the student's own."""
-    copies = copy.deepcopy(list(rows))
-    for row in copies:
+    copies = []
+    for row in rows:
         prompts = [row.teacher_prompts[0], [7, 9, *row.teacher_prompts[0][::-1]], list(row.prompt_ids)]
-        row.teacher_prompts = [list(prompts[k]) for k in which]
+        copies.append(replace(row, teacher_prompts=[list(prompts[k]) for k in which]))
     return copies
 
 
@@ -132,7 +132,7 @@ def test_a_shapings_changes_are_added_by_weight(model, tokenizer, tmp_path) -> N
 
     def advantages(weights: Sequence[float], *which: int) -> list[float]:
         done = train(config({"shaping": "rlsd"}, *weights), model, viewed(rows, *which), tmp_path, tokenizer)
-        return [value for row in done.trainer.given for value in row.advantage]
+        return [value for each in done.signals for value in each.advantage]
 
     before = [value for row in rows for value in row.advantage]
     first, second, both = advantages([1.0], 0), advantages([1.0], 1), advantages([1.5, -0.4], 0, 1)
@@ -165,9 +165,8 @@ def test_every_row_gets_one_prompt_per_view(tokenizer, bank) -> None:
     )
     clean = "pick_clean_then_place_in_recep"
     episodes, _, _ = toy.collect(made, tokenizer, [(task(2), 0), (task(1, 0, clean), 1)])
-    rows = build_rows(episodes, "window")
     maker = TeacherPrompts(made, Retriever(bank, made.skills), tokenizer)
-    stats = maker.fill(rows, episodes)
+    rows, stats = maker.add_prompts(make_samples(episodes, "window", made.algo)[0], episodes, 1)
     tokens = skilled = 0
     for row in rows:
         episode, turn = episodes[row.trajectory], episodes[row.trajectory].turns[row.turn]
@@ -185,7 +184,7 @@ def test_every_row_gets_one_prompt_per_view(tokenizer, bank) -> None:
         assert (episode.skill_text, episode.skill_ids) == ("", ())
     assert (stats.prompts, stats.with_skill, stats.tokens, stats.cut) == (15, 10, tokens, 0)
     assert skilled == 10
-    assert stats.owed == 10, "a view without retrieval owes nothing"
+    assert stats.expected == 10, "a view without retrieval needs no skill"
     assert stats.metrics()["teacher/skill_present"] == 1.0
     assert stats.metrics()["teacher/prompt_tokens"] == pytest.approx(tokens / 15)
     assert maker.example is not None and maker.example.ids == rows[0].prompt_ids
@@ -195,11 +194,9 @@ def test_with_and_without_a_skill_side_by_side(model, tokenizer, bank, tmp_path)
     """Prompts of real episodes through the trainer: the view without a skill is the student, the other one is not."""
     made = config({}, train={}, teacher={"views": [{"retrieval": "none"}, {}]})
     episodes, _, _ = toy.collect(made, tokenizer, [(task(2), 0), (task(1), 1)])
-    rows = build_rows(episodes, "window")
-    TeacherPrompts(made, Retriever(bank, made.skills), tokenizer).fill(rows, episodes)
-    for row in rows:
-        row.advantage = [1.0] * len(row.completion_ids)
-    assign_weights(rows, "token")
+    samples, _ = make_samples(episodes, "window", made.algo)
+    rows, _ = TeacherPrompts(made, Retriever(bank, made.skills), tokenizer).add_prompts(samples, episodes, 1)
+    rows = [replace(row, advantage=[1.0] * len(row.response_ids)) for row in rows]
     (metrics,) = train(made, model, rows, tmp_path, tokenizer).metrics
     assert metrics["gap_abs_mean"] < 1e-5
     assert metrics["view1/gap_abs_mean"] > 0.05

@@ -19,7 +19,8 @@ from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.runs.rundir import FOLDERS, RunDir
 from sdar_cli.session import SKILLS_FILE, Session
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.train.run import _Run, _starting_point
+from sdar_cli.train.resume import starting_point
+from sdar_cli.train.run import _Run
 
 TASKS = [*toy.tasks(6), *toy.tasks(3, "eval")]
 TIMINGS = ("tokens_per_s", "eta_s")
@@ -58,7 +59,7 @@ def play(
         bank, own = load_bank("alfworld"), copy.deepcopy(model)
         session = Session(settings, reporter, environment, panel, train, bank, own, tokenizer, None)  # type: ignore[arg-type]
         session.adopt(own)
-        made = _Run(settings, run, reporter, session, _starting_point(run, settings, resume))
+        made = _Run(settings, run, reporter, session, starting_point(run, settings, resume))
         if prepare:
             prepare(made)
         return made.execute()
