@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sdar_cli.presets import Preset, list_presets, load_preset  # noqa: E402
+from sdar_cli.config.presets import Preset, list_presets, load_preset  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "methods.md"
 PAPER = ("grpo", "opsd", "grpo-opsd", "skill-grpo", "skill-prompt", "skill-sd", "rlsd", "sdar")

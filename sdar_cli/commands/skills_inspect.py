@@ -8,7 +8,8 @@ import typer
 
 from sdar_cli.commands import completion
 from sdar_cli.commands.skills_common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
-from sdar_cli.config.choices import FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
+from sdar_cli.config.choices import FORMS, PLACEMENTS, WORDINGS
+from sdar_cli.config.plugs import RETRIEVAL, names_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,11 @@ Split = Annotated[
     _option("--split", "Split of the tasks; default: that of training, with --panel the held-out one.", WHAT),
 ]
 Tasks = Annotated[int, _option("--tasks", "With --panel: N tasks spread over it; default: all.", WHAT, min=0)]
-Chosen = Annotated[RETRIEVALS | None, _option("--retrieval", "How skills are chosen; default: as in training.", PROMPT)]
+Chosen = Annotated[
+    str | None,
+    _option("--retrieval", f"How skills are chosen: {names_text(RETRIEVAL)}; default: as in training.", PROMPT,
+            autocompletion=completion.plugs(RETRIEVAL)),
+]  # fmt: skip
 Place = Annotated[PLACEMENTS | None, _option("--placement", "Where the skill stands; default: as in training.", PROMPT)]
 Shape = Annotated[FORMS | None, _option("--form", "Briefs, or whole texts; default: as in training.", PROMPT)]
 Wording = Annotated[WORDINGS | None, _option("--prompt", "Wording of the prompt; default: as in training.", PROMPT)]

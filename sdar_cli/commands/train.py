@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from sdar_cli.algo.registry import GATE, OBJECTIVE
 from sdar_cli.commands import completion
+from sdar_cli.config.plugs import RETRIEVAL, names_text
 
 EPILOG = """Examples:
 
@@ -62,10 +64,10 @@ Method = Annotated[
 Gate = Annotated[
     str | None,
     _option(
-        "Token gate: gap, entropy, soft-or, none, or package.module:function.",
+        f"Token gate: {names_text(GATE)}.",
         METHOD,
         "gap",
-        autocompletion=completion.gates,
+        autocompletion=completion.plugs(GATE),
     ),
 ]
 Beta = Annotated[float | None, _option("Sharpness of the gate.", METHOD, "5.0")]
@@ -75,19 +77,19 @@ Coef = Annotated[
 Objective = Annotated[
     str | None,
     _option(
-        "Distillation objective: surrogate, signed, k1, k3, reverse-kl, forward-kl, jsd, or package.module:function.",
+        f"Distillation objective: {names_text(OBJECTIVE)}.",
         METHOD,
         "surrogate",
-        autocompletion=completion.objectives,
+        autocompletion=completion.plugs(OBJECTIVE),
     ),
 ]
 Retrieval = Annotated[
     str | None,
     _option(
-        "How skills are chosen: task-type, keyword, ucb, embedding, random, full, none, released.",
+        f"How skills are chosen: {names_text(RETRIEVAL)}.",
         METHOD,
         "task-type",
-        autocompletion=completion.retrievals,
+        autocompletion=completion.plugs(RETRIEVAL),
     ),
 ]
 Preset = Annotated[

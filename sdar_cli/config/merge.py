@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -87,6 +87,24 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def table_above(key: str) -> str | None:
+    """The field that holds a table and has ``key`` below it: ``algo.gate_args`` for ``algo.gate_args.threshold``."""
+    above = key.rpartition(".")[0]
+    while above:
+        info = field_table().get(above)
+        if info is not None:
+            return above if get_origin(info.annotation) is dict else None
+        above = above.rpartition(".")[0]
+    return None
+
+
+def _with_entry(table: Any, entry: Sequence[str], value: Any) -> dict[str, Any]:
+    """A copy of a table with one entry, which may lie in a table below it, set."""
+    first, *rest = entry
+    kept = dict(table) if isinstance(table, Mapping) else {}
+    return {**kept, first: _with_entry(kept.get(first), rest, value) if rest else value}
+
+
 class Merger:
     """Values by dotted key, weakest source first; ``problems`` collects every mistake met on the way."""
 
@@ -96,8 +114,16 @@ class Merger:
         self.problems: list[str] = []
 
     def put(self, key: str, value: Any, source: str) -> None:
-        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null."""
+        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null.
+
+        A key below a field that holds a table (``algo.gate_args.threshold``) sets that entry.
+        """
         table = field_table()
+        if (above := table_above(key)) is not None:
+            entry = key.removeprefix(f"{above}.").split(".")
+            self.values[above] = _with_entry(self.values[above], entry, value)
+            self.sources[above] = source
+            return
         if key not in table:
             inside = [name for name in table if name.startswith(key + ".")]
             hint = f"; it is a section, with {', '.join(inside[:3])}, …" if inside else suggest(key, list(table))
@@ -113,7 +139,7 @@ class Merger:
     def put_tree(self, tree: Mapping[str, Any], source: str, prefix: str = "") -> None:
         """A nested table; ``env.data`` before ``env.source``, so that an explicit source wins."""
         for name, value in sorted(tree.items(), key=lambda item: item[0] == "source"):
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and prefix + name not in field_table():
                 self.put_tree(value, source, f"{prefix}{name}.")
             else:
                 self.put(prefix + name, value, source)

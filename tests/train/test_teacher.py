@@ -7,12 +7,13 @@ import copy
 import pytest
 import torch
 import toy
+from choosing import retrieve
 from toy import task
 
 from sdar_cli.rollout.prompt import encode_prompt
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.choose.retriever import Retriever
-from sdar_cli.skills.choose.strategies import retrieve, skill_text
+from sdar_cli.skills.choose.strategies import skill_text
 from sdar_cli.train.rows import build_rows
 from sdar_cli.train.teacher import ShadowWeights, TeacherPrompts
 

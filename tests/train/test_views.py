@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy
+from choosing import retrieve
 from toy import task
 
 from sdar_cli.base.errors import ConfigError
@@ -18,7 +19,7 @@ from sdar_cli.config.schema import View
 from sdar_cli.rollout.prompt import encode_prompt
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.choose.retriever import Retriever
-from sdar_cli.skills.choose.strategies import retrieve, skill_text
+from sdar_cli.skills.choose.strategies import skill_text
 from sdar_cli.train.rows import Row, assign_weights, build_rows
 from sdar_cli.train.teacher import TeacherPrompts
 
