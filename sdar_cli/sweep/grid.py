@@ -97,7 +97,7 @@ def parse_values(key: str, text: str) -> list[Any]:
     """``1,2.5,[a, b]`` as values of a key; commas inside brackets and quotes belong to a value."""
     info = field_table().get(key)
     parts = [part.strip() for part in re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^,])+", text)]
-    return [parse_value(part, info) if info else part for part in parts if part]
+    return [part if key in PRESET_KEYS else parse_value(part, info) for part in parts if part]
 
 
 def parse_grid(text: str) -> Axis:
