@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sdar_cli.commands import completion
 from sdar_cli.commands.skills_common import JsonOption
 from sdar_cli.config.plugs import BUILDER, names_text
+
+if TYPE_CHECKING:
+    from sdar_cli.base.display import Reporter
+    from sdar_cli.skills.bank import Bank
 
 CONTRAST, LLM = "Builder contrast", "Builder llm"
 
@@ -111,25 +115,30 @@ def build_command(
         "llm": {"model": model, "backend": backend, "prompt_tokens": prompt_tokens, "answer_tokens": answer_tokens,
                 "most": most, "retries": retries, "yes": yes},
     }  # fmt: skip
-    builder = BUILDER.bind(which, {**flags.get(which, {}), **_parsed(arguments or ())})
-    label = f"llm {model} by {backend}" if which == "llm" else which
+    values = {**flags.get(which, {}), **_parsed(arguments or ())}
+    builder = BUILDER.bind(which, values)
+    label = "llm {model} by {backend}".format(**values) if which == "llm" else which
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         traces = merge([read_traces(source, runs_dir) for source in sources])
         won = sum(trace.won for trace in traces.episodes)
         reporter.info(f"{len(traces.episodes)} episodes ({won} won) from {len(traces.files)} files")
         wanted = Wanted(name or out.resolve().name, env, licence, out)
         bank, warnings = build_bank(traces, partial(builder, reporter=reporter), label, wanted)
-        for warning in warnings:
-            reporter.warn(warning)
-        for skill in bank.skills:
-            reporter.info(f"  {skill.id}: {skill.brief}")
-        reporter.info(f"{out}: {len(bank.skills)} skills, sha256 {bank.sha256}")
+        _show(reporter, bank, out, warnings)
         if as_json:
             skills = [{"id": s.id, "category": s.category, "brief": s.brief, "sources": s.sources} for s in bank.skills]
             counts = {"episodes": len(traces.episodes), "won": won, "builder": label}
             reporter.emit_object(
                 {"bank": str(out), "sha256": bank.sha256, **counts, "skills": skills, "warnings": warnings}
             )
+
+
+def _show(reporter: Reporter, bank: Bank, out: Path, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        reporter.warn(warning)
+    for skill in bank.skills:
+        reporter.info(f"  {skill.id}: {skill.brief}")
+    reporter.info(f"{out}: {len(bank.skills)} skills, sha256 {bank.sha256}")
 
 
 def _parsed(arguments: Sequence[str]) -> dict[str, Any]:

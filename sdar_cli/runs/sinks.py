@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sdar_cli.base.files import finite, write_text_atomic
 from sdar_cli.config.plugs import SINK
-from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.config.schema import TrainConfig
+from sdar_cli.runs.metrics import MetricsWriter, read_metrics
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -63,43 +64,44 @@ class CsvSink:
         write_text_atomic(self.path, _csv(table))
 
 
-class Sinks:
-    """Every sink of a run.  One that fails is switched off with a warning, and training goes on.
+class Recorder:
+    """The metrics of each finished step: a line of ``metrics.jsonl``, then every sink of ``train.sinks``.
 
-    arguments: of each sink by its name.
+    A sink that fails is switched off with a warning, and training goes on.  path: of ``metrics.jsonl``.
     """
 
-    def __init__(
-        self, names: Sequence[str], arguments: Mapping[str, Mapping[str, Any]], run_dir: Path, reporter: Reporter
-    ) -> None:
+    def __init__(self, path: Path, train: TrainConfig, reporter: Reporter) -> None:
         self.reporter = reporter
-        self._open: dict[str, Sink] = {}
-        for name in dict.fromkeys(names):
-            make = SINK.bind(name, arguments.get(name))
+        self._lines = MetricsWriter(path)
+        self._sinks: dict[str, Sink] = {}
+        for name in dict.fromkeys(train.sinks):
+            make = SINK.bind(name, train.sink_args.get(name))
             try:
-                self._open[name] = make(run_dir)
+                self._sinks[name] = make(path.parent)
             except Exception as error:
                 self._failed(name, error)
 
     def write(self, step_metrics: Mapping[str, Any]) -> None:
-        """Give the metrics of a finished step to every sink that works."""
-        for name, sink in list(self._open.items()):
+        """Record one finished step."""
+        self._lines.write(step_metrics)
+        for name, sink in list(self._sinks.items()):
             try:
                 sink.write(step_metrics)
             except Exception as error:
                 self._failed(name, error)
 
     def close(self) -> None:
-        """Close every sink that works."""
-        for name, sink in list(self._open.items()):
+        """Close the file and every sink that works."""
+        self._lines.close()
+        for name, sink in list(self._sinks.items()):
             try:
                 sink.close()
             except Exception as error:
                 self._failed(name, error)
-        self._open.clear()
+        self._sinks.clear()
 
     def _failed(self, name: str, error: Exception) -> None:
-        self._open.pop(name, None)
+        self._sinks.pop(name, None)
         where = SINK.blame(name, error)
         self.reporter.warn(f"{where.what}; it is switched off, metrics.jsonl goes on ({where.why})")
 

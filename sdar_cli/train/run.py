@@ -23,7 +23,7 @@ from sdar_cli.rollout.collect import Collected, no_skill
 from sdar_cli.runs.checkpoints import latest_checkpoint, remove_unfinished, step_of
 from sdar_cli.runs.metrics import MetricsWriter
 from sdar_cli.runs.rundir import result_of
-from sdar_cli.runs.sinks import Sinks
+from sdar_cli.runs.sinks import Recorder
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -119,9 +119,7 @@ class _Run:
         self.session = session
         self.start = start
         self.first_step = step_of(start) if start else 0
-        self.metrics = MetricsWriter(run.metrics) if distributed.is_main() else None
-        sinks, arguments = config.train.sinks, config.train.sink_args
-        self.sinks = Sinks(sinks, arguments, run.path, reporter) if distributed.is_main() else None
+        self.metrics = Recorder(run.metrics, config.train, reporter) if distributed.is_main() else None
         self.teacher = TeacherPrompts(config, session.retriever, session.tokenizer)
         self.learning = SkillLearning(config, session.retriever, run.skills, reporter)
         self.episodes: list[Episode] = []
@@ -133,8 +131,6 @@ class _Run:
 
     def close(self) -> None:
         """Close the files written to."""
-        if self.sinks:
-            self.sinks.close()
         if self.metrics:
             self.metrics.close()
         self.learning.close()
@@ -253,8 +249,6 @@ class _Run:
             (self.run.episodes / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
         if self.metrics:
             self.metrics.write(metrics)
-        if self.sinks:
-            self.sinks.write(metrics)
         self.reporter.step(metrics)
         self.stopping = any(distributed.gather(self.stopping))
         every = self.config.train.save_every

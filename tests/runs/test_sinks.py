@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from sdar_cli.runs.metrics import MetricsWriter
-from sdar_cli.runs.sinks import CsvSink, Sinks
+from sdar_cli.config.schema import TrainConfig
+from sdar_cli.runs.metrics import MetricsWriter, read_metrics
+from sdar_cli.runs.sinks import CsvSink, Recorder
 
 
 class Lines:
@@ -27,12 +28,12 @@ def table(folder: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def record(folder: Path, sinks: Any, *steps: dict[str, Any]) -> None:
+def record(folder: Path, sink: CsvSink, *steps: dict[str, Any]) -> None:
     """As a run does: the JSON line first."""
     with MetricsWriter(folder / "metrics.jsonl") as writer:
         for step in steps:
             writer.write(step)
-            sinks.write(step)
+            sink.write(step)
 
 
 def test_a_row_per_step_and_a_column_per_metric(tmp_path: Path) -> None:
@@ -77,14 +78,17 @@ def test_a_failing_sink_warns_once_with_its_line_and_is_off(tmp_path: Path, monk
     (tmp_path / "guest_sinks.py").write_text(GUESTS)
     reporter = Lines()
     names = ["csv", "guest_sinks:Failing", "guest_sinks:refused"]
-    sinks = Sinks(names, {"guest_sinks:Failing": {"after": 1}}, tmp_path, reporter)  # type: ignore[arg-type]
+    train = TrainConfig(sinks=tuple(names), sink_args={"guest_sinks:Failing": {"after": 1}})
+    recorder = Recorder(tmp_path / "metrics.jsonl", train, reporter)  # type: ignore[arg-type]
     assert len(reporter.warnings) == 1 and "guest_sinks:refused" in reporter.warnings[0]
     assert "no account" in reporter.warnings[0]
-    record(tmp_path, sinks, {"step": 1}, {"step": 2}, {"step": 3})
-    sinks.close()
+    for step in (1, 2, 3):
+        recorder.write({"step": step})
+    recorder.close()
     assert len(reporter.warnings) == 2
     line = GUESTS.splitlines().index('            raise OSError("the disk is full")') + 1
     assert f"guest_sinks.py, line {line}" in reporter.warnings[1] and "the disk is full" in reporter.warnings[1]
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1}, {"step": 2}, {"step": 3}]
     assert len(table(tmp_path)) == 3
 
 
@@ -93,5 +97,6 @@ def test_an_error_while_closing_is_a_warning_too(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "closing_sinks.py").write_text(GUESTS)
     reporter = Lines()
-    Sinks(["closing_sinks:Failing"], {}, tmp_path, reporter).close()  # type: ignore[arg-type]
+    train = TrainConfig(sinks=("closing_sinks:Failing",))
+    Recorder(tmp_path / "metrics.jsonl", train, reporter).close()  # type: ignore[arg-type]
     assert "not closed" in reporter.warnings[0]
