@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base import distributed
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.config.plugs import ENGINE
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
@@ -53,12 +54,12 @@ class Session:
 
     def adopt(self, model: PreTrainedModel, around: Callable[[], AbstractContextManager] | None = None) -> None:
         """Generate with this model from now on (the trainer's, with its adapters)."""
-        from sdar_cli.models.engine import HuggingFaceEngine
         from sdar_cli.models.loading import computing
 
         self.model = model
         around = around or partial(computing, model.device)
-        engine = HuggingFaceEngine(model, self.tokenizer, self.config.train.generate_batch, around)
+        train = self.config.train
+        engine = ENGINE.bind(train.engine, train.engine_args)(model, self.tokenizer, train.generate_batch, around)
         self.collector = Collector(self.config, self.environment, engine, self.tokenizer)
 
     def skill_for(self, task: Task, goal: str, step: int | None = None) -> str:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from sdar_cli.algo.batch import TokenBatch, check_shape, gap, hide
-from sdar_cli.algo.gates import Gate, resolve_gate
-from sdar_cli.algo.objectives import Objective, resolve_objective
+from sdar_cli.algo.gates import Gate
+from sdar_cli.algo.objectives import Objective
+from sdar_cli.algo.registry import GATE, OBJECTIVE
 
 GAP_THRESHOLD = 0.02  # nats; tokens that the teacher endorses by more than noise
 
@@ -46,8 +47,8 @@ def distillation(
     (Proposition 5 gives the gradient one would get otherwise).  Metrics are 0-dim float64 tensors without gradient.
     Raises ValueError for a wrong shape or a missing field, ConfigError for an unknown name.
     """
-    gate_function = resolve_gate(gate) if isinstance(gate, str) else gate
-    loss_function = resolve_objective(objective) if isinstance(objective, str) else objective
+    gate_function = GATE.bind(gate) if isinstance(gate, str) else gate
+    loss_function = OBJECTIVE.bind(objective) if isinstance(objective, str) else objective
     shape = tuple(batch.mask.shape)
     check_shape("weights", weights, shape)
     gate_RT = gate_function(batch, beta).detach()

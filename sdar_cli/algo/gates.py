@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from sdar_cli.algo.batch import TokenBatch, gap
-from sdar_cli.algo.registry import resolve
 
 Gate = Callable[[TokenBatch, float], Tensor]
 
@@ -43,11 +42,6 @@ def soft_or_gate(batch: TokenBatch, beta: float) -> Tensor:
 def no_gate(batch: TokenBatch, beta: float) -> Tensor:
     """Weight 1 for every token, (R, T); ``beta`` has no effect."""
     return torch.ones_like(batch.student)
-
-
-def resolve_gate(name: str) -> Gate:
-    """The gate called ``name``, or imported from ``package.module:function``.  Raises ConfigError."""
-    return resolve("gate", GATES, name)
 
 
 def _entropy(batch: TokenBatch) -> Tensor:

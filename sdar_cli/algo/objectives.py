@@ -7,6 +7,7 @@ vocabulary, which needs the batch's heads.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from sdar_cli.algo.batch import TokenBatch, gap, hide
 from sdar_cli.algo.divergence import Kind, divergence
-from sdar_cli.algo.registry import resolve
 
 Objective = Callable[[TokenBatch, Tensor], Tensor]
 
@@ -79,18 +79,13 @@ def jsd(batch: TokenBatch, weight: Tensor) -> Tensor:
 
 def needs_heads(objective: Objective) -> bool:
     """Whether the objective reads the whole vocabulary; an outsider's says so: ``function.full_vocabulary = True``."""
-    return objective in FULL_VOCABULARY or bool(getattr(objective, "full_vocabulary", False))
+    return inspect.unwrap(objective) in FULL_VOCABULARY or bool(getattr(objective, "full_vocabulary", False))
 
 
 def _full(batch: TokenBatch, weight: Tensor, kind: Kind) -> Tensor:
     if batch.student_head is None or batch.teacher_head is None:
         raise ValueError(f"the objective {kind} needs the heads of student and teacher, and this batch has none")
     return hide(weight, batch.mask) * divergence(batch.student_head, batch.teacher_head, batch.mask, kind)
-
-
-def resolve_objective(name: str) -> Objective:
-    """The objective called ``name``, or imported from ``package.module:function``.  Raises ConfigError."""
-    return resolve("objective", OBJECTIVES, name)
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from sdar_cli.algo.registry import resolve
+from sdar_cli.algo.registry import SCHEDULE
 
 Schedule = Callable[[int, int, float, float], float]
 
@@ -40,16 +40,11 @@ def atod(step: int, over: int, start: float, end: float) -> float:
 
 def coefficient(schedule: Schedule | str, step: int, over: int, start: float, end: float) -> float:
     """The coefficient of ``step``.  Raises ValueError for a negative or infinite one."""
-    function = resolve_schedule(schedule) if isinstance(schedule, str) else schedule
+    function = SCHEDULE.bind(schedule) if isinstance(schedule, str) else schedule
     value = float(function(step, over, start, end))
     if not 0 <= value < math.inf:
         raise ValueError(f"the coefficient schedule gave {value} at step {step}; it must be finite and not negative")
     return value
-
-
-def resolve_schedule(name: str) -> Schedule:
-    """The schedule called ``name``, or imported from ``package.module:function``.  Raises ConfigError."""
-    return resolve("schedule", SCHEDULES, name)
 
 
 SCHEDULES: dict[str, Schedule] = {

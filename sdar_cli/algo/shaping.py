@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from sdar_cli.algo.batch import TokenBatch, gap, hide
-from sdar_cli.algo.registry import resolve
 
 Shaping = Callable[[TokenBatch, float, float], Tensor]
 
@@ -143,11 +142,6 @@ def _group_success(batch: TokenBatch) -> Tensor:
 def _unit_range(values: Tensor) -> Tensor:
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high - low > 1e-8 else torch.full_like(values, 0.5)
-
-
-def resolve_shaping(name: str) -> Shaping:
-    """The shaping called ``name``, or imported from ``package.module:function``.  Raises ConfigError."""
-    return resolve("shaping", SHAPINGS, name)
 
 
 SHAPINGS: dict[str, Shaping] = {

@@ -163,6 +163,13 @@ class Reporter:
         self.console.print(Text.assemble(("warning: ", "yellow"), clean(text)), soft_wrap=True)
         self.log(f"warning: {text}")
 
+    def confirm(self, question: str) -> None:
+        """Ask on a terminal whether to go on; elsewhere nothing is asked.  Raises typer.Abort on a no."""
+        if sys.stdin.isatty():
+            import typer
+
+            typer.confirm(question, abort=True, err=True)
+
     def panel(self, title: str, text: str) -> None:
         """A longer text, shown as it is."""
         self.console.print(Panel(Text(clean(text)), title=Text(clean(title)), title_align="left"))

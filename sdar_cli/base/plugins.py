@@ -15,6 +15,7 @@ import ast
 import functools
 import importlib
 import inspect
+import json
 import sys
 import traceback
 import typing
@@ -36,14 +37,16 @@ class Kind:
     """One kind of plug.
 
     name: the word in errors and in the group of entry points.  module, table: where the dict literal of built-in ones
-    stands; its values are the things themselves, or import paths
-    to them.  given: names of the positional arguments that a function of this kind is called with.
+    stands; its values are the things themselves, or import paths to them.  given: names of the positional arguments
+    that a function of this kind is called with.  optional: ``none`` is a name too, for no function at all; it is never
+    loaded.
     """
 
     name: str
     module: str
     table: str
     given: tuple[str, ...] = ()
+    optional: bool = False
 
     @property
     def group(self) -> str:
@@ -51,8 +54,9 @@ class Kind:
         return f"sdar.{self.name}"
 
     def builtin(self) -> tuple[str, ...]:
-        """Names that ship here, in the table's order; nothing is imported."""
-        return _table_keys(self.module, self.table)
+        """Names that ship here, in the table's order, after ``none`` where that is legal; nothing is imported."""
+        keys = _table_keys(self.module, self.table)
+        return ("none", *keys) if self.optional else keys
 
     def names(self) -> tuple[str, ...]:
         """Built-in names, then those of installed packages; nothing is imported."""
@@ -91,10 +95,14 @@ class Kind:
         function = self.load(name)
         if not callable(function):
             raise ConfigError(
-                f"cannot load {self.name} {name!r}", why=f"it is a {type(function).__name__}, not a function"
+                f"cannot load {self.name} {name!r}",
+                why=f"it is a {type(function).__name__}, not a function",
+                fix=f"name a function as {PATH_FORM}",
             )
         values = self.check_arguments(name, function, arguments or {})
         bound = functools.partial(function, **values) if values else function
+        if values:
+            functools.update_wrapper(bound, function)  # keeps marks such as full_vocabulary
         return bound if name in self.builtin() else _guarded(f"{self.name} {name!r}", function, bound)
 
     def check_arguments(self, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +127,10 @@ class Kind:
                 fix=f"its own arguments are: {', '.join(own) or 'none'}",
             ) from error
         return _typed(shown, function, arguments)
+
+    def blame(self, name: str, error: BaseException) -> RunFailedError:
+        """An error of what a guest's function has made, naming file and line."""
+        return error if isinstance(error, RunFailedError) else blame(f"{self.name} {name!r}", error)
 
     def missing_module(self, name: str) -> str | None:
         """The top module of an import path that is not installed; None where nothing is missing."""
@@ -172,13 +184,14 @@ def _guarded(what: str, function: Callable[..., Any], bound: Callable[..., Any])
 
 
 def _typed(what: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments converted as their annotations say (``"3"`` for an int is refused, 3 for a float is not)."""
+    """Arguments converted as their annotations say, as JSON values (``"3"`` for an int is refused, 3 for a float and a
+    list for a tuple are not)."""
     if not arguments:
         return {}
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
     try:
-        hints = typing.get_type_hints(function)
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     except Exception:  # annotations that name what only a type checker imports: their values are taken as they are
         hints = {}
     out = {}
@@ -187,7 +200,11 @@ def _typed(what: str, function: Callable[..., Any], arguments: Mapping[str, Any]
             out[key] = value
             continue
         try:
-            out[key] = TypeAdapter(hints[key], config=ConfigDict(strict=True)).validate_python(value)
+            out[key] = TypeAdapter(hints[key]).validate_json(json.dumps(value), strict=True)
+        except PydanticSchemaGenerationError as error:
+            raise ConfigError(
+                f"argument {key} = {value!r} of {what}: its type {hints[key]} cannot be written in a configuration"
+            ) from error
         except ValidationError as error:
             raise ConfigError(f"argument {key} = {value!r} of {what}: {error.errors()[0]['msg'].lower()}") from error
     return out
@@ -214,7 +231,16 @@ def _import(kind: str, name: str, path: str) -> Any:
 @functools.cache
 def _entries(group: str) -> dict[str, EntryPoint]:
     """Entry points of a group by name, sorted."""
-    return {entry.name: entry for entry in sorted(entry_points(group=group), key=lambda entry: entry.name)}
+    return {entry.name: entry for entry in sorted(_all_entries().select(group=group), key=lambda entry: entry.name)}
+
+
+@functools.cache
+def _all_entries() -> Any:
+    """Those of every installed package: reading them takes tens of milliseconds, so once.
+
+    Its type depends on the version of Python; all can ``select``.
+    """
+    return entry_points()
 
 
 @functools.cache

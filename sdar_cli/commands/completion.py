@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdar_cli.base.plugins import Kind
 
 
 def preset_names(kind: str) -> Callable[[str], list[str]]:
@@ -25,28 +29,13 @@ def preset_references(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def gates(incomplete: str) -> list[str]:
-    """Names of gates."""
-    from sdar_cli.config.schema import GATES
+def plugs(kind: Kind) -> Callable[[str], list[str]]:
+    """Names of a kind of plug, those of installed packages included."""
 
-    return [name for name in GATES if name.startswith(incomplete)]
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in kind.names() if name.startswith(incomplete)]
 
-
-def objectives(incomplete: str) -> list[str]:
-    """Names of distillation objectives."""
-    from sdar_cli.config.schema import OBJECTIVES
-
-    return [name for name in OBJECTIVES if name.startswith(incomplete)]
-
-
-def retrievals(incomplete: str) -> list[str]:
-    """Ways of choosing skills."""
-    from typing import get_args
-
-    from sdar_cli.config.schema import SkillsConfig
-
-    names = get_args(SkillsConfig.model_fields["retrieval"].annotation)
-    return [name for name in names if name.startswith(incomplete)]
+    return complete
 
 
 def keys(incomplete: str) -> list[str]:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdar_cli.algo.registry import GATE, OBJECTIVE
 from sdar_cli.commands import completion
+from sdar_cli.config.plugs import RETRIEVAL, names_text
 
 if TYPE_CHECKING:
     from sdar_cli.config.presets import Resolved
@@ -76,10 +78,10 @@ Gate = Annotated[
     str | None,
     option(
         "--gate",
-        "Token gate: gap, entropy, soft-or, none, or package.module:function.",
+        f"Token gate: {names_text(GATE)}.",
         METHOD,
         show_default="gap",
-        autocompletion=completion.gates,
+        autocompletion=completion.plugs(GATE),
     ),
 ]
 Beta = Annotated[float | None, option("--beta", "Sharpness of the gate.", METHOD, show_default="5.0")]
@@ -92,20 +94,20 @@ Objective = Annotated[
     str | None,
     option(
         "--objective",
-        "Distillation objective: surrogate, signed, k1, k3, reverse-kl, forward-kl, jsd, or package.module:function.",
+        f"Distillation objective: {names_text(OBJECTIVE)}.",
         METHOD,
         show_default="surrogate",
-        autocompletion=completion.objectives,
+        autocompletion=completion.plugs(OBJECTIVE),
     ),
 ]
 Retrieval = Annotated[
     str | None,
     option(
         "--retrieval",
-        "How skills are chosen: task-type, keyword, ucb, embedding, random, full, none, released.",
+        f"How skills are chosen: {names_text(RETRIEVAL)}.",
         METHOD,
         show_default="task-type",
-        autocompletion=completion.retrievals,
+        autocompletion=completion.plugs(RETRIEVAL),
     ),
 ]
 Preset = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdar_cli.config.plugs import EVOLVE, RETRIEVAL
 from sdar_cli.envs.benchmark import Problem
 from sdar_cli.envs.registry import benchmark, built_in
 
@@ -198,7 +199,8 @@ def _ignored_settings(config: RunConfig) -> list[str]:
     if env.data is not None and env.source == "generated":
         found.append("env.data is ignored with env.source = generated")
     if algo.shaping != "none":
-        ignored = [f"algo.{name}" for name in ("gate", "gate_beta", "objective") if changed(algo, name)]
+        unread = ("gate", "gate_args", "gate_beta", "objective", "objective_args")
+        ignored = [f"algo.{name}" for name in unread if changed(algo, name)]
         if ignored:
             found.append(f"{' and '.join(ignored)} ignored: with algo.shaping = {algo.shaping} there is no loss term")
     elif changed(algo, "shaping_clip"):
@@ -211,11 +213,12 @@ def _ignored_settings(config: RunConfig) -> list[str]:
         found.append(f"algo.gate_entropy is ignored: the gate {algo.gate} reads no entropy")
     if teacher.weights != "ema" and changed(teacher, "ema_decay"):
         found.append(f"teacher.ema_decay is ignored with teacher.weights = {teacher.weights}")
+    guests = {*config.retrievals, config.skills.evolve} - {*RETRIEVAL.builtin(), *EVOLVE.builtin()}
     unused = [
         name
         for name, used in (
-            ("ucb_c", "ucb" in config.retrievals),
-            ("embedding_model", "embedding" in config.retrievals),
+            ("ucb_c", "ucb" in config.retrievals or guests),
+            ("embedding_model", "embedding" in config.retrievals or guests),
             ("evolve_min_uses", config.skills.evolve != "none"),
             ("evolve_threshold", config.skills.evolve != "none"),
         )

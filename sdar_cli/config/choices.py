@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 BENCHMARKS = Literal["alfworld", "webshop", "search"]
-RETRIEVALS = Literal["task-type", "keyword", "ucb", "embedding", "random", "full", "none", "released"]
 PLACEMENTS = Literal["user", "system", "prefix"]
 FORMS = Literal["full", "brief"]
 WORDINGS = Literal["compact", "full"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -112,6 +112,24 @@ class _Text:
     text: str
 
 
+def table_above(key: str, env: str | None = None) -> str | None:
+    """The field that holds a table and has ``key`` below it: ``algo.gate_args`` for ``algo.gate_args.threshold``."""
+    above = key.rpartition(".")[0]
+    while above:
+        info = field_table(env).get(above)
+        if info is not None:
+            return above if get_origin(info.annotation) is dict else None
+        above = above.rpartition(".")[0]
+    return None
+
+
+def _with_entry(table: Any, entry: Sequence[str], value: Any) -> dict[str, Any]:
+    """A copy of a table with one entry, which may lie in a table below it, set."""
+    first, *rest = entry
+    kept = dict(table) if isinstance(table, Mapping) else {}
+    return {**kept, first: _with_entry(kept.get(first), rest, value) if rest else value}
+
+
 class Merger:
     """Values by dotted key, weakest source first; ``problems`` collects every mistake met on the way.
 
@@ -151,14 +169,17 @@ class Merger:
         self._problems.append(problem)
 
     def put(self, key: str, value: Any, source: str) -> None:
-        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null."""
+        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null.
+
+        A key below a field that holds a table (``algo.gate_args.threshold``) sets that entry.
+        """
         self._given.append((key, value, source))
         self._settled = None
 
     def put_tree(self, tree: Mapping[str, Any], source: str, prefix: str = "") -> None:
         """A nested table; ``env.data`` before ``env.source``, so that an explicit source wins."""
         for name, value in sorted(tree.items(), key=lambda item: item[0] == "source"):
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and prefix + name not in field_table():
                 self.put_tree(value, source, f"{prefix}{name}.")
             else:
                 self.put(prefix + name, value, source)
@@ -178,6 +199,11 @@ class Merger:
             values, problems = default_values(env), []
             sources = dict.fromkeys(values, "default")
             for key, given, source in self._given:
+                if (above := table_above(key, env)) is not None:
+                    entry = key.removeprefix(f"{above}.").split(".")
+                    value = parse_value(given.text, None) if isinstance(given, _Text) else given
+                    values[above], sources[above] = _with_entry(values[above], entry, value), source
+                    continue
                 if problem := _unknown(key, env):
                     problems.append(f"{source}: {problem}")
                     continue

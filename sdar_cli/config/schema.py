@@ -7,37 +7,23 @@ where it came from.  Loading of presets is in ``presets.py``, merging in ``merge
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
 from sdar_cli.base.section import Fraction, NonNegative, Positive, Section
 from sdar_cli.config.checks import cross_field_problems
-from sdar_cli.config.choices import FORMS, PLACEMENTS, RETRIEVALS
+from sdar_cli.config.choices import FORMS, PLACEMENTS
+from sdar_cli.config.plugs import ENGINE, EVOLVE, RETRIEVAL, SINK, names_text
 from sdar_cli.envs.benchmark import Benchmark
 from sdar_cli.envs.options import EnvOptions
 from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
 
-GATES = ("gap", "entropy", "soft-or", "none")
-"""Names of ``algo.gates``; an outsider's gate is an import path ``package.module:function``."""
-OBJECTIVES = ("surrogate", "signed", "k1", "k3", "reverse-kl", "forward-kl", "jsd")
-"""Names of ``algo.objectives``; import paths as for gates."""
-SHAPINGS = ("none", "rlsd", "belief", "grsd", "t-dur")
-"""Names of ``algo.shaping``, and ``none``; import paths as for gates."""
-SCHEDULES = ("constant", "linear", "warm-down", "atod")
-"""Names of ``algo.schedule``; import paths as for gates."""
-EVOLUTIONS = ("none", "drop")
-"""``none``, and names of ``skills.evolve``; import paths as for gates."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-
-
-def _one_of(value: str, names: tuple[str, ...]) -> str:
-    if value in names or IMPORT_PATH.fullmatch(value):
-        return value
-    raise ValueError(f"should be one of {', '.join(names)}, or an import path package.module:function")
 
 
 def default_benchmark() -> Benchmark:
@@ -69,11 +55,24 @@ def _check_run_name(value: str) -> str:
     raise ValueError("should be letters, digits, '.', '_' or '-', starting with a letter or digit")
 
 
-GateName = Annotated[str, AfterValidator(lambda value: _one_of(value, GATES))]
-ObjectiveName = Annotated[str, AfterValidator(lambda value: _one_of(value, OBJECTIVES))]
-ShapingName = Annotated[str, AfterValidator(lambda value: _one_of(value, SHAPINGS))]
-EvolutionName = Annotated[str, AfterValidator(lambda value: _one_of(value, EVOLUTIONS))]
-ScheduleName = Annotated[str, AfterValidator(lambda value: _one_of(value, SCHEDULES))]
+def _json_values(arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(arguments, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"should hold JSON values: {error}") from error
+    return arguments
+
+
+GateName = Annotated[str, AfterValidator(GATE.check_name)]
+ObjectiveName = Annotated[str, AfterValidator(OBJECTIVE.check_name)]
+ShapingName = Annotated[str, AfterValidator(SHAPING.check_name)]
+ScheduleName = Annotated[str, AfterValidator(SCHEDULE.check_name)]
+RetrievalName = Annotated[str, AfterValidator(RETRIEVAL.check_name)]
+EvolutionName = Annotated[str, AfterValidator(EVOLVE.check_name)]
+EngineName = Annotated[str, AfterValidator(ENGINE.check_name)]
+SinkName = Annotated[str, AfterValidator(SINK.check_name)]
+Arguments = Annotated[dict[str, Any], AfterValidator(_json_values)]
+"""Keyword arguments of a plug, checked against its signature before a run starts (``config.plugs``)."""
 RunName = Annotated[str, AfterValidator(_check_run_name)]
 
 
@@ -107,7 +106,8 @@ class ModelConfig(Section):
 
 class SkillsConfig(Section):
     bank: str = Field(default_factory=lambda: str(default_benchmark().bank), description="bundled bank or folder")
-    retrieval: RETRIEVALS = Field(default="task-type", description="how skills are chosen")
+    retrieval: RetrievalName = Field(default="task-type", description=f"how skills are chosen: {names_text(RETRIEVAL)}")
+    retrieval_args: Arguments = Field(default={}, description="keyword arguments of skills.retrieval")
     form: FORMS = Field(default="brief", description="whole skill texts, or each skill's one-line brief")
     ucb_c: float = Field(
         default=1.0,
@@ -119,16 +119,20 @@ class SkillsConfig(Section):
     )
     evolve: EvolutionName = Field(
         default="none",
-        description=f"what becomes of skills in training: {', '.join(EVOLUTIONS)}, or package.module:function",
+        description=f"what becomes of skills in training: {names_text(EVOLVE)}",
     )
+    evolve_args: Arguments = Field(default={}, description="keyword arguments of skills.evolve")
     evolve_min_uses: Positive = Field(default=5, description="evolve=drop: groups in a row with a low gap")
     evolve_threshold: float = Field(default=-0.2, description="evolve=drop: a mean gap below this is low, nats")
 
 
 class ViewConfig(Section):
-    """One context of the teacher.  What is None is taken from ``skills`` and ``teacher``."""
+    """One context of the teacher.  What is None is taken from ``skills`` and ``teacher``.
 
-    retrieval: RETRIEVALS | None = None
+    ``skills.retrieval_args`` belong to ``skills.retrieval``; a view with a retrieval of its own gives it no arguments.
+    """
+
+    retrieval: RetrievalName | None = None
     form: FORMS | None = None
     placement: PLACEMENTS | None = None
     weight: float = 1.0
@@ -152,26 +156,28 @@ class TeacherConfig(Section):
 
 
 class AlgoConfig(Section):
-    gate: GateName = Field(default="gap", description="gap, entropy, soft-or, none, or package.module:function")
+    gate: GateName = Field(default="gap", description=f"token gate: {names_text(GATE)}")
+    gate_args: Arguments = Field(default={}, description="keyword arguments of algo.gate, beside gate_beta")
     gate_beta: float = Field(default=5.0, ge=0, description="sharpness of the gate")
     gate_entropy: Literal["nats", "log-vocab"] = Field(
         default="nats", description="entropy a gate reads: raw nats (paper), or divided by log |V|, so in [0, 1]"
     )
     objective: ObjectiveName = Field(
-        default="surrogate", description=f"distillation objective: {', '.join(OBJECTIVES)}, or package.module:function"
+        default="surrogate", description=f"distillation objective: {names_text(OBJECTIVE)}"
     )
+    objective_args: Arguments = Field(default={}, description="keyword arguments of algo.objective")
     shaping: ShapingName = Field(
         default="none",
         description="none: the teacher enters as a loss; else how it reshapes the advantages instead: "
-        f"{', '.join(SHAPINGS[1:])}, or package.module:function",
+        f"{names_text(SHAPING)}",
     )
+    shaping_args: Arguments = Field(default={}, description="keyword arguments of algo.shaping")
     shaping_clip: float = Field(default=0.2, gt=0, lt=1, description="range 1 +- this of a shaping's token factor")
     coef: float = Field(
         default=0.1, ge=0, description="strength of the teacher's signal (lambda), loss or shaping; 0 = no teacher"
     )
-    coef_schedule: ScheduleName = Field(
-        default="constant", description=f"coef over the steps: {', '.join(SCHEDULES)}, or package.module:function"
-    )
+    coef_schedule: ScheduleName = Field(default="constant", description=f"coef over the steps: {names_text(SCHEDULE)}")
+    coef_schedule_args: Arguments = Field(default={}, description="keyword arguments of algo.coef_schedule")
     coef_end: float = Field(default=0.0, ge=0, description="coef at the end of a schedule (warm-down: 0)")
     coef_steps: NonNegative = Field(default=0, description="steps a schedule lasts; 0 = all of train.steps")
     policy_coef: float = Field(default=1.0, ge=0, description="weight of the policy-gradient term")
@@ -212,6 +218,14 @@ class TrainConfig(Section):
     grad_clip: float = Field(default=1.0, gt=0, description="gradient norm bound")
     threads: NonNegative = Field(default=0, description="torch threads on a CPU; 0 = leave as it is")
     generate_batch: Positive = Field(default=64, description="prompts per generation call: memory, and other draws")
+    engine: EngineName = Field(default="hf", description=f"what generates: {names_text(ENGINE)}")
+    engine_args: Arguments = Field(default={}, description="keyword arguments of train.engine")
+    sinks: tuple[SinkName, ...] = Field(
+        default=(), description=f"where each step's metrics go beside metrics.jsonl: {names_text(SINK)}"
+    )
+    sink_args: dict[str, Arguments] = Field(
+        default={}, description="keyword arguments of train.sinks, a table per name"
+    )
     save_every: NonNegative = Field(default=2, description="steps between checkpoints; 0 = only the last")
     keep: Positive = Field(default=3, description="checkpoints kept")
     eval_every: NonNegative = Field(

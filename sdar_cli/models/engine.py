@@ -1,7 +1,9 @@
 """Generation engines: prompts in, sampled token ids out.
 
-``HuggingFaceEngine`` runs ``model.generate`` on a CPU or GPU; ``ScriptedEngine`` replays given responses in
-tests.  An engine never sees episodes: who is still active is the collector's business.
+``train.engine`` names one: a function (or class) that is given model, tokenizer, prompts per call and a context to
+generate in, and returns an ``Engine``.  ``HuggingFaceEngine`` runs ``model.generate`` on a CPU or GPU;
+``ScriptedEngine`` replays given responses in tests.  An engine never sees episodes: who is still
+active is the collector's business.
 """
 
 from __future__ import annotations
@@ -134,3 +136,8 @@ class ScriptedEngine:
             out.append(ids[: sampling.max_tokens])
         self.tokens_generated += sum(map(len, out))
         return out
+
+
+ENGINES: dict[str, Callable[..., Engine]] = {
+    "hf": HuggingFaceEngine,
+}

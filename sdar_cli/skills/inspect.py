@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sdar_cli.envs.options import EnvOptions
 from sdar_cli.rollout.prompt import PREFIX, EncodedPrompt, Tokenizer, encode_prompt
 from sdar_cli.skills.bank import Bank, Skill
 from sdar_cli.skills.choose.retriever import Retriever
-from sdar_cli.skills.choose.strategies import reason, skill_text
+from sdar_cli.skills.choose.strategies import NoSkillError, skill_text
 from sdar_cli.skills.lint import Goal
 
 Count = Callable[[str], int]
@@ -95,7 +95,7 @@ def describe_task(
             {
                 "id": skill.id,
                 "category": skill.category,
-                "reason": reason(bank, skill, task, seen.goal, strategy),
+                "reason": choice.why.get(skill.id, ""),
                 "score": choice.scores.get(skill.id),
             }
             for skill in choice.skills
@@ -117,10 +117,11 @@ def describe_coverage(retriever: Retriever, goals: Sequence[Goal], strategy: str
     bare: Counter[str] = Counter()
     for goal in goals:
         kind = goal.task.type
-        if kind not in _served(retriever.bank, strategy, kind):
+        try:
+            chosen = retriever.choose(strategy, goal.task, goal.text).skills
+        except NoSkillError:
             refused[kind] += 1
             continue
-        chosen = retriever.choose(strategy, goal.task, goal.text).skills
         bare[kind] += not any(skill.category == retriever.bank.category_of(kind) for skill in chosen)
         for skill in chosen:
             table[skill.id][kind] += 1
@@ -132,13 +133,6 @@ def describe_coverage(retriever: Retriever, goals: Sequence[Goal], strategy: str
         "without_own": {kind: n for kind, n in sorted(bare.items()) if n},
         "refused": dict(refused),
     }
-
-
-def _served(bank: Bank, strategy: str, kind: str) -> Container[str]:
-    """The task types a strategy has skills for; the others are an error in a run."""
-    if strategy == "released":
-        return bank.routes
-    return (kind,) if strategy != "task-type" or bank.category_of(kind) in bank.categories else ()
 
 
 def _describe_prompt(prompt: EncodedPrompt, limit: int, placement: str = "user") -> dict[str, Any]:

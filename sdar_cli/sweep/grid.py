@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.resources import resource_dir
-from sdar_cli.config.merge import field_table, parse_value, suggest
+from sdar_cli.config.merge import field_table, parse_value, suggest, table_above
 
 PRESET_KEYS = ("env", "model", "method")
 """Axes that choose a preset: the values are what ``--env``, ``--model`` and ``--method`` take."""
@@ -97,13 +97,13 @@ def parse_values(key: str, text: str) -> list[Any]:
     """``1,2.5,[a, b]`` as values of a key; commas inside brackets and quotes belong to a value."""
     info = field_table().get(key)
     parts = [part.strip() for part in re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^,])+", text)]
-    return [parse_value(part, info) if info else part for part in parts if part]
+    return [part if key in PRESET_KEYS else parse_value(part, info) for part in parts if part]
 
 
 def parse_grid(text: str) -> Axis:
     """``--grid KEY=V1,V2``.  Raises ConfigError for an unknown key or no values."""
     key, equals, listed = (part.strip() for part in text.partition("="))
-    if key not in PRESET_KEYS and key not in field_table():
+    if key not in PRESET_KEYS and key not in field_table() and table_above(key) is None:
         hint = suggest(key, [*field_table(), *PRESET_KEYS])
         raise ConfigError(f"--grid {text}: unknown key {key!r}{hint}", fix="sdar train --dry-run shows every key")
     if key in ("seed", "name"):

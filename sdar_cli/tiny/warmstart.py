@@ -329,12 +329,14 @@ def build(
 
 def briefs(bank_name: str, tasks: Sequence[Task]) -> dict[str, str]:
     """Task type to the brief text that a bundled bank shows for it."""
+    from sdar_cli.config.schema import SkillsConfig
     from sdar_cli.skills.bank import load_bank
-    from sdar_cli.skills.choose.strategies import retrieve, skill_text
+    from sdar_cli.skills.choose.retriever import Retriever
+    from sdar_cli.skills.choose.strategies import skill_text
 
-    bank = load_bank(bank_name)
-    chosen = {t.type: retrieve(bank, t, "", "task-type") for t in tasks}
-    return {kind: skill_text(found, "brief") for kind, found in chosen.items()}
+    retriever = Retriever(load_bank(bank_name), SkillsConfig())
+    chosen = {t.type: retriever.choose("task-type", t, "") for t in tasks}
+    return {kind: skill_text(choice.skills, "brief") for kind, choice in chosen.items()}
 
 
 def build_tiny_alfworld(out: Path, seed: int, games: int | None, workers: int, reporter: Reporter) -> Path:

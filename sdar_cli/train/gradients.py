@@ -10,9 +10,9 @@ added, with a random sign, to one of ``BUCKETS`` sums.  Inner products of sketch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from torch import Tensor
 from sdar_cli.algo.batch import TokenBatch, gap, hide
 from sdar_cli.algo.distill import GAP_THRESHOLD, distillation
 from sdar_cli.algo.gates import Gate, entropy_gate, gap_gate, soft_or_gate
+from sdar_cli.algo.objectives import Objective
+from sdar_cli.algo.registry import GATE, OBJECTIVE
 from sdar_cli.algo.shaping import per_token_advantage
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.rollout.samples import Sample
@@ -53,12 +55,16 @@ TURN_SUMS = (
 
 @dataclass(frozen=True)
 class Estimator:
-    """A loss whose gradient is looked at.  ``gate`` None is the policy term; ``weigh`` is a gate that has no name."""
+    """A loss whose gradient is looked at.  ``gate`` None is the policy term.
+
+    ``weigh``, ``loss``: the functions of gate and objective where the names alone do not say them.
+    """
 
     name: str
     objective: str
     gate: str | None
     weigh: Gate | None = None
+    loss: Objective | None = None
 
 
 def centred_gap_gate(batch: TokenBatch, beta: float) -> Tensor:
@@ -83,13 +89,22 @@ ESTIMATORS = (
 )
 
 
-def estimators_with(gate: str, objective: str) -> tuple[list[Estimator], int]:
-    """Every estimator, and which of them has this gate and objective: it is added where it is none of the usual."""
+def estimators_with(
+    gate: str,
+    objective: str,
+    gate_args: Mapping[str, Any] | None = None,
+    objective_args: Mapping[str, Any] | None = None,
+) -> tuple[list[Estimator], int]:
+    """Every estimator, and which of them has this gate and objective: it is added where it is none of the usual.
+
+    Raises ConfigError where the arguments do not fit.
+    """
     found = list(ESTIMATORS)
     for index, each in enumerate(found):
-        if (each.gate, each.objective) == (gate, objective):
+        if (each.gate, each.objective) == (gate, objective) and not gate_args and not objective_args:
             return found, index
-    return [*found, Estimator(f"{objective}, {gate} gate", objective, gate)], len(found)
+    weigh, loss = GATE.bind(gate, gate_args), OBJECTIVE.bind(objective, objective_args)
+    return [*found, Estimator(f"{objective}, {gate} gate", objective, gate, weigh, loss)], len(found)
 
 
 def loss_sum(estimator: Estimator, batch: TokenBatch, weights: Tensor, beta: float) -> Tensor:
@@ -100,8 +115,8 @@ def loss_sum(estimator: Estimator, batch: TokenBatch, weights: Tensor, beta: flo
     if estimator.gate is None:
         student = batch.visible("student")
         return -(hide(weights, batch.mask) * per_token_advantage(batch) * torch.exp(student - student.detach())).sum()
-    gate = estimator.weigh or estimator.gate
-    return distillation(batch, gate=gate, objective=estimator.objective, beta=beta, weights=weights)[0]
+    gate, objective = estimator.weigh or estimator.gate, estimator.loss or estimator.objective
+    return distillation(batch, gate=gate, objective=objective, beta=beta, weights=weights)[0]
 
 
 class Compressor:

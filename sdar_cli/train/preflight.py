@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import Missing
 from sdar_cli.base.resources import resource_dir
+from sdar_cli.config.plugs import check_plugs, named_plugs
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.registry import bank_folder, benchmark
 from sdar_cli.models.hub import is_cached, missing_encoder
@@ -67,7 +67,11 @@ def estimates(config: RunConfig, parameters: int | None) -> dict[str, Any] | Non
 
 
 def missing(config: RunConfig) -> list[Missing]:
-    """Data, banks and modules that are not there."""
+    """Data, banks and modules that are not there.
+
+    Raises ConfigError where a plug cannot be loaded or its arguments do not fit.
+    """
+    check_plugs(config)
     found = [*benchmark(config.env.name).missing(config.env), *_missing_bank(config)]
     found += [*_missing_modules(config), *_missing_model(config)]
     encoder = config.skills.embedding_model
@@ -85,13 +89,9 @@ def _missing_bank(config: RunConfig) -> list[Missing]:
 
 
 def _missing_modules(config: RunConfig) -> list[Missing]:
-    found = []
-    values = {f"algo.{key}": getattr(config.algo, key) for key in ("gate", "objective", "shaping", "coef_schedule")}
-    for key, value in {**values, "skills.evolve": config.skills.evolve}.items():
-        module = value.partition(":")[0].partition(".")[0]
-        if ":" in value and find_spec(module) is None:
-            found.append(Missing(f"module {module!r} of {key} = {value}", "install it or put it on PYTHONPATH"))
-    return found
+    fix = "install it, or start in the folder that holds it"
+    found = [(plug, plug.kind.missing_module(plug.name)) for plug in named_plugs(config)]
+    return [Missing(f"module {module!r} of {plug.key} = {plug.name}", fix) for plug, module in found if module]
 
 
 def _missing_model(config: RunConfig) -> list[Missing]:

@@ -217,14 +217,22 @@ def _estimators(config: RunConfig) -> tuple[list[Estimator], int | None]:
     """Every estimator, and which one is the configuration's own: none where no loss is distilled."""
     if config.algo.coef == 0 or config.algo.shaping != "none":
         return list(ESTIMATORS), None
-    return estimators_with(config.algo.gate, config.algo.objective)
+    algo = config.algo
+    return estimators_with(algo.gate, algo.objective, algo.gate_args, algo.objective_args)
 
 
 def probing(config: RunConfig) -> RunConfig:
     """The configuration of the trainer: a teacher of one view whose hidden states are kept, nothing else."""
     view = config.views[0]
     first = ViewConfig(retrieval=view.retrieval, form=view.form, placement=view.placement)
-    algo = {"coef": 1.0, "coef_schedule": "constant", "shaping": "none", "objective": "reverse-kl", "kl_coef": 0.0}
+    algo: dict[str, Any] = {
+        "coef": 1.0,
+        "coef_schedule": "constant",
+        "shaping": "none",
+        "objective": "reverse-kl",
+        "kl_coef": 0.0,
+    }
+    algo |= {"coef_schedule_args": {}, "shaping_args": {}, "objective_args": {}}
     train = {"updates_per_step": 1, "steps": max(1, config.train.steps)}
     return config.model_copy(
         update={

@@ -18,8 +18,8 @@ from sdar_cli.config.schema import RunConfig
 from sdar_cli.evaluation.panel import evaluate_panel
 from sdar_cli.rollout.step import Metrics, play_step
 from sdar_cli.runs.checkpoints import latest_checkpoint, step_of
-from sdar_cli.runs.metrics import MetricsWriter
 from sdar_cli.runs.rundir import result_of
+from sdar_cli.runs.sinks import Recorder
 from sdar_cli.train.resume import refuse_other_data, starting_point
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class _Run:
         self.session = session
         self.start = start
         self.first_step = step_of(start) if start else 0
-        self.metrics = MetricsWriter(run.metrics) if distributed.is_main() else None
+        self.metrics = Recorder(run.metrics, config.train, reporter) if distributed.is_main() else None
         self.teacher = TeacherPrompts(config, session.retriever, session.tokenizer)
         self.learning = SkillLearning(config, session.retriever, run.skills, reporter)
         self.episodes: list[Episode] = []

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 
 from sdar_cli.base import distributed
 from sdar_cli.base.errors import RunConflictError
+from sdar_cli.config.plugs import EVOLVE
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Task
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.runs.metrics import MetricsWriter, read_metrics
 from sdar_cli.session import SKILLS_FILE, load_skills
-from sdar_cli.skills.choose.evolve import Group, resolve_evolution
-from sdar_cli.skills.choose.retriever import Choice, Choices, Retriever
+from sdar_cli.skills.choose.evolve import Group, Hook
+from sdar_cli.skills.choose.retriever import Choices, Retriever
+from sdar_cli.skills.choose.strategies import Choice
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -40,7 +42,8 @@ class SkillLearning:
         self.config = config
         self.retriever = retriever
         self.reporter = reporter
-        self.hook = resolve_evolution(config.skills.evolve)
+        evolve, arguments = config.skills.evolve, config.skills.evolve_args
+        self.hook: Hook | None = None if evolve == "none" else EVOLVE.bind(evolve, arguments)
         chooses = config.train.steps > 0 and (config.algo.coef > 0 or config.train.with_skill)
         self.log = MetricsWriter(path) if chooses and distributed.is_main() else None
         self._warned: set[tuple[str, ...]] = set()
@@ -56,7 +59,7 @@ class SkillLearning:
 
     def load(self, checkpoint: Path) -> None:
         """Continue from a checkpoint.  Raises RunConflictError where it does not hold what the run depends on."""
-        needed = "ucb" in self.config.retrievals or self.hook is not None
+        needed = any(map(self.retriever.learns, self.config.retrievals)) or self.hook is not None
         if not load_skills(self.retriever, checkpoint) and needed:
             raise RunConflictError(
                 f"{checkpoint / SKILLS_FILE} is missing",
@@ -104,8 +107,9 @@ class SkillLearning:
         for strategy, choice in sorted(chosen.items()):
             changes = []
             if reward is not None:
-                if strategy == "ucb":
-                    self.retriever.bandit.update(task.type, choice.skills[0].id, reward)
+                if self.retriever.learns(strategy):
+                    for skill in choice.skills:
+                        self.retriever.bandit.update(task.type, skill.id, reward)
                 if strategy == first and self.hook is not None:
                     group = Group(step, played, reward, gap, self.config.skills, self.retriever.memory)
                     changes = self._evolve(task, choice, group)

@@ -15,7 +15,7 @@ from sdar_cli.rollout.episode import Episode
 from sdar_cli.rollout.prompt import EncodedPrompt, encode_prompt
 from sdar_cli.rollout.samples import Sample
 from sdar_cli.skills.bank import GENERAL
-from sdar_cli.skills.choose.retriever import SINGLE, Choices, Retriever
+from sdar_cli.skills.choose.retriever import Choices, Retriever
 from sdar_cli.skills.choose.strategies import skill_text
 
 if TYPE_CHECKING:
@@ -138,12 +138,12 @@ class TeacherPrompts:
         bank, kind = self.retriever.bank, episode.task.type
         if strategy == "none" or not (bank.category_of(kind) in bank.categories or kind in bank.routes):
             return
-        chosen = self.choices[episode.group][strategy].skills
-        fits = strategy in SINGLE or any(skill.category != GENERAL for skill in chosen)
+        choice = self.choices[episode.group][strategy]
+        fits = choice.single or any(skill.category != GENERAL for skill in choice.skills)
         stats.expected += 1
         stats.with_skill += fits and prompt.skill_present
         if not (fits and prompt.skill_present):
-            ids = ", ".join(skill.id for skill in chosen) or "nothing"
+            ids = ", ".join(skill.id for skill in choice.skills) or "nothing"
             stats.missing = stats.missing or f"{episode.task.id} ({kind}): {strategy} chose {ids}"
 
     def _skill_texts(self, episode: Episode) -> list[str]:

@@ -29,11 +29,10 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
 from sdar_cli.algo.distill import distillation
-from sdar_cli.algo.gates import resolve_gate
-from sdar_cli.algo.objectives import needs_heads, resolve_objective, signed
+from sdar_cli.algo.objectives import needs_heads, signed
 from sdar_cli.algo.policy import kl_k3
+from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
 from sdar_cli.algo.schedule import coefficient, linear
-from sdar_cli.algo.shaping import resolve_shaping
 from sdar_cli.base import distributed
 from sdar_cli.base.files import write_json_atomic
 from sdar_cli.base.seeds import seed_of
@@ -137,9 +136,11 @@ class SDARTrainer(Scoring, GRPOTrainer):
         self.add_callback(_StepCallback(self, after_step))
         self.run_config = config
         self.rollout = rollout
-        self.gate = resolve_gate(config.algo.gate)
-        self.objective = resolve_objective(config.algo.objective)
-        self.shaping = None if config.algo.shaping == "none" else resolve_shaping(config.algo.shaping)
+        algo = config.algo
+        self.gate = GATE.bind(algo.gate, algo.gate_args)
+        self.objective = OBJECTIVE.bind(algo.objective, algo.objective_args)
+        self.shaping = None if algo.shaping == "none" else SHAPING.bind(algo.shaping, algo.shaping_args)
+        self.schedule = SCHEDULE.bind(algo.coef_schedule, algo.coef_schedule_args)
         self.taught = config.algo.coef > 0
         self.keeps_hidden = self.taught and self.shaping is None and needs_heads(self.objective)
         self.coef, self.policy_coef = config.algo.coef, config.algo.policy_coef
@@ -229,7 +230,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
     def _set_coefficients(self, step: int) -> None:
         algo, over = self.run_config.algo, self.run_config.algo.coef_steps or self.run_config.train.steps
         if self.taught:
-            self.coef = coefficient(algo.coef_schedule, step, over, algo.coef, algo.coef_end)
+            self.coef = coefficient(self.schedule, step, over, algo.coef, algo.coef_end)
         if algo.policy_coef_end is not None:
             self.policy_coef = linear(step, over, algo.policy_coef, algo.policy_coef_end)
 

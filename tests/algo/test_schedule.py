@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdar_cli.algo.schedule import SCHEDULES, coefficient, resolve_schedule
+from sdar_cli.algo.registry import SCHEDULE
+from sdar_cli.algo.schedule import SCHEDULES, coefficient
 from sdar_cli.base.errors import ConfigError
 
 STRENGTH = st.floats(0, 10)
@@ -44,7 +45,7 @@ def test_a_fall_never_rises(name: str) -> None:
 
 def test_an_import_path_or_a_function() -> None:
     path = f"{__name__}:halved"
-    assert resolve_schedule(path)(3, 10, 4.0, 0.0) == 0.5
+    assert SCHEDULE.bind(path)(3, 10, 4.0, 0.0) == 0.5
     assert coefficient(path, 3, 10, 4.0, 0.0) == coefficient(halved, 3, 10, 4.0, 0.0) == 0.5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import math
 import statistics
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sdar_cli.algo.batch import TokenBatch
-from sdar_cli.algo.shaping import SHAPINGS, resolve_shaping
+from sdar_cli.algo.registry import SHAPING
+from sdar_cli.algo.shaping import SHAPINGS
 from sdar_cli.base.errors import ConfigError
 
 from .material import Turn, batch_of_turns, close, load, random_turns
@@ -191,8 +193,8 @@ def test_belief_counts_each_turn_once_however_long_it_is() -> None:
 
 
 def test_names_and_import_paths() -> None:
-    assert resolve_shaping("sdar_cli.algo.shaping:t_dur") is SHAPINGS["t-dur"]
+    assert inspect.unwrap(SHAPING.bind("sdar_cli.algo.shaping:t_dur")) is SHAPINGS["t-dur"]
     with pytest.raises(ConfigError) as caught:
-        resolve_shaping("believe")
+        SHAPING.bind("believe")
     assert caught.value.what == "unknown shaping 'believe'; did you mean 'belief'?"
-    assert caught.value.why == "the shapings are: rlsd, belief, grsd, t-dur"
+    assert caught.value.why == "the names are: none, rlsd, belief, grsd, t-dur"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sdar_cli.config.schema import GATES, OBJECTIVES, RunConfig
+from sdar_cli.algo.registry import GATE, OBJECTIVE
+from sdar_cli.config.schema import RunConfig
 
 
 def make(**sections: Any) -> RunConfig:
@@ -27,14 +28,14 @@ def test_unknown_keys_are_refused_and_values_are_frozen() -> None:
         RunConfig().algo.coef = 1.0  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("gate", [*GATES, "my_gates:soft", "a.b.c:fn_2"])
+@pytest.mark.parametrize("gate", [*GATE.builtin(), "my_gates:soft", "a.b.c:fn_2"])
 def test_gates_are_names_or_import_paths(gate: str) -> None:
     assert make(algo={"gate": gate}).algo.gate == gate
 
 
 @pytest.mark.parametrize("field, value", [("gate", "gapp"), ("gate", "a.b:"), ("gate", ":fn"), ("objective", "kl")])
 def test_other_names_are_refused_with_the_choice(field: str, value: str) -> None:
-    expected = GATES if field == "gate" else OBJECTIVES
+    expected = (GATE if field == "gate" else OBJECTIVE).builtin()
     with pytest.raises(ValidationError) as caught:
         make(algo={field: value})
     assert ", ".join(expected) in str(caught.value)
@@ -49,5 +50,5 @@ def test_run_names_stay_inside_the_runs_directory(name: str) -> None:
 def test_the_names_are_those_of_the_registries() -> None:
     from sdar_cli.algo import gates, objectives
 
-    assert tuple(gates.GATES) == GATES
-    assert tuple(objectives.OBJECTIVES) == OBJECTIVES
+    assert tuple(gates.GATES) == GATE.builtin()
+    assert tuple(objectives.OBJECTIVES) == OBJECTIVE.builtin()

@@ -14,8 +14,10 @@ import torch
 from places import ROOT
 
 from sdar_cli.algo.batch import TokenBatch
-from sdar_cli.algo.registry import resolve as resolve_function
-from sdar_cli.config import schema as config
+from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
+from sdar_cli.base.plugins import Kind
+from sdar_cli.config.choices import PLACEMENTS
+from sdar_cli.config.plugs import RETRIEVAL
 from sdar_cli.config.presets import list_presets, resolve
 
 METHODS = ROOT / "docs" / "methods.md"
@@ -64,10 +66,13 @@ def test_a_changed_part_is_made_anew_and_a_missing_one_is_an_error(builder: Modu
         builder.build(text.replace("<!-- end variants -->", ""))
 
 
-@pytest.mark.parametrize("setting", ["GATES", "OBJECTIVES", "SHAPINGS", "SCHEDULES", "RETRIEVALS", "PLACEMENTS"])
-def test_every_name_a_setting_takes_is_explained(setting: str, text: str) -> None:
-    known = getattr(config, setting)
-    names = known if isinstance(known, tuple) else get_args(known)
+@pytest.mark.parametrize(
+    "setting",
+    [GATE, OBJECTIVE, SHAPING, SCHEDULE, RETRIEVAL, PLACEMENTS],
+    ids=lambda s: getattr(s, "name", "placement"),
+)
+def test_every_name_a_setting_takes_is_explained(setting: Any, text: str) -> None:
+    names = setting.builtin() if isinstance(setting, Kind) else get_args(setting)
     by_hand = re.sub(r"<!-- begin (\S+) -->.*?<!-- end \1 -->", "", text, flags=re.DOTALL)
     missing = [name for name in names if f"`{name}`" not in by_hand]
     assert not missing, f"docs/methods.md does not explain {missing}"
@@ -100,13 +105,13 @@ def test_the_example_of_a_gate_works(text: str, tmp_path: Path, monkeypatch: pyt
         trajectory_ids=ids,
         group_ids=ids,
     )
-    weight = resolve_function("gate", {}, path)(batch, 2.0)
+    weight = GATE.bind(path)(batch, 2.0)
     torch.testing.assert_close(weight, torch.sigmoid(torch.tensor([[0.6, 0.6], [1.2, 1.2]])))
 
 
 def test_the_ways_of_choosing_skills_are_all_described() -> None:
     """One row per strategy, and the example hook does what the text says."""
-    from sdar_cli.config.schema import RETRIEVALS, SkillsConfig
+    from sdar_cli.config.schema import SkillsConfig
     from sdar_cli.envs.base import Task
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.choose.evolve import Group
@@ -114,7 +119,7 @@ def test_the_ways_of_choosing_skills_are_all_described() -> None:
 
     text = (ROOT / "docs" / "skills_retrieval.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)
-    assert sorted(rows) == sorted(get_args(RETRIEVALS))
+    assert sorted(rows) == sorted(RETRIEVAL.builtin())
     for name in SkillsConfig.model_fields.keys() - {"bank", "retrieval", "form"}:
         assert f"skills.{name}" in text
     namespace: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import toy
+from choosing import retrieve
 from train.toyruns import comparable, record
 
 from sdar_cli.config.presets import list_presets
@@ -20,7 +21,7 @@ from sdar_cli.runs.checkpoints import list_checkpoints, step_of
 from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.choose.strategies import retrieve, skill_text
+from sdar_cli.skills.choose.strategies import skill_text
 
 from .conftest import TASKS, Command
 

@@ -206,13 +206,14 @@ def test_every_environment_can_be_inspected(invoke):
         assert record["environment"] == name and record["skills"]
 
 
-def test_retrievals_are_those_of_the_configuration():
-    from typing import get_args
+def test_retrievals_are_those_of_the_configuration(invoke):
+    from sdar_cli.config.plugs import RETRIEVAL
+    from sdar_cli.skills.choose.strategies import RETRIEVALS
 
-    from sdar_cli.commands.skills.inspect import RETRIEVALS as Retrieval
-    from sdar_cli.config.schema import RETRIEVALS
-
-    assert get_args(Retrieval) == get_args(RETRIEVALS)
+    shown = " ".join(invoke("--help").output.replace("│", " ").split())
+    assert ", ".join(RETRIEVALS) in shown and RETRIEVAL.names() == tuple(RETRIEVALS)
+    wrong = invoke("alfworld", "--task", "pick_and_place_simple", "--retrieval", "keywords")
+    assert "did you mean 'keyword'" in str(wrong.exception)
 
 
 def test_importing_the_command_loads_nothing_heavy():

@@ -329,6 +329,14 @@ def test_gaps_and_gates_by_turn(model, tokenizer, tmp_path) -> None:
 def test_the_configured_loss_is_added_where_it_is_unusual() -> None:
     assert estimators_with("gap", "surrogate") == (list(ESTIMATORS), 1)
     assert estimators_with("none", "jsd") == (list(ESTIMATORS), NAMES.index("jsd"))
+    mine = f"{__name__}:half"
+    found, own = estimators_with(mine, "k1", {"share": 0.5})
+    assert found[own].gate == mine and found[own].weigh(torch.ones(2, 3), 1.0).tolist() == [[0.5] * 3] * 2
     found, own = estimators_with("gap", "k1")
     assert own == len(ESTIMATORS) and (found[own].gate, found[own].objective) == ("gap", "k1")
     assert found.index(POLICY) == 0 and EXACT in found
+
+
+def half(batch, beta, *, share: float):
+    """A gate of a guest."""
+    return share * batch

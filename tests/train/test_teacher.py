@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 import toy
+from choosing import retrieve
 from toy import task
 
 from sdar_cli.rollout.prompt import encode_prompt
 from sdar_cli.rollout.samples import make_samples
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.choose.retriever import Retriever
-from sdar_cli.skills.choose.strategies import retrieve, skill_text
+from sdar_cli.skills.choose.strategies import skill_text
 from sdar_cli.train.shadow import ShadowWeights
 from sdar_cli.train.teacher import TeacherPrompts
 

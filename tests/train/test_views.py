@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy
+from choosing import retrieve
 from toy import task
 
 from sdar_cli.base.errors import ConfigError
@@ -19,7 +20,7 @@ from sdar_cli.rollout.prompt import encode_prompt
 from sdar_cli.rollout.samples import Sample, make_samples
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.choose.retriever import Retriever
-from sdar_cli.skills.choose.strategies import retrieve, skill_text
+from sdar_cli.skills.choose.strategies import skill_text
 from sdar_cli.train.teacher import TeacherPrompts
 
 from .material import (

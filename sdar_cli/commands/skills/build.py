@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sdar_cli.commands import completion
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import RUNS_DIR, RunsDir, option
 from sdar_cli.commands.skills.common import JsonOption, NameOption, OutOption
+from sdar_cli.config.plugs import BUILDER, names_text
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
-    from sdar_cli.models.chat import Backend
-    from sdar_cli.skills.build.build import Builder
-    from sdar_cli.skills.build.traces import Traces
+    from sdar_cli.skills.bank import Bank
 
 CONTRAST, LLM = "Builder contrast", "Builder llm"
 
@@ -29,7 +30,15 @@ Sources = Annotated[
 ]  # fmt: skip
 Env = Annotated[str, option("--env", "Environment the episodes are of.")]
 Licence = Annotated[str, option("--licence", "Licence of the new texts.")]
-Which = Annotated[Literal["contrast", "llm"], option("--builder", "contrast needs no model; llm asks a chat model.")]
+Which = Annotated[
+    str,
+    option("--builder", f"contrast needs no model, llm asks a chat model: {names_text(BUILDER)}.",
+           autocompletion=completion.plugs(BUILDER)),
+]  # fmt: skip
+Arguments = Annotated[
+    list[str] | None,
+    option("--builder-arg", "A keyword argument of the builder; repeatable.", metavar="KEY=VALUE", show_default=False),
+]
 Support = Annotated[int, option("--min-support", "Won episodes a task type needs.", CONTRAST, min=1)]
 Alpha = Annotated[float, option("--alpha", "Chance of a false rule.", CONTRAST, min=1e-9, max=0.5)]
 Core = Annotated[float, option("--core", "Share of won episodes a step must be in.", CONTRAST, min=0.5, max=1.0)]
@@ -82,6 +91,7 @@ def build_command(
     asked: LlmOptions,
     env: Env = "alfworld",
     which: Which = "contrast",
+    arguments: Arguments = None,
     name: NameOption = None,
     licence: Licence = "CC0-1.0",
     runs_dir: RunsDir = RUNS_DIR,
@@ -100,34 +110,28 @@ def build_command(
     sdar skills build --env webshop --from demonstrations.jsonl --out shop-bank --json
 
     sdar skills build --from my-run --out my-bank --builder llm --llm gpt-4.1-mini --yes
+
+    sdar skills build --from my-run --out my-bank --builder my_package.builders:build --builder-arg depth=3
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.files import refuse_taken
     from sdar_cli.commands.skills.convert import require_env
     from sdar_cli.skills.build.build import Wanted, build_bank, merge
-    from sdar_cli.skills.build.contrast import Limits, contrast
-    from sdar_cli.skills.build.llm import Asking
     from sdar_cli.skills.build.traces import read_traces
 
     require_env(env)
     refuse_taken(out)
+    flags = {"contrast": asdict(contrasting), "llm": asdict(asked)}
+    values = {**flags.get(which, {}), **_parsed(arguments or ())}
+    builder = BUILDER.bind(which, values)
+    label = "llm {model} by {backend}".format(**values) if which == "llm" else which
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         traces = merge([read_traces(source, runs_dir) for source in sources])
         won = sum(trace.won for trace in traces.episodes)
         reporter.info(f"{len(traces.episodes)} episodes ({won} won) from {len(traces.files)} files")
-        builder: Builder = partial(contrast, limits=Limits(contrasting.alpha, contrasting.core, contrasting.support))
-        label: str = which
-        if which == "llm":
-            asking = Asking(asked.prompt_tokens, asked.answer_tokens, asked.most, asked.retries)
-            builder = _llm(traces, env, asked.model, asked.backend, asking, asked.yes, reporter)
-            label = f"llm {asked.model} by {asked.backend}"
         wanted = Wanted(name or out.resolve().name, env, licence, out)
-        bank, warnings = build_bank(traces, builder, label, wanted)
-        for warning in warnings:
-            reporter.warn(warning)
-        for skill in bank.skills:
-            reporter.info(f"  {skill.id}: {skill.brief}")
-        reporter.info(f"{out}: {len(bank.skills)} skills, sha256 {bank.sha256}")
+        bank, warnings = build_bank(traces, partial(builder, reporter=reporter), label, wanted)
+        _show(reporter, bank, out, warnings)
         if as_json:
             skills = [{"id": s.id, "category": s.category, "brief": s.brief, "sources": s.sources} for s in bank.skills]
             counts = {"episodes": len(traces.episodes), "won": won, "builder": label}
@@ -136,24 +140,23 @@ def build_command(
             )
 
 
-def _llm(
-    traces: Traces, env: str, model: str | None, backend: Backend, asking: Any, yes: bool, reporter: Reporter
-) -> Builder:
-    """The builder, after the cost was shown and, on a terminal, agreed to."""
+def _show(reporter: Reporter, bank: Bank, out: Path, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        reporter.warn(warning)
+    for skill in bank.skills:
+        reporter.info(f"  {skill.id}: {skill.brief}")
+    reporter.info(f"{out}: {len(bank.skills)} skills, sha256 {bank.sha256}")
+
+
+def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` each, values as in ``--set``.  Raises ConfigError for another form."""
     from sdar_cli.base.errors import ConfigError
-    from sdar_cli.models.chat import open_chat
-    from sdar_cli.skills.build.llm import cost_line, questions, write_skills
+    from sdar_cli.config.merge import parse_value
 
-    if model is None:
-        raise ConfigError("--builder llm needs a model", fix="--llm NAME")
-    chat = open_chat(backend, model, asking.answer_tokens)
-    asked = questions(traces.episodes, env, asking)
-    reporter.info(cost_line(asked, chat, model, asking))
-    if not yes and sys.stdin.isatty():
-        typer.confirm("Start?", abort=True, err=True)
-
-    def build(episodes: Any, environment: str) -> Any:
-        with reporter.progress(f"asking {model}", len(asked)) as bar:
-            return write_skills(asked, chat, asking, bar.advance)
-
-    return build
+    found = {}
+    for each in arguments:
+        key, equals, text = each.partition("=")
+        if not equals:
+            raise ConfigError(f"--builder-arg {each}: write KEY=VALUE", fix="for example --builder-arg support=5")
+        found[key.strip()] = parse_value(text.strip(), None)
+    return found

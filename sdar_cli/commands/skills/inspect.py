@@ -12,7 +12,8 @@ from sdar_cli.commands import completion
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import RUNS_DIR, given_flags, option, runs_dir_option
 from sdar_cli.commands.skills.common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
-from sdar_cli.config.choices import FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
+from sdar_cli.config.choices import FORMS, PLACEMENTS, WORDINGS
+from sdar_cli.config.plugs import RETRIEVAL, names_text
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -38,7 +39,11 @@ Split = Annotated[
 Tasks = Annotated[
     int, option("--tasks", "With --panel: N tasks spread over it; default: all.", WHAT, show_default=False, min=0)
 ]
-Chosen = Annotated[RETRIEVALS | None, option("--retrieval", "How skills are chosen; default: as in training.", PROMPT)]
+Chosen = Annotated[
+    str | None,
+    option("--retrieval", f"How skills are chosen: {names_text(RETRIEVAL)}; default: as in training.", PROMPT,
+           autocompletion=completion.plugs(RETRIEVAL)),
+]  # fmt: skip
 Place = Annotated[PLACEMENTS | None, option("--placement", "Where the skill stands; default: as in training.", PROMPT)]
 Shape = Annotated[FORMS | None, option("--form", "Briefs, or whole texts; default: as in training.", PROMPT)]
 Wording = Annotated[WORDINGS | None, option("--prompt", "Wording of the prompt; default: as in training.", PROMPT)]

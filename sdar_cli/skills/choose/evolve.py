@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdar_cli.algo.registry import resolve
 from sdar_cli.config.schema import SkillsConfig
 from sdar_cli.envs.base import Task
 from sdar_cli.rollout.episode import Episode
@@ -63,14 +62,6 @@ def drop(task: Task, skills: Sequence[Skill], group: Group) -> list[Change]:
             why = f"gap below {group.settings.evolve_threshold:g} in {in_a_row.pop(skill.id)} groups in a row"
             changes.append(Change(skill.id, f"{why}, now {group.gap:.3f}"))
     return changes
-
-
-def resolve_evolution(name: str) -> Hook | None:
-    """The hook called ``name``, or imported from ``package.module:function``; None for ``none``.
-
-    Raises ConfigError for another.
-    """
-    return None if name == "none" else resolve("evolution", EVOLUTIONS, name)
 
 
 EVOLUTIONS: dict[str, Hook] = {"drop": drop}

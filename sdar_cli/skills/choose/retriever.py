@@ -1,40 +1,27 @@
 """The skills of a run: which ones a task's teacher is given, and what has been learnt about them.
 
 A choice is a function of (state, step, task): all episodes of a group and all processes agree, and a resumed run
-chooses the same.  Only ``ucb`` and ``skills.evolve`` have state; it changes once per group and is saved with every
-checkpoint.
-
-``ucb`` and ``random`` give the single best skill file (the paper's rule), the general one being one of them;
-``embedding`` gives the general skills and the most similar other one.
+chooses the same.  Only strategies that learn and ``skills.evolve`` have state; it changes once per group and is saved
+with every checkpoint.
 """
 
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from sdar_cli.base.errors import ConfigError
-from sdar_cli.base.seeds import seed_of
+from sdar_cli.config.plugs import RETRIEVAL
 from sdar_cli.config.schema import SkillsConfig
 from sdar_cli.envs.base import Task
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.skills.bank import GENERAL, Bank, Skill
-from sdar_cli.skills.choose.bandit import Bandit, best
+from sdar_cli.skills.choose.bandit import Bandit
 from sdar_cli.skills.choose.evolve import Change
-from sdar_cli.skills.choose.similar import Likeness
-from sdar_cli.skills.choose.strategies import retrieve
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The skills for a task, and the score of every candidate where the strategy has scores (by id)."""
-
-    skills: tuple[Skill, ...]
-    scores: Mapping[str, float] = field(default_factory=dict)
-
+from sdar_cli.skills.choose.similar import Similarity
+from sdar_cli.skills.choose.strategies import Choice, Query, Retrieval, ids, learns
 
 Choices = dict[int, dict[str, Choice]]
 """Group to strategy to what it chose."""
@@ -53,17 +40,29 @@ class Retriever:
         self.rewritten: dict[str, Skill] = {}
         self.memory: dict[str, Any] = {}
         """What the evolution hook remembers."""
-        self._likeness: Likeness | None = None
+        self._retrievals: dict[str, Retrieval] = {}
+        self._similarity: Similarity | None = None
 
     def choose(self, strategy: str, task: Task, goal: str, step: int | None = None) -> Choice:
         """The skills for a task at a step of training; without a step in an evaluation, where nothing is explored.
 
-        Raises ConfigError for an unknown strategy and for a type that it has no skill for.
+        Raises ConfigError for an unknown strategy, NoSkillError for a type that it has no skill for.
         """
         bank = self.bank_for(task.type)
-        if strategy in RANKED:
-            return RANKED[strategy](self, bank, task, goal, step)
-        return Choice(retrieve(bank, task, goal, strategy))
+        query = Query(bank, task, goal, step, self.seed, self.bandit, self.similarity, self.settings)
+        found: Any = self._retrieval(strategy)(query)
+        return found if isinstance(found, Choice) else _choice(strategy, found)
+
+    def learns(self, strategy: str) -> bool:
+        """Whether the rewards of what it chose are added to the statistics of those skills."""
+        return learns(self._retrieval(strategy))
+
+    def _retrieval(self, strategy: str) -> Retrieval:
+        """Its function, with ``skills.retrieval_args`` where it is ``skills.retrieval``."""
+        if strategy not in self._retrievals:
+            arguments = self.settings.retrieval_args if strategy == self.settings.retrieval else {}
+            self._retrievals[strategy] = RETRIEVAL.bind(strategy, arguments)
+        return self._retrievals[strategy]
 
     def choose_for_groups(self, episodes: Iterable[Episode], strategies: Iterable[str], step: int) -> Choices:
         """One choice per group and strategy, for the groups in which a turn was played."""
@@ -126,33 +125,16 @@ class Retriever:
         self.rewritten = {name: _skill(fields) for name, fields in state["rewritten"].items()}
         self.memory = state["memory"]
 
-    def likeness(self) -> Likeness:
-        """The encoder of ``embedding``, loaded when first needed."""
-        if self._likeness is None:
-            assert self.settings.embedding_model is not None  # a configuration without it is refused
-            self._likeness = Likeness(self.settings.embedding_model)
-        return self._likeness
-
-
-def by_ucb(retriever: Retriever, bank: Bank, task: Task, goal: str, step: int | None) -> Choice:
-    """The skill with the highest upper bound.  In an evaluation the best mean; before any reward of that type the skill
-    whose id sorts first."""
-    ids = [skill.id for skill in bank.skills]
-    scores = retriever.bandit.means(task.type, ids) if step is None else {}
-    return _single(bank, scores or retriever.bandit.scores(task.type, ids))
-
-
-def by_chance(retriever: Retriever, bank: Bank, task: Task, goal: str, step: int | None) -> Choice:
-    """Any skill, drawn anew for every step and task; in an evaluation always the same one per task."""
-    seed = seed_of("skill", task.id) if step is None else seed_of(retriever.seed, "skill", step, task.id)
-    return Choice((random.Random(seed).choice(sorted(bank.skills, key=lambda skill: skill.id)),))
-
-
-def by_likeness(retriever: Retriever, bank: Bank, task: Task, goal: str, step: int | None) -> Choice:
-    """The general skills and the one whose ``when`` and ``brief`` are most like the goal."""
-    others = [skill for skill in bank.skills if skill.category != GENERAL]
-    found = _single(bank, retriever.likeness().scores(goal, others))
-    return Choice(bank.of(GENERAL) + found.skills, found.scores)
+    def similarity(self) -> Similarity:
+        """The encoder of ``embedding``, loaded when first needed.  Raises ConfigError where none is configured."""
+        if self._similarity is None:
+            if self.settings.embedding_model is None:
+                raise ConfigError(
+                    "the retrieval compares sentences and skills.embedding_model is not set",
+                    fix="set it to a folder, or to the id of a sentence-transformers model in the Hugging Face cache",
+                )
+            self._similarity = Similarity(self.settings.embedding_model)
+        return self._similarity
 
 
 def _skill(fields: Mapping[str, Any]) -> Skill:
@@ -161,12 +143,11 @@ def _skill(fields: Mapping[str, Any]) -> Skill:
     return Skill(**made)
 
 
-def _single(bank: Bank, scores: Mapping[str, float]) -> Choice:
-    chosen = best(scores)
-    return Choice(tuple(skill for skill in bank.skills if skill.id == chosen), scores)
-
-
-Ranked = Callable[[Retriever, Bank, Task, str, int | None], Choice]
-RANKED: dict[str, Ranked] = {"ucb": by_ucb, "random": by_chance, "embedding": by_likeness}
-SINGLE: Sequence[str] = ("ucb", "random")
-"""Those that give one skill of any category; the others give one of the task's category wherever it has one."""
+def _choice(strategy: str, found: Any) -> Choice:
+    """What a guest's function returned, if it is a sequence of skills.  Raises ConfigError for anything else."""
+    if isinstance(found, Sequence) and all(isinstance(skill, Skill) for skill in found):
+        return Choice(tuple(found), why=dict.fromkeys(ids(found), f"chosen by {strategy}"))
+    raise ConfigError(
+        f"retrieval {strategy!r} returned a {type(found).__name__}",
+        why="it has to return a Choice or a sequence of Skill",
+    )

@@ -1,4 +1,4 @@
-"""Skills by the likeness of their ``when`` and ``brief`` to a goal, as a sentence encoder sees it.
+"""Skills by the similarity of their ``when`` and ``brief`` to a goal, as a sentence encoder sees it.
 
 The encoder is the passage retriever's (``retrieval/dense.py``, with its prefixes for E5).  It must be there: nothing
 is downloaded.
@@ -16,7 +16,7 @@ from sdar_cli.retrieval.passages import Passage
 from sdar_cli.skills.bank import Skill
 
 
-class Likeness:
+class Similarity:
     """Cosines of goals and skills; every text is encoded once.
 
     model: a folder, or the id of a model in the Hugging Face cache.  Raises PrerequisiteError where it, or
@@ -24,8 +24,8 @@ class Likeness:
     """
 
     def __init__(self, model: str) -> None:
-        for lacking in missing_encoder(model):
-            raise PrerequisiteError(f"missing: {lacking.what}", fix=lacking.fix)
+        for item in missing_encoder(model):
+            raise PrerequisiteError(f"missing: {item.what}", fix=item.fix)
         folder = Path(model).expanduser()
         from sdar_cli.retrieval.dense import DenseParameters, Encoder
 

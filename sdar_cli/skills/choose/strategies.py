@@ -1,77 +1,153 @@
-"""Which skills a teacher sees for a task (method.md 2.9).
+"""Which skills a teacher sees for a task (method.md 2.9): one function per strategy, ``query -> Choice``.
 
 ``task-type`` uses the benchmark's own type: an oracle, as in the released code.  ``keyword`` reads the goal text
-only, by whole words, and takes exactly one category.  These are functions of bank, task and goal; the strategies
-that need more (a state, a step, an encoder) are in ``retriever.py``.
+only, by whole words, and takes exactly one category.  ``ucb`` and ``random`` give the single best skill (the paper's
+rule), the general one being one of them; ``embedding`` gives the general skills and the most similar other one.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
+import random
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import ConfigError
-from sdar_cli.config.choices import RETRIEVALS
+from sdar_cli.base.seeds import seed_of
+from sdar_cli.config.schema import SkillsConfig
 from sdar_cli.envs.base import Task
 from sdar_cli.skills.bank import GENERAL, Bank, Skill
+from sdar_cli.skills.choose.bandit import Bandit, best
 
-Strategy = Callable[[Bank, Task, str], tuple[Skill, ...]]
-
-
-def retrieve(bank: Bank, task: Task, goal: str, strategy: str) -> tuple[Skill, ...]:
-    """The skills for a task, general ones first.  Raises ConfigError for an unknown strategy."""
-    if strategy not in RETRIEVAL:
-        raise ConfigError(
-            f"unknown retrieval {strategy!r}",
-            why=f"skills.retrieval is one of {', '.join(get_args(RETRIEVALS))}",
-            fix="--set skills.retrieval=task-type",
-        )
-    return RETRIEVAL[strategy](bank, task, goal)
+if TYPE_CHECKING:
+    from sdar_cli.skills.choose.similar import Similarity
 
 
-def by_task_type(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
+class NoSkillError(ConfigError):
+    """The strategy has no skill for tasks of this type."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a strategy may look at.  Its answer must depend on nothing else, so that all processes agree."""
+
+    bank: Bank
+    """As the task's type sees it: without what was dropped for it, and as rewritten."""
+    task: Task
+    goal: str
+    step: int | None
+    """Of training, from 1; None in an evaluation, where nothing is explored."""
+    seed: int
+    """Of the run."""
+    statistics: Bandit
+    """Rewards of the skills given so far by strategies that learn (``learns``).  Not to be changed here."""
+    similarity: Callable[[], Similarity]
+    """The sentence encoder of ``skills.embedding_model``, loaded when first called."""
+    settings: SkillsConfig
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The skills for a task."""
+
+    skills: tuple[Skill, ...]
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Of every candidate by id, where the strategy has scores."""
+    why: Mapping[str, str] = field(default_factory=dict)
+    """Skill id to why it was chosen, in words."""
+    single: bool = False
+    """One skill of any category; else at least one of the task's category is expected among them."""
+
+
+Retrieval = Callable[[Query], Choice]
+"""A guest's may also return a sequence of skills."""
+
+
+def by_task_type(query: Query) -> Choice:
     """General skills and those of ``task.type``.  A type the bank lacks is an error: a teacher that silently
     loses its skill trains a different method."""
-    category = bank.category_of(task.type)
+    bank, kind = query.bank, query.task.type
+    category = bank.category_of(kind)
     if category not in bank.categories:
-        raise ConfigError(
-            f"bank {bank.name} has no skill for the task type {task.type!r}",
+        raise NoSkillError(
+            f"bank {bank.name} has no skill for the task type {kind!r}",
             why=f"its types: {', '.join(bank.categories)}",
-            fix=f"add a file of category {task.type}, or choose skills.retrieval=keyword",
+            fix=f"add a file of category {kind}, or choose skills.retrieval=keyword",
         )
-    return bank.of(GENERAL) + bank.of(category)
+    return _with_general(bank, bank.of(category), f"the task's type is {kind}")
 
 
-def by_keyword(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
+def by_keyword(query: Query) -> Choice:
     """General skills and those of the first category with a keyword in the goal; without a match, general only."""
-    match = match_keyword(bank, goal)
-    return bank.of(GENERAL) + (bank.of(match[0]) if match else ())
+    match = match_keyword(query.bank, query.goal)
+    if match is None:
+        return _with_general(query.bank, (), "")
+    return _with_general(query.bank, query.bank.of(match[0]), f'the goal contains "{match[1]}"')
 
 
-def by_route(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
+def by_ucb(query: Query) -> Choice:
+    """The skill with the highest upper bound.  In an evaluation the best mean; before any reward of that type the skill
+    whose id sorts first."""
+    kind, candidates = query.task.type, ids(query.bank.skills)
+    scores = query.statistics.means(kind, candidates) if query.step is None else {}
+    why = "the best mean reward so far; before any, the first id" if query.step is None else "the highest upper bound"
+    return _best(query.bank, scores or query.statistics.scores(kind, candidates), why)
+
+
+def by_similarity(query: Query) -> Choice:
+    """The general skills and the one whose ``when`` and ``brief`` are most like the goal."""
+    others = [skill for skill in query.bank.skills if skill.category != GENERAL]
+    found = _best(query.bank, query.similarity().scores(query.goal, others), "")
+    return _with_general(query.bank, found.skills, "most like the goal", found.scores)
+
+
+def by_chance(query: Query) -> Choice:
+    """Any skill, drawn anew for every step and task; in an evaluation always the same one per task."""
+    task, step = query.task, query.step
+    seed = seed_of("skill", task.id) if step is None else seed_of(query.seed, "skill", step, task.id)
+    chosen = random.Random(seed).choice(sorted(query.bank.skills, key=lambda skill: skill.id))
+    return Choice((chosen,), why={chosen.id: "drawn at random"}, single=True)
+
+
+def everything(query: Query) -> Choice:
+    """The whole bank."""
+    return Choice(query.bank.skills, why=dict.fromkeys(ids(query.bank.skills), "the whole bank is shown"))
+
+
+def nothing(query: Query) -> Choice:
+    """No skill: the teacher sees what the student sees."""
+    return Choice(())
+
+
+def by_route(query: Query) -> Choice:
     """General skills and those the released code takes for a data set (the bank's ``routes``; method.md 6.2).
 
     The name of the data set tells the teacher what no question does: an advantage that leaks from the benchmark.
     """
-    if task.type not in bank.routes:
-        raise ConfigError(
-            f"bank {bank.name} has no route for {task.type!r}",
+    bank, kind = query.bank, query.task.type
+    if kind not in bank.routes:
+        raise NoSkillError(
+            f"bank {bank.name} has no route for {kind!r}",
             why=f"released routing is by data set: {', '.join(bank.routes) or 'the bank has none'}",
             fix="--set skills.retrieval=keyword, or task-type, or add it under [routes] in bank.toml",
         )
-    return bank.of(GENERAL) + bank.of(bank.routes[task.type])
+    return _with_general(bank, bank.of(bank.routes[kind]), f"the data set is {kind}")
 
 
-def everything(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
-    """The whole bank."""
-    return bank.skills
+def learns(retrieval: Retrieval) -> bool:
+    """Whether the rewards of its choices are added to ``Query.statistics``.
+
+    A guest's says so: ``function.learns = True``.
+    """
+    return inspect.unwrap(retrieval) in LEARNING or bool(getattr(retrieval, "learns", False))
 
 
-def nothing(bank: Bank, task: Task, goal: str) -> tuple[Skill, ...]:
-    """No skill: the teacher sees what the student sees."""
-    return ()
+def ids(skills: Iterable[Skill]) -> list[str]:
+    """Their ids, in order."""
+    return [skill.id for skill in skills]
 
 
 def match_keyword(bank: Bank, goal: str) -> tuple[str, str] | None:
@@ -87,22 +163,6 @@ def keyword_hits(bank: Bank, goal: str) -> Iterator[tuple[str, str]]:
             # Few keywords begin with a word of the goal: most are done with before a pattern is made.
             if keyword.split(maxsplit=1)[0].lower() in text and _pattern(keyword).search(goal):
                 yield category, keyword
-
-
-def reason(bank: Bank, skill: Skill, task: Task, goal: str, strategy: str) -> str:
-    """Why ``retrieve`` chose a skill, in words."""
-    if strategy in REASONS:
-        return REASONS[strategy]
-    if skill.category == GENERAL:
-        return "shown with every task"
-    if strategy == "task-type":
-        return f"the task's type is {task.type}"
-    if strategy == "embedding":
-        return "most like the goal"
-    if strategy == "released":
-        return f"the data set is {task.type}"
-    match = match_keyword(bank, goal)
-    return f'the goal contains "{match[1]}"' if match else "no keyword matches"
 
 
 def skill_text(skills: Sequence[Skill], form: str) -> str:
@@ -123,15 +183,26 @@ def _pattern(keyword: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-]){words}(?![\w-])", re.IGNORECASE)
 
 
-REASONS = {
-    "full": "the whole bank is shown",
-    "ucb": "the best mean reward so far; before any, the first id",
-    "random": "drawn at random",
-}
-RETRIEVAL: dict[str, Strategy] = {
+def _with_general(bank: Bank, skills: tuple[Skill, ...], why: str, scores: Mapping[str, float] | None = None) -> Choice:
+    """The general skills before those that were chosen for a reason."""
+    general = bank.of(GENERAL)
+    reasons = {**dict.fromkeys(ids(skills), why), **dict.fromkeys(ids(general), "shown with every task")}
+    return Choice(general + skills, scores or {}, reasons)
+
+
+def _best(bank: Bank, scores: Mapping[str, float], why: str) -> Choice:
+    chosen = best(scores)
+    return Choice(tuple(skill for skill in bank.skills if skill.id == chosen), scores, {chosen: why}, single=True)
+
+
+RETRIEVALS: dict[str, Retrieval] = {
     "task-type": by_task_type,
     "keyword": by_keyword,
+    "ucb": by_ucb,
+    "embedding": by_similarity,
+    "random": by_chance,
     "full": everything,
     "none": nothing,
     "released": by_route,
 }
+LEARNING = (by_ucb,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from choosing import choose, retrieve
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.resources import resource_dir
@@ -10,7 +11,7 @@ from sdar_cli.envs.base import Task
 from sdar_cli.envs.search.data.questions import SOURCES
 from sdar_cli.envs.search.data.world import KINDS, make_puzzles, make_world
 from sdar_cli.skills.bank import GENERAL, load_bank
-from sdar_cli.skills.choose.strategies import match_keyword, reason, retrieve
+from sdar_cli.skills.choose.strategies import match_keyword
 
 BANK = load_bank("search")
 CATEGORIES = ("comparison", "multi_hop", "entity_attribute", "direct_retrieval")
@@ -71,7 +72,8 @@ def test_the_data_set_does_not_matter_unless_routed() -> None:
         "bamboogle": "multi_hop",
     }
     skill = BANK.of("multi_hop")[0]
-    assert reason(BANK, skill, Task("x", "musique", ""), question, "released") == "the data set is musique"
+    why = choose(BANK, Task("x", "musique", ""), question, "released").why
+    assert why[skill.id] == "the data set is musique"
 
 
 def test_the_kind_of_a_generated_question_is_a_type() -> None:

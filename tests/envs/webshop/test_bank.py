@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from choosing import retrieve
 
 from sdar_cli.envs.base import Task
 from sdar_cli.envs.webshop.catalogue.goods import GOODS, PLURAL, TASK_TYPES, category_of
 from sdar_cli.envs.webshop.catalogue.synth import make_catalogue
 from sdar_cli.envs.webshop.expert import PROCEDURES
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.choose.strategies import match_keyword, retrieve, skill_text
+from sdar_cli.skills.choose.strategies import match_keyword, skill_text
 
 BANK = load_bank("webshop")
 BRIEFS = {

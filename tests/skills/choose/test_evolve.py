@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import toy
 
 from sdar_cli.base.errors import ConfigError
-from sdar_cli.config.schema import EVOLUTIONS as NAMES
+from sdar_cli.config.plugs import EVOLVE
 from sdar_cli.config.schema import SkillsConfig
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.choose.evolve import EVOLUTIONS, Change, Group, drop, resolve_evolution
+from sdar_cli.skills.choose.evolve import EVOLUTIONS, Change, Group, drop
 
 SKILLS = load_bank("alfworld").skills
 SETTINGS = SkillsConfig(evolve="drop", evolve_min_uses=3, evolve_threshold=-0.1)
@@ -49,8 +51,8 @@ def test_types_and_skills_are_counted_apart_and_remembered() -> None:
 
 
 def test_names() -> None:
-    assert resolve_evolution("none") is None and resolve_evolution("drop") is drop
-    assert resolve_evolution("sdar_cli.skills.choose.evolve:drop") is drop
-    assert set(NAMES) == {"none", *EVOLUTIONS}
+    assert EVOLVE.bind("drop") is drop
+    assert inspect.unwrap(EVOLVE.bind("sdar_cli.skills.choose.evolve:drop")) is drop
+    assert set(EVOLVE.names()) == {"none", *EVOLUTIONS}
     with pytest.raises(ConfigError, match="did you mean 'drop'"):
-        resolve_evolution("drops")
+        EVOLVE.bind("drops")

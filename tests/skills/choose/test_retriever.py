@@ -17,8 +17,9 @@ from sdar_cli.rollout.episode import Episode
 from sdar_cli.session import SKILLS_FILE, load_skills
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.choose.evolve import Change
-from sdar_cli.skills.choose.retriever import RANKED, Retriever
-from sdar_cli.skills.choose.similar import Likeness
+from sdar_cli.skills.choose.retriever import Retriever
+from sdar_cli.skills.choose.similar import Similarity
+from sdar_cli.skills.choose.strategies import RETRIEVALS
 from sdar_cli.train.preflight import missing
 
 BANK = load_bank("alfworld")
@@ -165,16 +166,16 @@ class Words:
 
 def test_embedding_gives_the_general_skills_and_the_most_similar_one() -> None:
     retriever = make(embedding_model="words")
-    likeness = Likeness.__new__(Likeness)
-    likeness._encoder, likeness._goals, likeness._skills = Words(), {}, {}
-    retriever._likeness = likeness
+    similarity = Similarity.__new__(Similarity)
+    similarity._encoder, similarity._goals, similarity._skills = Words(), {}, {}
+    retriever._similarity = similarity
     choice = retriever.choose("embedding", toy.task(1, 0, "unknown"), GOAL, 1)
     assert ids(choice) == ["general", HEAT], "the goal is read, not the type"
     assert "general" not in choice.scores and len(choice.scores) == 6
-    assert likeness._encoder.asked[0] == f"{BANK.skills[1].when} {BANK.skills[1].brief}"
-    likeness._encoder.asked = []
+    assert similarity._encoder.asked[0] == f"{BANK.skills[1].when} {BANK.skills[1].brief}"
+    similarity._encoder.asked = []
     assert ids(retriever.choose("embedding", TASK, "cool some apple", 1)) == ["general", COOL]
-    assert likeness._encoder.asked == [], "skills are encoded once"
+    assert similarity._encoder.asked == [], "skills are encoded once"
 
 
 def test_a_real_encoder_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +204,7 @@ def test_a_real_encoder_from_a_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     transformers.SentenceTransformer(modules=[body, pooling], device="cpu").save(str(tmp_path / "encoder"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     skill = BANK.of(HEAT)[0]
-    scores = Likeness(str(tmp_path / "encoder")).scores(f"{skill.when}\n{skill.brief}", BANK.skills)
+    scores = Similarity(str(tmp_path / "encoder")).scores(f"{skill.when}\n{skill.brief}", BANK.skills)
     assert scores[HEAT] == pytest.approx(1.0, abs=1e-5) and max(scores.values()) == scores[HEAT]
     assert all(value < 0.99999 for name, value in scores.items() if name != HEAT)
 
@@ -235,7 +236,7 @@ def test_a_checkpoint_of_another_bank_says_nothing_of_this_one(tmp_path: Path) -
 
 
 def test_every_strategy_works_on_every_type_of_the_bank() -> None:
-    for strategy in RANKED.keys() - {"embedding"}:
+    for strategy in RETRIEVALS.keys() - {"embedding", "none", "released"}:
         for kind in BANK.categories:
             assert make().choose(strategy, toy.task(1, 0, kind), "", 1).skills
     with pytest.raises(ConfigError, match="unknown retrieval 'best'"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from choosing import choose, retrieve
+from pydantic import ValidationError
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.config.plugs import RETRIEVAL
 from sdar_cli.config.schema import SkillsConfig
 from sdar_cli.envs.base import Task
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.skills.choose.retriever import RANKED
-from sdar_cli.skills.choose.strategies import RETRIEVAL, match_keyword, reason, retrieve, skill_text
+from sdar_cli.skills.choose.strategies import RETRIEVALS, match_keyword, skill_text
 
 BANK = load_bank("alfworld")
 TEMPLATES = {
@@ -124,8 +126,10 @@ def test_unknown_strategy_and_form_name_the_choices():
 
 
 def test_configuration_offers_exactly_the_registry():
-    field = SkillsConfig.model_fields["retrieval"].annotation
-    assert set(field.__args__) == {*RETRIEVAL, *RANKED} and len(field.__args__) == len(RETRIEVAL) + len(RANKED)
+    assert RETRIEVAL.builtin() == tuple(RETRIEVALS)
+    assert all(SkillsConfig(retrieval=name).retrieval == name for name in RETRIEVALS)
+    with pytest.raises(ValidationError, match="did you mean 'keyword'"):
+        SkillsConfig(retrieval="keywords")
 
 
 def test_skill_text_puts_general_first_whatever_the_order():
@@ -141,9 +145,12 @@ def test_skill_text_puts_general_first_whatever_the_order():
 
 def test_reasons_say_what_decided():
     kind = "pick_heat_then_place_in_recep"
-    general, heat = retrieve(BANK, task(kind), "", "task-type")
+    general, heat = (skill.id for skill in retrieve(BANK, task(kind), "", "task-type"))
     goal = "put a hot egg in fridge"
-    assert reason(BANK, general, task(kind), goal, "keyword") == "shown with every task"
-    assert reason(BANK, heat, task(kind), goal, "keyword") == 'the goal contains "hot"'
-    assert reason(BANK, heat, task(kind), goal, "task-type") == f"the task's type is {kind}"
-    assert reason(BANK, heat, task(kind), goal, "full") == "the whole bank is shown"
+    why = {strategy: choose(BANK, task(kind), goal, strategy).why for strategy in ("keyword", "task-type", "full")}
+    assert why["keyword"] == {general: "shown with every task", heat: 'the goal contains "hot"'}
+    assert why["task-type"] == {general: "shown with every task", heat: f"the task's type is {kind}"}
+    assert why["full"] == dict.fromkeys((skill.id for skill in BANK.skills), "the whole bank is shown")
+    (best,) = choose(BANK, task(kind), goal, "ucb").why.values()
+    assert best == "the best mean reward so far; before any, the first id"
+    assert list(choose(BANK, task(kind), goal, "random").why.values()) == ["drawn at random"]
