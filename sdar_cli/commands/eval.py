@@ -15,6 +15,7 @@ from sdar_cli.commands import completion
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
     from sdar_cli.evaluation.targets import Target
+    from sdar_cli.runs.results import EvaluationReport
 
 EPILOG = """Examples:
 
@@ -117,12 +118,12 @@ def evaluate(
     """Success on fixed panels, per task type, with intervals, without and with skills; each task once per seed.
 
     The latest run, a run's checkpoint, or a model; one benchmark or several in one table. Results and episodes are
-    saved. An evaluation that was interrupted goes on when the same command is given again.
+    saved. The same command again resumes an evaluation that was interrupted.
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import ConfigError
     from sdar_cli.config.schema import RUN_NAME
-    from sdar_cli.evaluation.evaluate import settings_for
+    from sdar_cli.evaluation.setting import settings_for
     from sdar_cli.evaluation.targets import Asked, Saving, choose_targets, play
 
     flags = {"env.data": (None if data is None else str(data), "--data"), "eval.split": (split, "--split"),
@@ -141,19 +142,20 @@ def evaluate(
         _launch(targets, reporter)
         try:
             saving = Saving(out, name, len(targets) > 1)
-            reports = [
+            played = [
                 play(target, settings_for(decodings, shown, target.config.eval.temperature, seeds), saving, reporter)
                 for target in targets
             ]
-            _show_together(reports, reporter)
+            _show_together([report for report, _ in played], reporter)
         except SdarError as error:
             reporter.emit("done", status="failed", error=error.render())
             raise
         except KeyboardInterrupt:
             reporter.emit("done", status="interrupted")
-            reporter.info("interrupted; the same command goes on from here")
+            reporter.info("interrupted; the same command resumes from here")
             raise
-        reporter.emit("done", status="done", evaluations=reports)
+        found = [{**report.to_json(), "path": str(path)} for report, path in played]
+        reporter.emit("done", status="done", evaluations=found)
 
 
 def _launch(targets: Sequence[Target], reporter: Reporter) -> None:
@@ -167,13 +169,13 @@ def _launch(targets: Sequence[Target], reporter: Reporter) -> None:
     reporter.emit("launch", evaluations=described)
 
 
-def _show_together(reports: Sequence[dict[str, Any]], reporter: Reporter) -> None:
+def _show_together(reports: Sequence[EvaluationReport], reporter: Reporter) -> None:
     """Several benchmarks in one table, and how much of the skills each has internalised."""
-    from sdar_cli.evaluation.evaluate import benchmark_table, internalisation_line
+    from sdar_cli.evaluation.render import benchmark_table, internalisation_line
 
     if len(reports) < 2:
         return
     reporter.table("all benchmarks", *benchmark_table(reports))
     for report in reports:
-        for found in report["internalisation"]:
-            reporter.info(f"{report['benchmark']}: {internalisation_line(found)}")
+        for found in report.internalisation or ():
+            reporter.info(f"{report.benchmark}: {internalisation_line(found)}")

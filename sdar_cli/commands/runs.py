@@ -82,7 +82,7 @@ def list_command(runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> Non
 def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """Show one run: outcome, settings that differ from the defaults, the last steps, provenance."""
     from sdar_cli.base.display import Reporter
-    from sdar_cli.runs.metrics import read_metrics
+    from sdar_cli.runs.metrics import read_steps
     from sdar_cli.runs.rundir import RunDir
 
     found = RunDir.latest(runs_dir) if run is None else RunDir.open(run, runs_dir)
@@ -94,7 +94,7 @@ def show_command(run: Reference = None, runs_dir: RunsDir = Path("runs"), as_jso
                     "config": found.config().model_dump(mode="json"),
                     "state": found.status(),
                     "provenance": found.provenance(),
-                    "metrics": read_metrics(found.metrics),
+                    "metrics": [step.to_json() for step in read_steps(found.metrics)],
                 }
             )
         else:
@@ -176,7 +176,7 @@ def _success(overview: dict[str, Any]) -> str | None:
 
 def _print_run(run: RunDir, reporter: Reporter) -> None:
     from sdar_cli.config.merge import changed_keys, flatten
-    from sdar_cli.runs.metrics import read_metrics
+    from sdar_cli.runs.metrics import read_steps
 
     reporter.table(str(run.path), COLUMNS, [_row(run.overview())])
     error = run.status().get("error")
@@ -186,7 +186,7 @@ def _print_run(run: RunDir, reporter: Reporter) -> None:
     values = flatten(config)
     changed = sorted(changed_keys(config))
     reporter.table("settings that differ from the defaults", ["key", "value"], [(key, values[key]) for key in changed])
-    for metrics in read_metrics(run.metrics)[-10:]:
-        reporter.step({**metrics, "eta_s": None})
+    for step in read_steps(run.metrics)[-10:]:
+        reporter.step({**step.to_json(), "eta_s": None})
     origin = run.provenance()
     reporter.table("provenance", ["", "value"], [(key, origin.get(key)) for key in PROVENANCE_SHOWN])

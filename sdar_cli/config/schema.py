@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 from sdar_cli.config.checks import cross_field_problems
-from sdar_cli.config.choices import BENCHMARKS, FORMS, PLACEMENTS, RETRIEVALS, WORDINGS
+from sdar_cli.config.choices import BENCHMARKS, FORMS, METRIC, PLACEMENTS, RETRIEVALS, WORDINGS
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -52,6 +52,7 @@ ShapingName = Annotated[str, AfterValidator(lambda value: _one_of(value, SHAPING
 EvolutionName = Annotated[str, AfterValidator(lambda value: _one_of(value, EVOLUTIONS))]
 ScheduleName = Annotated[str, AfterValidator(lambda value: _one_of(value, SCHEDULES))]
 RunName = Annotated[str, AfterValidator(_check_run_name)]
+MetricName = Annotated[str, AfterValidator(METRIC.check_name)]
 
 
 class Section(BaseModel):
@@ -285,6 +286,9 @@ class EvalConfig(Section):
     temperature: float = Field(default=0.4, gt=0, description="sampling temperature, decoding=sampled")
     with_skill: bool = Field(default=True, description="also evaluate with the skill in the prompt")
     seeds: Positive = Field(default=1, description="sampling seeds per evaluation")
+    metrics: tuple[MetricName, ...] = Field(
+        default=(), description="more metrics to show: turns, invalid_ratio, failed, or package.module:metric"
+    )
 
 
 class View(NamedTuple):

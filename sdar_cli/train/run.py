@@ -22,11 +22,11 @@ from sdar_cli.evaluation.panel import evaluate_panel
 from sdar_cli.rollout.collect import Collected, no_skill
 from sdar_cli.runs.checkpoints import latest_checkpoint, remove_unfinished, step_of
 from sdar_cli.runs.metrics import MetricsWriter
-from sdar_cli.runs.rundir import result_of
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
     from sdar_cli.rollout.episode import Episode
+    from sdar_cli.runs.results import EvaluationReport
     from sdar_cli.runs.rundir import RunDir
     from sdar_cli.session import Session
     from sdar_cli.train.trainer import SDARTrainer, StepData
@@ -157,7 +157,7 @@ class _Run:
             self.learning.load(self.start)
         before = self._evaluate(0) if config.eval.before and not self.start else self._recorded(0)
         if config.train.steps == 0:
-            return self._summary(before, {})
+            return self._summary(before, None)
         if self.start and self._evaluation_due(self.first_step) and not self._recorded(self.first_step):
             trainer.load_weights(self.start)  # the run was interrupted before it
             self._evaluate(self.first_step)
@@ -244,7 +244,7 @@ class _Run:
         note_tokens(trainer.rows, self.episodes)
         metrics |= self.learning.after_step(step, self.episodes, self.teacher.choices, trainer.coef > 0)
         if distributed.is_main():
-            lines = "".join(json.dumps(e.to_json(), ensure_ascii=False) + "\n" for e in self.episodes)
+            lines = "".join(json.dumps(e.record().to_json(), ensure_ascii=False) + "\n" for e in self.episodes)
             (self.run.episodes / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
         if self.metrics:
             self.metrics.write(metrics)
@@ -276,7 +276,7 @@ class _Run:
             self.saved = step
         self.reporter.info(f"the last checkpoint is that of step {self.saved}")
 
-    def _evaluate(self, step: int) -> dict[str, Any]:
+    def _evaluate(self, step: int) -> EvaluationReport:
         return evaluate_panel(
             self.session,
             self.run if distributed.is_main() else None,
@@ -284,15 +284,15 @@ class _Run:
             f"held-out panel after step {step}" if step else "held-out panel before",
         )
 
-    def _recorded(self, step: int) -> dict[str, Any]:
+    def _recorded(self, step: int) -> EvaluationReport | None:
         return self.run.evaluation(step)
 
-    def _summary(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    def _summary(self, before: EvaluationReport | None, after: EvaluationReport | None) -> dict[str, Any]:
         from sdar_cli.train.skills import audit_summary
 
-        def success(result: dict[str, Any], with_skill: bool) -> float | None:
-            found = result_of(result, with_skill)
-            return found["overall"]["success"] if found else None
+        def success(report: EvaluationReport | None, with_skill: bool) -> float | None:
+            found = report.result(with_skill) if report else None
+            return found.overall.success if found else None
 
         return {
             "run": str(self.run.path),

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sdar_cli.config.presets import resolve
-from sdar_cli.envs.base import Task
+from sdar_cli.envs.base import StopReason, Task
 from sdar_cli.envs.panels import make_panel
-from sdar_cli.evaluation.evaluate import Setting, summarise
+from sdar_cli.evaluation.setting import Setting
+from sdar_cli.evaluation.summary import summarise
+from sdar_cli.runs.records import EpisodeRecord
+from sdar_cli.runs.results import EvaluationReport
 
 KINDS = ("look_at_obj_in_light", "pick_and_place_simple")
 
@@ -63,22 +65,16 @@ def write_evaluation(
         if wins is None:
             continue
         setting = Setting(shown, "sampled", 0.4, (0,))
-        episodes: list[dict[str, Any]] = [
-            {
-                "seed": 0,
-                "task": task.id,
-                "type": task.type,
-                "won": bool(win),
-                "score": None if scores is None else scores[n],
-                "stop": "won" if win else "lost",
-                "failure": None,
-                "turns": [],
-            }
+        episodes = [
+            EpisodeRecord(
+                task=task, goal="", won=bool(win), score=None if scores is None else scores[n],
+                stop=StopReason.WON if win else StopReason.LOST, label=setting.label, seed=0,
+            )
             for n, (task, win) in enumerate(zip(panel.tasks, wins, strict=True))
-        ]
+        ]  # fmt: skip
         results.append(summarise(panel, setting, episodes, 0))
-        lines += [json.dumps({"label": setting.label, **episode}) for episode in episodes]
-    path.write_text(json.dumps({"title": "t", "panel": results[0]["panel"], "results": results}))
+        lines += [json.dumps(episode.to_json()) for episode in episodes]
+    path.write_text(json.dumps(EvaluationReport("t", results[0].panel, tuple(results)).to_json()))
     path.with_suffix(".jsonl").write_text("\n".join(lines) + "\n")
 
 
