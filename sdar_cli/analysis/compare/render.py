@@ -54,7 +54,9 @@ def value_tables(comparison: Comparison) -> list[Table]:
     rows = [[arm.label, _few(arm.members), _few(arm.seeds), _steps(arm)] for arm in arms]
     found = [Table("arms", ["arm", "runs", "seeds", "after step"], rows, [])]
     rows = [[m.title, *(_interval(arm.found, m.unit) for arm in m.arms)] for m in comparison.measures]
-    title = f"measures, %, with 95 % intervals ({_interval_kind(comparison)})"
+    shares = all(m.unit == "%" for m in comparison.measures)
+    unit = "%" if shares else "% (of shares)"
+    title = f"measures, {unit}, with 95 % intervals ({_interval_kind(comparison)})"
     found.append(Table(title, ["measure", *labels], rows, []))
     for label in arms[0].types:
         kinds = [kind for kind in arms[0].types[label] if all(kind in arm.types.get(label, {}) for arm in arms)]
