@@ -29,7 +29,7 @@ def episode(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
-    own = {"admissible": turn["valid"], **turn}  # evaluations did not tell the two apart
+    own = {"admissible": turn["valid"], **turn}  # evaluations did not write whether it was possible
     return {**DETAIL, **own} if "view" in turn else own
 
 

@@ -43,7 +43,7 @@ from sdar_cli.stats import (
 
 Seeds = list[tuple[int, str | None]]
 GAIN = 0.05
-"""The difference that the needed seeds and tasks are told for."""
+"""The difference for which the needed seeds and tasks are given."""
 
 
 def compare(
