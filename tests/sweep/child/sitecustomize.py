@@ -22,7 +22,7 @@ def train(config, run, reporter, resume):
     import time
     from pathlib import Path
 
-    from tests.cli.comparison_material import panel_of, wins, write_evaluation
+    from tests.analysis.compare.comparison_material import panel_of, wins, write_evaluation
 
     from sdar_cli.base.errors import PrerequisiteError
     from sdar_cli.runs.metrics import MetricsWriter
