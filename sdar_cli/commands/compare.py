@@ -113,10 +113,9 @@ def compare_command(
         )
     comparison = compare(arms, evaluation=evaluation, early=early, against_first=against_first)
     worse = worse_arms(comparison, margin / 100) if fail_if_worse else None
-    comparison["worse"] = worse
     with Reporter(json_mode=as_json) as reporter:
         if as_json:
-            reporter.emit_object(comparison)
+            reporter.emit_object({**comparison.to_json(), "worse": worse})
         else:
             show(comparison, reporter)
     if worse:

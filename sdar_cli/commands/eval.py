@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from sdar_cli.commands.options import OUTPUT, RUNS_DIR, Json, given_flags, optio
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
     from sdar_cli.evaluation.targets import Target
+    from sdar_cli.runs.results import EvaluationReport
 
 EPILOG = """Examples:
 
@@ -135,7 +136,7 @@ def evaluate(
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import ConfigError
     from sdar_cli.config.schema import RUN_NAME
-    from sdar_cli.evaluation.evaluate import settings_for
+    from sdar_cli.evaluation.setting import settings_for
     from sdar_cli.evaluation.targets import Asked, Saving, choose_targets, play
 
     if name is not None and (not RUN_NAME.fullmatch(name) or name.startswith("step-")):
@@ -154,13 +155,13 @@ def evaluate(
         _launch(targets, reporter)
         try:
             saving = Saving(out, name, len(targets) > 1)
-            reports = [
+            played = [
                 play(
                     target, settings_for(decodings, shown, target.config.eval.temperature, how.seeds), saving, reporter
                 )
                 for target in targets
             ]
-            _show_together(reports, reporter)
+            _show_together([report for report, _ in played], reporter)
         except SdarError as error:
             reporter.emit("done", status="failed", error=error.render())
             raise
@@ -168,7 +169,8 @@ def evaluate(
             reporter.emit("done", status="interrupted")
             reporter.info("interrupted; the same command resumes it")
             raise
-        reporter.emit("done", status="done", evaluations=reports)
+        found = [{**report.to_json(), "path": str(path)} for report, path in played]
+        reporter.emit("done", status="done", evaluations=found)
 
 
 def _launch(targets: Sequence[Target], reporter: Reporter) -> None:
@@ -182,13 +184,13 @@ def _launch(targets: Sequence[Target], reporter: Reporter) -> None:
     reporter.emit("launch", evaluations=described)
 
 
-def _show_together(reports: Sequence[dict[str, Any]], reporter: Reporter) -> None:
+def _show_together(reports: Sequence[EvaluationReport], reporter: Reporter) -> None:
     """Several benchmarks in one table, and how much of the skills each has internalised."""
-    from sdar_cli.evaluation.evaluate import benchmark_table, internalisation_line
+    from sdar_cli.evaluation.render import benchmark_table, internalisation_line
 
     if len(reports) < 2:
         return
     reporter.table("all benchmarks", *benchmark_table(reports))
     for report in reports:
-        for found in report["internalisation"]:
-            reporter.info(f"{report['benchmark']}: {internalisation_line(found)}")
+        for found in report.internalisation or ():
+            reporter.info(f"{report.benchmark}: {internalisation_line(found)}")

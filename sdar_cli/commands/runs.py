@@ -71,7 +71,7 @@ def show_command(run: Reference = None, runs_dir: RunsDir = RUNS_DIR, as_json: J
     """Show one run: outcome, settings that differ from the defaults, the last steps, provenance."""
     from sdar_cli.base.display import Reporter
     from sdar_cli.runs import show
-    from sdar_cli.runs.metrics import read_metrics
+    from sdar_cli.runs.metrics import read_steps
     from sdar_cli.runs.rundir import RunDir
 
     found = RunDir.latest(runs_dir) if run is None else RunDir.open(run, runs_dir)
@@ -83,7 +83,7 @@ def show_command(run: Reference = None, runs_dir: RunsDir = RUNS_DIR, as_json: J
                     "config": found.config().model_dump(mode="json"),
                     "state": found.status(),
                     "provenance": found.provenance(),
-                    "metrics": read_metrics(found.metrics),
+                    "metrics": [step.to_json() for step in read_steps(found.metrics)],
                 }
             )
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-BENCHMARKS = Literal["alfworld", "webshop", "search"]
 PLACEMENTS = Literal["user", "system", "prefix"]
 FORMS = Literal["full", "brief"]
 WORDINGS = Literal["compact", "full"]

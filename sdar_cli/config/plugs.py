@@ -17,6 +17,7 @@ RETRIEVAL = Kind("retrieval", "sdar_cli.skills.choose.strategies", "RETRIEVALS",
 EVOLVE = Kind("evolve", "sdar_cli.skills.choose.evolve", "EVOLUTIONS", ("task", "skills", "group"), optional=True)
 ENGINE = Kind("engine", "sdar_cli.models.engine", "ENGINES", ("model", "tokenizer", "batch", "around"))
 SINK = Kind("sink", "sdar_cli.runs.sinks", "SINKS", ("run_dir",))
+METRIC = Kind("metric", "sdar_cli.evaluation.metrics", "METRICS", ("episode",))
 BUILDER = Kind("builder", "sdar_cli.skills.build.builders", "BUILDERS", ("traces", "env", "reporter"))
 """Named by ``sdar skills build --builder``, not by the configuration of a run."""
 
@@ -66,6 +67,8 @@ def named_plugs(config: RunConfig) -> Iterator[Named]:
             continue
         for each in name:
             yield Named(plug.kind, plug.key, each, f"{plug.arguments}.{each}", arguments.get(each, {}))
+    for name in config.eval.metrics:
+        yield Named(METRIC, "eval.metrics", name, "eval.metrics", {})
     for view in config.teacher.views:
         if view.retrieval is not None and view.retrieval != config.skills.retrieval:
             yield Named(RETRIEVAL, "teacher.views", view.retrieval, "teacher.views", {})
@@ -84,7 +87,11 @@ def check_plugs(config: RunConfig) -> None:
             if plug.name == "none" and plug.kind.optional:
                 if plug.arguments:
                     raise ConfigError(f"{plug.key} = none takes no arguments", fix=f"--set {plug.arguments_key}={{}}")
-            elif (plug.arguments or plug.name not in plug.kind.builtin()) and not plug.kind.missing_module(plug.name):
+            elif plug.kind.missing_module(plug.name):
+                continue
+            elif plug.kind is METRIC:
+                plug.kind.load(plug.name)  # a record or a function: evaluation/metrics.py says which
+            elif plug.arguments or plug.name not in plug.kind.builtin():
                 plug.kind.bind(plug.name, plug.arguments)
         except ConfigError as error:
             keys = f"{plug.key}, {plug.arguments_key}" if plug.arguments else plug.key

@@ -18,7 +18,7 @@ from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
 from sdar_cli.base.section import Fraction, NonNegative, Positive, Section
 from sdar_cli.config.checks import cross_field_problems
 from sdar_cli.config.choices import FORMS, PLACEMENTS
-from sdar_cli.config.plugs import ENGINE, EVOLVE, RETRIEVAL, SINK, names_text
+from sdar_cli.config.plugs import ENGINE, EVOLVE, METRIC, RETRIEVAL, SINK, names_text
 from sdar_cli.envs.benchmark import Benchmark
 from sdar_cli.envs.options import EnvOptions
 from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
@@ -74,6 +74,7 @@ SinkName = Annotated[str, AfterValidator(SINK.check_name)]
 Arguments = Annotated[dict[str, Any], AfterValidator(_json_values)]
 """Keyword arguments of a plug, checked against its signature before a run starts (``config.plugs``)."""
 RunName = Annotated[str, AfterValidator(_check_run_name)]
+MetricName = Annotated[str, AfterValidator(METRIC.check_name)]
 
 
 class LoraConfig(Section):
@@ -243,6 +244,9 @@ class EvalConfig(Section):
     temperature: float = Field(default=0.4, gt=0, description="sampling temperature, decoding=sampled")
     with_skill: bool = Field(default=True, description="also evaluate with the skill in the prompt")
     seeds: Positive = Field(default=1, description="sampling seeds per evaluation")
+    metrics: tuple[MetricName, ...] = Field(
+        default=(), description="more metrics to show: turns, invalid_ratio, failed, or package.module:metric"
+    )
 
 
 class View(NamedTuple):

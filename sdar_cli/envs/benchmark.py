@@ -155,6 +155,8 @@ class Benchmark:
     """Settings that are legal and probably not meant, each with what to do instead."""
     no_effect: frozenset[str] = frozenset()
     """Its settings on which no outcome depends (processes, time-outs)."""
+    metrics: tuple[str, ...] = ()
+    """Names of metrics that an evaluation always shows besides success (``evaluation/metrics.py``)."""
     means: Callable[[Rates], Mapping[str, float]] = lambda rates: {}
     """Further means over task types that an evaluation reports, by name."""
     steps: Callable[[], Steps] | None = None

@@ -1,9 +1,9 @@
-"""What an evaluation has played so far, so that an interrupted one goes on where it was.
+"""What an evaluation has played so far, so that an interrupted one is resumed where it stopped.
 
 A JSON-lines file: first the key (everything the outcome depends on), then for every finished chunk its episodes and a
 line that closes it.  Each chunk is on disk before the next one starts; what a kill left of an unfinished chunk is cut
 off.  The draws of a chunk depend on the evaluation's seed and the chunk's place only, so the file of an evaluation that
-was killed and gone on with is, byte for byte, that of one that was not.
+was killed and resumed is, byte for byte, that of one that was not.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from typing import Any
 
 from sdar_cli.base.errors import RunConflictError, RunFailedError
 from sdar_cli.base.locks import lock_open_file
+from sdar_cli.runs.records import EpisodeRecord, Json
 
 Chunk = tuple[str, int, int]
 """Label of the setting, sampling seed, place of the first task in the panel."""
+Played = tuple[list[EpisodeRecord], int]
+"""The episodes of a chunk and the number of their cut prompts."""
 SAMPLE = 1 << 20
 """Bytes read at the start, the middle and the end of a large file for its fingerprint."""
 
@@ -33,7 +36,7 @@ class Ledger:
 
     def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
         self.path = path
-        self.found: dict[Chunk, tuple[list[dict[str, Any]], int]] = {}
+        self.found: dict[Chunk, Played] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         try:
@@ -44,13 +47,13 @@ class Ledger:
             self._file.close()
             raise
 
-    def played(self, chunk: Chunk) -> tuple[list[dict[str, Any]], int] | None:
-        """Episodes of a finished chunk and the number of its cut prompts."""
+    def played(self, chunk: Chunk) -> Played | None:
+        """A finished chunk."""
         return self.found.get(chunk)
 
-    def add(self, chunk: Chunk, episodes: Sequence[Mapping[str, Any]], cut: int) -> None:
+    def add(self, chunk: Chunk, episodes: Sequence[EpisodeRecord], cut: int) -> None:
         """Write a finished chunk."""
-        self._write([{"label": chunk[0], **episode} for episode in episodes] + [{"chunk": list(chunk), "cut": cut}])
+        self._write([*(episode.to_json() for episode in episodes), {"chunk": list(chunk), "cut": cut}])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -68,7 +71,7 @@ class Ledger:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _take_over(self, key: dict[str, Any]) -> None:
+    def _take_over(self, key: Json) -> None:
         self._file.seek(0)
         content = self._file.read()
         lines = content.split(b"\n")[:-1]  # what follows the last newline was not finished
@@ -78,19 +81,28 @@ class Ledger:
             return
         rows = [self._row(line, number) for number, line in enumerate(lines, 1)]
         _refuse_other(rows[0].get("key"), key, self.path)
-        pending: list[dict[str, Any]] = []
+        pending: list[EpisodeRecord] = []
         whole = position = len(lines[0]) + 1
-        for line, row in zip(lines[1:], rows[1:], strict=True):
+        for number, (line, row) in enumerate(zip(lines[1:], rows[1:], strict=True), 2):
             position += len(line) + 1
             if "chunk" in row:
                 label, seed, start = row["chunk"]
                 self.found[label, seed, start] = (pending, row["cut"])
                 pending, whole = [], position
             else:
-                pending.append({name: value for name, value in row.items() if name != "label"})
+                pending.append(self._episode(row, number))
         self._file.truncate(whole)
 
-    def _row(self, line: bytes, number: int) -> dict[str, Any]:
+    def _episode(self, row: Mapping[str, Any], number: int) -> EpisodeRecord:
+        try:
+            return EpisodeRecord.from_json(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunFailedError(
+                f"{self.path}, line {number}, is no episode", why=f"{type(error).__name__}: {error}",
+                fix=f"rm {self.path}",
+            ) from error  # fmt: skip
+
+    def _row(self, line: bytes, number: int) -> Json:
         try:
             return json.loads(line)
         except ValueError as error:
@@ -99,7 +111,7 @@ class Ledger:
             ) from error
 
 
-def _refuse_other(old: Any, new: dict[str, Any], path: Path) -> None:
+def _refuse_other(old: Any, new: Json, path: Path) -> None:
     """The file must be of the same evaluation."""
     if old == new:
         return
@@ -111,9 +123,9 @@ def _refuse_other(old: Any, new: dict[str, Any], path: Path) -> None:
     )
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Json:
     """Dotted names of the leaves."""
-    out: dict[str, Any] = {}
+    out: Json = {}
     for name, value in tree.items():
         out |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return out

@@ -15,11 +15,13 @@ from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.config.presets import resolve
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.checkpoints import checkpoint_path, latest_checkpoint, list_checkpoints, step_of
+from sdar_cli.runs.records import SCHEMA, Json
 from sdar_cli.runs.rundir import RunDir, list_runs
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
-    from sdar_cli.evaluation.evaluate import Setting
+    from sdar_cli.evaluation.setting import Setting
+    from sdar_cli.runs.results import EvaluationReport
     from sdar_cli.session import Session
 
 EVALS_DIR = Path("evals")
@@ -150,12 +152,15 @@ def _latest_of(asked: Asked, env: str) -> Target:
     return Target(env, model.config, why=why)
 
 
-def play(target: Target, settings: Sequence[Setting], saving: Saving, reporter: Reporter) -> dict[str, Any]:
-    """Evaluate one target, going on with what is on disk, and write ``NAME.json`` beside ``NAME.jsonl``."""
+def play(
+    target: Target, settings: Sequence[Setting], saving: Saving, reporter: Reporter
+) -> tuple[EvaluationReport, Path]:
+    """Evaluate one target, resuming what is on disk, and write ``NAME.json`` beside ``NAME.jsonl``: (report, path)."""
     from sdar_cli.base.files import write_json_atomic
-    from sdar_cli.evaluation.evaluate import internalisation, internalisation_line
     from sdar_cli.evaluation.ledger import Ledger
     from sdar_cli.evaluation.panel import play_panel
+    from sdar_cli.evaluation.render import internalisation_line
+    from sdar_cli.evaluation.summary import internalisation
     from sdar_cli.session import open_session
 
     with open_session(target.config, reporter, checkpoint=target.checkpoint, training=False) as session:
@@ -165,16 +170,16 @@ def play(target: Target, settings: Sequence[Setting], saving: Saving, reporter: 
             if ledger.found:
                 reporter.info(f"{path.with_suffix('.jsonl')} holds {len(ledger.found)} finished parts, which are kept")
             report, episodes = play_panel(session, target.title, settings, ledger)
-            learnt = internalisation(report["results"], episodes)
-            report = {"benchmark": target.benchmark, "evaluated": target.title, **report, "internalisation": learnt}
-            write_json_atomic(path, {**report, "key": key})
+            learnt = internalisation(report.results, episodes)
+            report = replace(report, benchmark=target.benchmark, evaluated=target.title, internalisation=learnt)
+            write_json_atomic(path, {**report.to_json(), "key": key})
     for found in learnt:
         reporter.info(internalisation_line(found))
     reporter.info(f"saved to {path}; episodes in {path.with_suffix('.jsonl').name}")
-    return {**report, "path": str(path)}
+    return report, path
 
 
-def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> dict[str, Any]:
+def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Json:
     """Everything that the outcome of an evaluation depends on, JSON-ready."""
     from sdar_cli import __version__
     from sdar_cli.evaluation.ledger import fingerprint
@@ -185,6 +190,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> dic
     origin = session.provenance()
     base = Path(model_location(config.model.name))
     return {
+        "schema": SCHEMA,
         "evaluated": target.title,
         "model": {
             "files": fingerprint(base) if base.is_dir() else None,

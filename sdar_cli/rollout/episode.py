@@ -1,11 +1,16 @@
-"""The record of an episode: what the agent saw, the tokens it wrote, and what came of it."""
+"""An episode while it is played and trained on: what the agent saw, the tokens it wrote, and what came of it.
+
+What stays of it in files is its ``record``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sdar_cli.envs.base import StopReason, Task, TurnView
+from sdar_cli.runs.records import EpisodeRecord, TurnDetail, TurnRecord
 
 
 @dataclass
@@ -36,6 +41,11 @@ class Turn:
     token_gate: list[float | None] | None = None
     """The loss's gate; None without a teacher, and where the teacher shapes advantages."""
 
+    def record(self) -> TurnRecord:
+        """What stays of it, with every token."""
+        detail = TurnDetail(**{each.name: getattr(self, each.name) for each in fields(TurnDetail)})
+        return TurnRecord(self.response, self.action, self.valid, self.admissible, detail)
+
 
 @dataclass
 class Episode:
@@ -49,7 +59,7 @@ class Episode:
     won: bool = False
     score: float | None = None
     """The benchmark's own score in [0, 1], where it has one besides winning."""
-    reward_parts: dict[str, Any] | None = None
+    reward_parts: Mapping[str, Any] | None = None
     """What the score is made of and what it was judged by (WebShop: the tagger), where the environment tells."""
     stop: StopReason | None = None
     failure: str | None = None
@@ -62,8 +72,20 @@ class Episode:
         """The environment broke: no part of the loss."""
         return self.stop is StopReason.ENV_FAILED
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready record with token ids."""
-        record = asdict(self)
-        record["stop"] = self.stop.value if self.stop else None
-        return record
+    def record(self) -> EpisodeRecord:
+        """What stays of it, with every token."""
+        return EpisodeRecord(
+            task=self.task,
+            goal=self.turns[0].view.goal if self.turns else "",
+            won=self.won,
+            reward=self.reward,
+            score=self.score,
+            reward_parts=self.reward_parts,
+            stop=self.stop,
+            failure=self.failure,
+            turns=tuple(turn.record() for turn in self.turns),
+            group=self.group,
+            index=self.index,
+            skill_ids=self.skill_ids,
+            skill_text=self.skill_text,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.metrics import read_steps
 from sdar_cli.runs.rundir import RunDir
 
 EARLY_STEPS = 6
@@ -14,5 +14,5 @@ def early_training(run: RunDir, steps: int) -> float | None:
 
     None for a run that has not done as many.
     """
-    values = [row["success"] for row in read_metrics(run.metrics) if row["step"] <= steps]
+    values = [row.success for row in read_steps(run.metrics) if row.step <= steps and row.success is not None]
     return sum(values) / steps if len(values) == steps else None

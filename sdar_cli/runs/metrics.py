@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,6 +44,42 @@ class MetricsWriter:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """A line of ``metrics.jsonl``: its step, and every value by its key; which keys there are depends on the method."""
+
+    step: int
+    values: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> StepMetrics:
+        """A line without a step is of step 0."""
+        return cls(row.get("step", 0), row)
+
+    def to_json(self) -> Mapping[str, Any]:
+        """The line."""
+        return self.values
+
+    def number(self, key: str) -> float | None:
+        """A value that is a number; None where the step has none."""
+        value = self.values.get(key)
+        return value if isinstance(value, int | float) else None
+
+    @property
+    def success(self) -> float | None:
+        """The share of the step's episodes that were won."""
+        return self.number("success")
+
+    def by_turn(self, key: str) -> Sequence[float | None]:
+        """A value for each turn of an episode, the first turn first; none where the step has none."""
+        return self.values.get(key) or ()
+
+
+def read_steps(path: Path) -> list[StepMetrics]:
+    """The steps of a ``metrics.jsonl``, in order; see ``read_metrics``."""
+    return [StepMetrics.from_json(row) for row in read_metrics(path)]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

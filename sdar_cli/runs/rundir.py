@@ -20,7 +20,8 @@ from sdar_cli.base.files import write_json_atomic, write_text_atomic
 from sdar_cli.config.merge import flatten, suggest
 from sdar_cli.config.older import to_file
 from sdar_cli.config.schema import RUN_NAME, RunConfig
-from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.metrics import read_steps
+from sdar_cli.runs.results import EvaluationReport, read_report
 
 RUNS_DIR = Path("runs")
 LOCK = "lock"
@@ -169,10 +170,14 @@ class RunDir:
         """The steps after which training evaluated, in order."""
         return sorted(int(path.stem.removeprefix("step-")) for path in self.eval.glob("step-*.json"))
 
-    def evaluation(self, step: int) -> dict[str, Any]:
-        """What training measured on the panel after a step; {} where it did not.  Raises RunFailedError."""
+    def evaluation(self, step: int) -> EvaluationReport | None:
+        """What training measured on the panel after a step; None where it did not.  Raises RunFailedError."""
         path = self.evaluation_path(step)
-        return _read_json(path) if path.is_file() else {}
+        return read_report(path) if path.is_file() else None
+
+    def episode_files(self) -> dict[int, Path]:
+        """The files of the episodes trained on, by step."""
+        return {int(path.stem.removeprefix("step-")): path for path in sorted(self.episodes.glob("step-*.jsonl"))}
 
     def _lock(self) -> bool:
         """Hold the run for this process until it ends, however it ends; False where another one holds it."""
@@ -239,7 +244,7 @@ class RunDir:
         """One row of ``sdar runs list``: status, method, steps, each step's success, held-out success at both ends."""
         config = _read_json(self.config_path)
         status = self.status()
-        rows = read_metrics(self.metrics)
+        steps = read_steps(self.metrics)
         summary = status.get("summary") or {}
         return {
             "name": self.name,
@@ -248,9 +253,9 @@ class RunDir:
             "method": config.get("method"),
             "model": config.get("model", {}).get("name"),
             "seed": config.get("seed"),
-            "steps_done": max((row.get("step", 0) for row in rows), default=0),
+            "steps_done": max((metrics.step for metrics in steps), default=0),
             "steps": config.get("train", {}).get("steps"),
-            "curve": [row["success"] for row in rows if isinstance(row.get("success"), int | float)],
+            "curve": [metrics.success for metrics in steps if metrics.success is not None],
             "success_before": summary.get("success_before"),
             "success_after": summary.get("success_after"),
             "started": status.get("started"),
@@ -264,11 +269,6 @@ def list_runs(runs_dir: Path = RUNS_DIR) -> list[RunDir]:
         return []
     paths = [path for path in runs_dir.iterdir() if (path / "config.json").is_file()]
     return [RunDir(path) for path in sorted(paths, key=lambda path: (_created(path), path.name))]
-
-
-def result_of(evaluation: Mapping[str, Any], with_skill: bool) -> dict[str, Any] | None:
-    """The result of a panel without or with the skill in the prompt; of several ways of decoding the first."""
-    return next((found for found in evaluation.get("results", []) if found["with_skill"] is with_skill), None)
 
 
 def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from sdar_cli.base.display import Reporter, duration, sparkline
 from sdar_cli.base.errors import SdarError
 from sdar_cli.config.merge import changed_keys, flatten
-from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.metrics import read_steps
 from sdar_cli.runs.rundir import RunDir
 
 COLUMNS = ["name", "status", "method", "seed", "steps", "training success", "held out", "time"]
@@ -67,7 +67,7 @@ def show_run(run: RunDir, reporter: Reporter) -> None:
     values = flatten(config)
     changed = sorted(changed_keys(config))
     reporter.table("settings that differ from the defaults", ["key", "value"], [(key, values[key]) for key in changed])
-    for metrics in read_metrics(run.metrics)[-10:]:
-        reporter.step({**metrics, "eta_s": None})
+    for step in read_steps(run.metrics)[-10:]:
+        reporter.step({**step.to_json(), "eta_s": None})
     origin = run.provenance()
     reporter.table("provenance", ["", "value"], [(key, origin.get(key)) for key in PROVENANCE_SHOWN])

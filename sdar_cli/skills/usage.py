@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sdar_cli.base.errors import RunFailedError
-from sdar_cli.base.files import read_json_lines
 from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.records import EpisodeRecord, Json, read_episodes
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.skills.choose.bandit import Bandit
 from sdar_cli.stats import wilson
@@ -30,18 +30,19 @@ class Use:
     gate: float = 0.0
     gate_tokens: int = 0
 
-    def add(self, step: int, episode: dict[str, Any]) -> None:
-        """Count an episode of a step."""
+    def add(self, step: int, episode: EpisodeRecord) -> None:
+        """Count an episode of a step of training."""
+        assert episode.group is not None
         self.episodes += 1
-        self.won += episode["won"]
-        self.groups.add((step, episode["group"]))
+        self.won += episode.won
+        self.groups.add((step, episode.group))
         gaps, gates = _values(episode, "token_gap"), _values(episode, "token_gate")
         self.gap += sum(gaps)
         self.gap_tokens += len(gaps)
         self.gate += sum(gates)
         self.gate_tokens += len(gates)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Json:
         """JSON-ready; means are None where no token had a value."""
         success = self.won / self.episodes if self.episodes else None
         # Episodes of a group play the same task: they are no new draws of the task population.
@@ -57,7 +58,7 @@ class Use:
         }
 
 
-def describe_run(run: RunDir) -> dict[str, Any]:
+def describe_run(run: RunDir) -> Json:
     """A JSON-ready record: ``skills`` (by id), ``without`` (episodes whose teacher was shown nothing), ``bandit`` (by
     task type, None unless a strategy was ucb), ``candidates`` (by task type, how many skills ucb had to choose from),
     ``changes`` the evolution hook made.
@@ -67,10 +68,10 @@ def describe_run(run: RunDir) -> dict[str, Any]:
     uses: dict[str, Use] = {}
     bare = Use()
     for step, episode in _episodes(run):
-        if episode["failure"] is None:
-            for name in episode["skill_ids"]:
+        if episode.failure is None:
+            for name in episode.skill_ids or ():
                 uses.setdefault(name, Use()).add(step, episode)
-            if not episode["skill_ids"]:
+            if not episode.skill_ids:
                 bare.add(step, episode)
     choices = read_metrics(run.skills)
     config = run.config()
@@ -86,13 +87,13 @@ def describe_run(run: RunDir) -> dict[str, Any]:
     }
 
 
-def _bandit(choices: Sequence[dict[str, Any]], c: float) -> dict[str, list[dict[str, Any]]]:
+def _bandit(choices: Sequence[Mapping[str, Any]], c: float) -> dict[str, list[Json]]:
     """Task type to its arms, the best bound first: the log played again."""
     bandit = Bandit(c)
     for choice in choices:
         if choice["strategy"] == "ucb" and choice["reward"] is not None:
             bandit.update(choice["type"], choice["skills"][0], choice["reward"])
-    table: dict[str, list[dict[str, Any]]] = {}
+    table: dict[str, list[Json]] = {}
     for kind, arms in sorted(bandit.arms.items()):
         names = sorted(arms)
         means, bounds = bandit.means(kind, names), bandit.scores(kind, names)
@@ -101,17 +102,16 @@ def _bandit(choices: Sequence[dict[str, Any]], c: float) -> dict[str, list[dict[
     return table
 
 
-def _episodes(run: RunDir) -> Iterator[tuple[int, dict[str, Any]]]:
+def _episodes(run: RunDir) -> Iterator[tuple[int, EpisodeRecord]]:
     """(step, episode) of everything the run trained on."""
-    paths = sorted(run.episodes.glob("step-*.jsonl"))
-    if not paths:
+    files = run.episode_files()
+    if not files:
         raise RunFailedError(f"run {run.name} has no episodes", why=f"{run.episodes} is empty", fix="sdar runs list")
-    for path in paths:
-        step = int(path.stem.removeprefix("step-"))
-        for episode in read_json_lines(path):
+    for step, path in files.items():
+        for episode in read_episodes(path):
             yield step, episode
 
 
-def _values(episode: dict[str, Any], key: str) -> list[float]:
+def _values(episode: EpisodeRecord, name: str) -> list[float]:
     """All tokens' values; tokens and turns without one are left out."""
-    return [value for turn in episode["turns"] for value in turn.get(key) or () if value is not None]
+    return [value for turn in episode.turns for value in getattr(turn.detail, name, None) or () if value is not None]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sdar_cli.base.display import Reporter, duration, format_metric
-from sdar_cli.runs.metrics import read_metrics
+from sdar_cli.runs.metrics import read_steps
 from sdar_cli.sweep.outcome import Outcome, outcome_of
 from sdar_cli.sweep.plan import Job
 from sdar_cli.sweep.state import SweepDir
@@ -100,8 +100,7 @@ class Board:
         return MARKS["done" if job.run in self.outcomes else "failed" if job.run in self.given_up else "waiting"]
 
     def _step(self, job: Job) -> int:
-        rows = read_metrics(self.sweep.run_dir(job).metrics)
-        return max((row.get("step", 0) for row in rows), default=0)
+        return max((metrics.step for metrics in read_steps(self.sweep.run_dir(job).metrics)), default=0)
 
 
 def _mean(values: Sequence[float | None]) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from sdar_cli.runs.curves import EARLY_STEPS, early_training
-from sdar_cli.runs.rundir import RunDir, result_of
+from sdar_cli.runs.records import Json
+from sdar_cli.runs.results import EvaluationResult, MetricLabel
+from sdar_cli.runs.rundir import RunDir
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Outcome:
     success, with_skill, score: on the panel after the last step; before training for a run without steps; the score
     without the skill.  early: mean success of the training episodes over ``early_steps`` (the area under the curve over
     its width); curve: over all steps.  best: the highest success without skill of an evaluation after training began,
-    at ``best_step``; None where only the last step was evaluated.
+    at ``best_step``; None where only the last step was evaluated.  metrics: the others that the evaluation shows,
+    without the skill, by name; labels: how those are shown.
     """
 
     run: str
@@ -31,23 +34,30 @@ class Outcome:
     best_step: int | None
     panel_sha256: str
     seconds: float
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    labels: tuple[MetricLabel, ...] = ()
+
+    def to_json(self) -> Json:
+        """JSON-ready."""
+        return {name: value for name, value in asdict(self).items() if name != "labels"}
 
 
 def outcome_of(run: RunDir) -> Outcome:
     """Read a finished run."""
     status = run.status()
     steps = status["summary"]["steps"]
-    without, shown = rates(run, steps)
+    without, shown = _result(run, steps, False), _result(run, steps, True)
     early = min(EARLY_STEPS, steps)
-    trained = [(step, rates(run, step)[0].get("success")) for step in run.evaluated_steps() if step]
-    known = [(rate, -step) for step, rate in trained if rate is not None]
-    best, at = max(known) if len(known) > 1 else (None, None)
+    trained = [(found.overall.success, -step) for step in run.evaluated_steps() if step
+               if (found := _result(run, step, False))]  # fmt: skip
+    best, at = max(trained) if len(trained) > 1 else (None, None)
+    metrics = dict(without.overall.metrics) if without else {}
     return Outcome(
         run=run.name,
         steps=steps,
-        success=without.get("success"),
-        with_skill=shown.get("success"),
-        score=without.get("score"),
+        success=without.overall.success if without else None,
+        with_skill=shown.overall.success if shown else None,
+        score=metrics.pop("score", None),
         early=early_training(run, early) if steps else None,
         early_steps=early,
         curve=early_training(run, steps) if steps else None,
@@ -55,11 +65,12 @@ def outcome_of(run: RunDir) -> Outcome:
         best_step=None if at is None else -at,
         panel_sha256=status["summary"]["panel_sha256"],
         seconds=status["seconds"],
+        metrics=metrics,
+        labels=tuple(label for label in (without.metrics if without else ()) if label.name in metrics),
     )
 
 
-def rates(run: RunDir, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The evaluation after a step, without and with the skill; empty where it was not made."""
-    played = run.evaluation(step)
-    without, shown = result_of(played, False), result_of(played, True)
-    return without["overall"] if without else {}, shown["overall"] if shown else {}
+def _result(run: RunDir, step: int, with_skill: bool) -> EvaluationResult | None:
+    """The evaluation after a step; None where it was not made."""
+    report = run.evaluation(step)
+    return report.result(with_skill) if report else None

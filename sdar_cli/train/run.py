@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,13 @@ from sdar_cli.config.schema import RunConfig
 from sdar_cli.evaluation.panel import evaluate_panel
 from sdar_cli.rollout.step import Metrics, play_step
 from sdar_cli.runs.checkpoints import latest_checkpoint, step_of
-from sdar_cli.runs.rundir import result_of
 from sdar_cli.runs.sinks import Recorder
 from sdar_cli.train.resume import refuse_other_data, starting_point
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
     from sdar_cli.rollout.episode import Episode
+    from sdar_cli.runs.results import EvaluationReport
     from sdar_cli.runs.rundir import RunDir
     from sdar_cli.session import Session
     from sdar_cli.train.trainer import SDARTrainer, StepData
@@ -118,7 +118,7 @@ class _Run:
             self.learning.load(self.start)
         before = self._evaluate(0) if config.eval.before and not self.start else self._recorded(0)
         if config.train.steps == 0:
-            return self._summary(before, {})
+            return self._summary(before, None)
         if self.start and self._evaluation_due(self.first_step) and not self._recorded(self.first_step):
             trainer.load_weights(self.start)  # the run was interrupted before it
             self._evaluate(self.first_step)
@@ -187,7 +187,7 @@ class _Run:
         note_tokens(records, self.episodes)
         metrics |= self.learning.after_step(step, self.episodes, self.teacher.choices, trainer.coef > 0)
         if distributed.is_main():
-            lines = "".join(json.dumps(e.to_json(), ensure_ascii=False) + "\n" for e in self.episodes)
+            lines = "".join(json.dumps(e.record().to_json(), ensure_ascii=False) + "\n" for e in self.episodes)
             (self.run.episodes / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
         if self.metrics:
             self.metrics.write(metrics)
@@ -219,7 +219,7 @@ class _Run:
             self.saved = step
         self.reporter.info(f"the last checkpoint is that of step {self.saved}")
 
-    def _evaluate(self, step: int) -> Mapping[str, Any]:
+    def _evaluate(self, step: int) -> EvaluationReport:
         return evaluate_panel(
             self.session,
             self.run if distributed.is_main() else None,
@@ -227,15 +227,15 @@ class _Run:
             f"held-out panel after step {step}" if step else "held-out panel before",
         )
 
-    def _recorded(self, step: int) -> Mapping[str, Any]:
+    def _recorded(self, step: int) -> EvaluationReport | None:
         return self.run.evaluation(step)
 
-    def _summary(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> Summary:
+    def _summary(self, before: EvaluationReport | None, after: EvaluationReport | None) -> Summary:
         from sdar_cli.train.skills import audit_summary
 
-        def success(result: Mapping[str, Any], with_skill: bool) -> float | None:
-            found = result_of(result, with_skill)
-            return found["overall"]["success"] if found else None
+        def success(report: EvaluationReport | None, with_skill: bool) -> float | None:
+            found = report.result(with_skill) if report else None
+            return found.overall.success if found else None
 
         return {
             "run": str(self.run.path),

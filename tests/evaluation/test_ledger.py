@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from sdar_cli.base.errors import RunConflictError, RunFailedError
+from sdar_cli.envs.base import StopReason, Task
 from sdar_cli.evaluation.ledger import SAMPLE, Ledger, digest, fingerprint, flat
+from sdar_cli.runs.records import EpisodeRecord, TurnRecord
 
 KEY = {"model": {"files": "abc"}, "panel": {"tasks": 2}}
 FIRST, SECOND = ("no skill", 0, 0), ("no skill", 0, 256)
-PLAYED = [{"seed": 0, "task": "a", "won": True, "turns": [{"response": "ä"}]}, {"seed": 0, "task": "b", "won": False}]
+TURNS = (TurnRecord("ä", "go", True, False),)
+PLAYED = [
+    EpisodeRecord(Task("a", "t", "eval"), "g", True, 1.0, 0.5, {"r": 1}, StopReason.WON, None, TURNS, "no skill", 0),
+    EpisodeRecord(Task("b", "t", "eval"), "g", False, label="no skill", seed=0),
+]
 
 
 def test_what_was_added_is_found_again(tmp_path: Path) -> None:
@@ -32,7 +38,7 @@ def test_what_was_added_is_found_again(tmp_path: Path) -> None:
     assert {row["label"] for row in rows if "task" in row} == {"no skill"}
 
 
-@pytest.mark.parametrize("lost", [1, 30, 75, 140])
+@pytest.mark.parametrize("lost", [1, 30, 75, 240])
 def test_an_unfinished_chunk_is_cut_off(tmp_path: Path, lost: int) -> None:
     """A kill leaves any number of bytes; what is written next makes the file it would have been."""
     path, whole = tmp_path / "x.jsonl", tmp_path / "whole.jsonl"

@@ -262,7 +262,7 @@ def test_the_record_is_json(tokenizer) -> None:
     import json
 
     (episode,), _, _ = toy.collect(toy.config(), tokenizer, [(task(1), 0)])
-    record = json.loads(json.dumps(episode.to_json()))
+    record = json.loads(json.dumps(episode.record().to_json()))
     assert record["stop"] == "won" and record["task"]["id"] == task(1).id
     assert record["turns"][0]["response_ids"] == episode.turns[0].response_ids
 

@@ -36,6 +36,8 @@ def trained(
     for number, action in enumerate(actions):
         turn: dict[str, Any] = {
             "view": {"goal": GOAL, "observation": f"seen {number}", "admissible": [action], "history": []},
+            "prompt_ids": [],
+            "response_ids": [],
             "response": f"<think>x</think><action>{action}</action>",
             "action": action,
             "valid": True,

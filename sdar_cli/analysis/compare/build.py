@@ -9,17 +9,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import combinations
-from typing import Any
 
 from sdar_cli.analysis.compare import notes
 from sdar_cli.analysis.compare.arms import Arm
+from sdar_cli.analysis.compare.comparison import (
+    TESTS,
+    ArmReport,
+    ArmValue,
+    Comparison,
+    Corrected,
+    Estimate,
+    MeasureReport,
+    Pair,
+)
 from sdar_cli.analysis.compare.evaluations import Evaluation, read_evaluations, step_of
 from sdar_cli.analysis.compare.measures import Measure, measures_of
 from sdar_cli.runs.curves import EARLY_STEPS
 from sdar_cli.stats import (
     MIN_SEEDS,
+    Difference,
+    PairedDifference,
     holm,
     paired,
     seed_by_seed,
@@ -31,22 +41,15 @@ from sdar_cli.stats import (
     wilson,
 )
 
-TESTS = {
-    "paired": "exact paired (McNemar)",
-    "welch": "Welch t on seeds",
-    "two_level": "two-level bootstrap",
-    "seed_by_seed": "paired t, seed by seed",
-}
-"""The tests of a pair by their keys; each is corrected as a family of its own."""
 Seeds = list[tuple[int, str | None]]
 GAIN = 0.05
-"""The difference that the needed seeds and tasks are told for."""
+"""The difference for which the needed seeds and tasks are given."""
 
 
 def compare(
     arms: Sequence[Arm], *, evaluation: str | None = None, early: int = EARLY_STEPS, against_first: bool = False
-) -> dict[str, Any]:
-    """Everything that can be said of the arms, as one JSON object.  Success and differences are fractions.
+) -> Comparison:
+    """Everything that can be said of the arms.  Success and differences are fractions.
 
     evaluation: the name of the evaluation in eval/; None, the training's last.  against_first: every other arm with the
     first, in place of all pairs.  Raises SdarError subclasses for missing or unlike evaluations.
@@ -58,14 +61,14 @@ def compare(
     seeds = [_seeds(arm) for arm in arms]
     matches = [_same_seeds(seeds[i], seeds[j]) for i, j in pairs]
     said = [*notes.notes(arms, evaluations, kind), *notes.spreads(arms, measures)]
-    return {
-        "kind": kind,
-        "panel": evaluations[0][0].panel,
-        "arms": [_arm(arm, group) for arm, group in zip(arms, evaluations, strict=True)],
-        "measures": [_measure(measure, arms, pairs, matches) for measure in measures],
-        "differences": notes.setting_differences(arms),
-        "notes": said,
-    }
+    return Comparison(
+        kind=kind,
+        panel=evaluations[0][0].report.panel,
+        arms=[_arm(arm, group) for arm, group in zip(arms, evaluations, strict=True)],
+        measures=[_measure(measure, arms, pairs, matches) for measure in measures],
+        differences=notes.setting_differences(arms),
+        notes=said,
+    )
 
 
 def kind_of(arms: Sequence[Arm]) -> str:
@@ -76,26 +79,24 @@ def kind_of(arms: Sequence[Arm]) -> str:
     return "checkpoints" if max(sizes) == 1 else "methods" if min(sizes) > 1 else "mixed"
 
 
-def _arm(arm: Arm, group: Sequence[Evaluation]) -> dict[str, Any]:
+def _arm(arm: Arm, group: Sequence[Evaluation]) -> ArmReport:
     """Where the numbers come from, and success by task type in every setting."""
     labels = [label for label in group[0].results if all(label in each.results for each in group)]
-    return {
-        "label": arm.label,
-        "members": [each.member.title for each in group],
-        "seeds": [run.config().seed for run in arm.runs],
-        "steps": [step_of(each) for each in group],
-        "evaluations": [str(each.path) for each in group],
-        "types": {
-            label: {kind: _type(group, label, kind) for kind in group[0].results[label]["types"]} for label in labels
-        },
-    }
+    return ArmReport(
+        label=arm.label,
+        members=[each.member.title for each in group],
+        seeds=[run.config().seed for run in arm.runs],
+        steps=[step_of(each) for each in group],
+        evaluations=[str(each.path) for each in group],
+        types={label: {kind: _type(group, label, kind) for kind in group[0].results[label].types} for label in labels},
+    )
 
 
-def _type(group: Sequence[Evaluation], label: str, kind: str) -> dict[str, Any]:
-    rates = [each.results[label]["types"][kind] for each in group]
+def _type(group: Sequence[Evaluation], label: str, kind: str) -> Estimate:
+    rates = [each.results[label].types[kind] for each in group]
     if len(rates) == 1:
-        return {"estimate": rates[0]["success"], "low": rates[0]["low"], "high": rates[0]["high"], "interval": "Wilson"}
-    return _over_seeds([rate["success"] for rate in rates])
+        return Estimate(rates[0].success, rates[0].low, rates[0].high, "Wilson")
+    return _over_seeds([rate.success for rate in rates])
 
 
 def _seeds(arm: Arm) -> Seeds | None:
@@ -116,74 +117,87 @@ def _same_seeds(first: Seeds | None, second: Seeds | None) -> list[int] | None:
 
 def _measure(
     measure: Measure, arms: Sequence[Arm], pairs: Sequence[tuple[int, int]], matches: Sequence[list[int] | None]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {"measure": measure.title, "arms": []}
-    for index, arm in enumerate(arms):
-        found["arms"].append({"label": arm.label, "values": measure.values[index], **_interval(measure, index)})
-    found["comparisons"] = [
-        {"first": arms[i].label, "second": arms[j].label, **_tests(measure, i, j, match)}
-        for (i, j), match in zip(pairs, matches, strict=True)
-    ]
+) -> MeasureReport:
+    tested = [_tests(measure, i, j, match) for (i, j), match in zip(pairs, matches, strict=True)]
+    found: list[dict[str, Corrected]] = [{} for _ in pairs]
     for test in TESTS:
-        tests = [row[test] for row in found["comparisons"] if row.get(test)]
-        for result, p in zip(tests, holm([result["p"] for result in tests]), strict=True):
-            result["p_holm"] = p
-    if any(len(arm.members) > 1 for arm in arms):
-        found["seeds_needed"] = asdict(seeds_needed(measure.values, GAIN))
-    return found
+        where = [index for index, tests in enumerate(tested) if test in tests]
+        for index, p in zip(where, holm([tested[index][test].p for index in where]), strict=True):
+            result = tested[index][test]
+            found[index][test] = Corrected(result, p, _tasks_needed(result))
+    several = any(len(arm.members) > 1 for arm in arms)
+    return MeasureReport(
+        title=measure.title,
+        unit=measure.unit,
+        arms=[ArmValue(arm.label, measure.values[n], _interval(measure, n)) for n, arm in enumerate(arms)],
+        pairs=[
+            Pair(arms[i].label, arms[j].label, _mean(measure.values[j]) - _mean(measure.values[i]), tests)
+            for (i, j), tests in zip(pairs, found, strict=True)
+        ],
+        seeds_needed=seeds_needed(measure.values, GAIN) if several else None,
+    )
 
 
-def _interval(measure: Measure, index: int) -> dict[str, Any]:
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _tasks_needed(result: Difference) -> int | None:
+    if not isinstance(result, PairedDifference):
+        return None
+    return tasks_needed((result.better + result.worse) / result.tasks, GAIN)
+
+
+def _interval(measure: Measure, index: int) -> Estimate:
     values = measure.values[index]
     if len(values) > 1:
-        return _over_seeds(values)
+        return _over_seeds(values, measure.unit == "%")
     if measure.wins is None:
-        return {"estimate": values[0], "low": None, "high": None, "interval": None}
+        return Estimate(values[0], None, None, None)
     tasks = len(measure.wins[index][0])
-    low, high = wilson(values[0] * tasks, tasks)
-    return {"estimate": values[0], "low": low, "high": high, "interval": "Wilson, sampling error of tasks only"}
+    return Estimate(values[0], *wilson(values[0] * tasks, tasks), "Wilson, sampling error of tasks only")
 
 
-def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """The t interval, cut to what a share can be; none where all seeds came out the same, which leaves no spread."""
+def _over_seeds(values: Sequence[float], share: bool = True) -> Estimate:
+    """The t interval, that of a share cut to what one can be; none where all seeds came out the same, which leaves no
+    spread."""
     found = t_interval(values)
     if len(set(values)) == 1:
-        return {"estimate": found.estimate, "low": None, "high": None, "interval": None}
-    return {"estimate": found.estimate, "low": max(0.0, found.low), "high": min(1.0, found.high),
-            "interval": "t over seeds"}  # fmt: skip
+        return Estimate(found.estimate, None, None, None)
+    low, high = (max(0.0, found.low), min(1.0, found.high)) if share else (found.low, found.high)
+    return Estimate(found.estimate, low, high, "t over seeds")
 
 
-def _tests(measure: Measure, i: int, j: int, match: list[int] | None) -> dict[str, Any]:
+def _tests(measure: Measure, i: int, j: int, match: list[int] | None) -> dict[str, Difference]:
+    """The tests that apply to a pair, before any correction."""
     first, second = measure.values[i], measure.values[j]
-    found: dict[str, Any] = {"difference": sum(second) / len(second) - sum(first) / len(first)}
+    found: dict[str, Difference] = {}
     if len(first) == len(second) == 1 and measure.wins is not None:
-        result = paired(measure.wins[i][0], measure.wins[j][0], measure.plays)
-        discordant = (result.better + result.worse) / result.tasks
-        found["paired"] = {**asdict(result), "tasks_needed": tasks_needed(discordant, GAIN)}
+        found["paired"] = paired(measure.wins[i][0], measure.wins[j][0], measure.plays)
     if min(len(first), len(second)) > 1:
-        found["welch"] = asdict(welch(first, second))
+        found["welch"] = welch(first, second)
         if measure.outcomes is not None and min(len(first), len(second)) >= MIN_SEEDS:
-            found["two_level"] = asdict(two_level(measure.outcomes[i], measure.outcomes[j]))
+            found["two_level"] = two_level(measure.outcomes[i], measure.outcomes[j])
     if match is not None:
-        found["seed_by_seed"] = asdict(seed_by_seed(first, [second[index] for index in match]))
+        found["seed_by_seed"] = seed_by_seed(first, [second[index] for index in match])
     return found
 
 
-def worse_arms(comparison: dict[str, Any], margin: float) -> list[str]:
+def worse_arms(comparison: Comparison, margin: float) -> list[str]:
     """Sentences on the arms that are worse than the first by more than ``margin`` (a fraction), with confidence.
 
     That is: the whole 95 % Welch interval of the difference on the first measure lies below -margin; with several arms
     at the level that Bonferroni asks for.
     """
-    measure = comparison["measures"][0]
-    baseline, *others = measure["arms"]
+    measure = comparison.measures[0]
+    baseline, *others = measure.arms
     level = 1 - 0.05 / max(1, len(others))
     found = []
     for arm in others:
-        difference = welch(baseline["values"], arm["values"], level)
+        difference = welch(baseline.values, arm.values, level)
         if difference.high < -margin:
             found.append(
-                f"{arm['label']} is worse than {baseline['label']} by {-100 * difference.estimate:.1f} points, "
-                f"interval [{-100 * difference.high:.1f}, {-100 * difference.low:.1f}] ({measure['measure']})"
+                f"{arm.label} is worse than {baseline.label} by {-100 * difference.estimate:.1f} points, "
+                f"interval [{-100 * difference.high:.1f}, {-100 * difference.low:.1f}] ({measure.title})"
             )
     return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sdar_cli.analysis.compare.arms import Arm
+from sdar_cli.analysis.compare.comparison import SettingDifference
 from sdar_cli.analysis.compare.evaluations import Evaluation, step_of
 from sdar_cli.analysis.compare.measures import Measure, taggers
 from sdar_cli.config.merge import flatten
@@ -16,20 +17,20 @@ ONE_SEED = "this compares two checkpoints, not two methods"
 NO_SETTING = ("name", "seed")
 
 
-def setting_differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+def setting_differences(arms: Sequence[Arm]) -> list[SettingDifference]:
     """Settings in which the arms' runs differ: the key and its value in each arm; several values where runs differ."""
     if not all(arm.runs for arm in arms):
         return []
     tables = [[flatten(run.config()) for run in arm.runs] for arm in arms]
     rows = []
     for key in tables[0][0]:
-        values = [list(dict.fromkeys(_said(table[key]) for table in group)) for group in tables]
+        values = [list(dict.fromkeys(_shown_value(table[key]) for table in group)) for group in tables]
         if key not in NO_SETTING and any(each != values[0] for each in values):
-            rows.append({"key": key, "values": [", ".join(each) for each in values]})
+            rows.append(SettingDifference(key, [", ".join(each) for each in values]))
     return rows
 
 
-def _said(value: Any) -> str:
+def _shown_value(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

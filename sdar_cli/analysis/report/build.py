@@ -18,8 +18,8 @@ from sdar_cli.analysis.report.episodes import SHADES, shown_episodes
 from sdar_cli.analysis.report.series import evaluations
 from sdar_cli.base.display import clean, duration
 from sdar_cli.base.errors import ConfigError
-from sdar_cli.runs.metrics import read_metrics
-from sdar_cli.runs.rundir import RunDir, result_of
+from sdar_cli.runs.metrics import StepMetrics, read_steps
+from sdar_cli.runs.rundir import RunDir
 
 TEMPLATE = "report.html.j2"
 PROVENANCE = (
@@ -63,7 +63,7 @@ def build_report(arms: Sequence[Arm], title: str, *, more: Sequence[Section] = (
         sections=[section for section in found if section is not None],
         episodes=[(arm.label, shown_episodes(arm.runs[0], per_arm)) for arm in arms],
         provenance=[_provenance(arm) for arm in arms],
-        caveats=[*(_sentences(compared["notes"]) if compared else _alone(arms[0])), *_caveats(runs)],
+        caveats=[*(_sentences(compared.notes) if compared else _alone(arms[0])), *_caveats(runs)],
     )
 
 
@@ -76,7 +76,7 @@ def _subtitle(arms: Sequence[Arm], configs: Sequence[Any]) -> str:
 
 def _counts(runs: Sequence[RunDir]) -> list[tuple[str, str]]:
     seconds = [float(run.status().get("seconds") or 0.0) for run in runs]
-    steps = [len(read_metrics(run.metrics)) for run in runs]
+    steps = [len(read_steps(run.metrics)) for run in runs]
     spread = f"{min(steps)}" if min(steps) == max(steps) else f"{min(steps)} to {max(steps)}"
     return [("runs", str(len(runs))), ("steps", spread), ("time in all", duration(sum(seconds)))]
 
@@ -85,7 +85,7 @@ def _provenance(arm: Arm) -> Table:
     rows = []
     for key in PROVENANCE:
         values = [run.provenance().get(key) for run in arm.runs]
-        texts = list(dict.fromkeys(_said(value) for value in values if value is not None))
+        texts = list(dict.fromkeys(_text(value) for value in values if value is not None))
         if texts:
             rows.append([key.replace("_", " "), texts[0] if len(texts) == 1 else "\n".join(texts)])
     packages = arm.runs[0].provenance().get("packages", {})
@@ -96,7 +96,7 @@ def _provenance(arm: Arm) -> Table:
     return Table(arm.label, ["what", "value"], rows)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -134,21 +134,23 @@ def _caveats(runs: Sequence[RunDir]) -> list[str]:
 
 def _run_caveats(run: RunDir) -> list[str]:
     out = []
-    rows = read_metrics(run.metrics)
-    if any(row.get("teacher/skill_present", 1.0) < 1.0 for row in rows):
-        least = min(row.get("teacher/skill_present", 1.0) for row in rows)
+    steps = read_steps(run.metrics)
+    present = _column(steps, "teacher/skill_present")
+    if any(value < 1.0 for value in present):
+        least = min(present)
         out.append(f"{run.name}: some teacher prompts held no skill (in the worst step {100 * least:.0f} % held one).")
-    if any(row.get("teacher/truncated_prompts", 0.0) > 0 for row in rows):
-        most = max(row.get("teacher/truncated_prompts", 0.0) for row in rows)
+    cut = _column(steps, "teacher/truncated_prompts")
+    if any(value > 0 for value in cut):
+        most = max(cut)
         out.append(f"{run.name}: teacher prompts were cut (in the worst step {100 * most:.0f} %); see the episodes.")
-    shares = [row["mixed_group_ratio"] for row in rows if "mixed_group_ratio" in row]
+    shares = _column(steps, "mixed_group_ratio")
     mixed = sum(shares) / len(shares) if shares else 1.0
     if mixed < FEW_MIXED and run.config().algo.policy_coef:
         out.append(
             f"{run.name}: in only {100 * mixed:.0f} % of the groups did rewards differ; from the "
             "others the policy gradient learns nothing but penalties."
         )
-    broken = sum(int(row.get("failed_episodes", 0)) for row in rows)
+    broken = sum(int(value) for value in _column(steps, "failed_episodes"))
     if broken:
         out.append(f"{run.name}: {broken} episodes ended because the environment failed; they are in no mean.")
     if run.provenance().get("dirty"):
@@ -156,14 +158,19 @@ def _run_caveats(run: RunDir) -> list[str]:
     return out + _teacher_lost(run)
 
 
+def _column(steps: Sequence[StepMetrics], key: str) -> list[float]:
+    """A value of every step that has it."""
+    return [value for step in steps if (value := step.number(key)) is not None]
+
+
 def _teacher_lost(run: RunDir) -> list[str]:
     played = evaluations(run)
     if len(played) < 2:
         return []
-    ends = [result_of(played[step], True) for step in (min(played), max(played))]
+    ends = [played[step].result(True) for step in (min(played), max(played))]
     if ends[0] is None or ends[1] is None:
         return []
-    before, after = (end["overall"]["success"] for end in ends if end)
+    before, after = (end.overall.success for end in ends if end)
     if before - after < MUCH_LOST:
         return []
     return [

@@ -1,6 +1,6 @@
 """Charts as inline SVG: no script, no network, colours from the page's style sheet (light, dark, print).
 
-A series is told apart by colour, dashes and marker, so that no reader has to see colours.  Text of runs is escaped.
+A series is distinguished by colour, dashes and marker, so that no reader has to see colours.  Text of runs is escaped.
 """
 
 from __future__ import annotations

@@ -5,13 +5,12 @@ The teacher's prompt is rendered again from the record, by the function that tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sdar_cli.base.files import read_json_lines
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.envs.base import TurnView
+from sdar_cli.runs.records import EpisodeRecord, TurnDetail, TurnRecord, read_episodes
 from sdar_cli.runs.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -69,27 +68,27 @@ def shown_episodes(run: RunDir, count: int) -> list[ShownEpisode]:
 
     Raises RunFailedError for a damaged record, and what loading the tokenizer raises.
     """
-    files = sorted(run.episodes.glob("step-*.jsonl"))
+    files = run.episode_files()
     if not files or count <= 0:
         return []
     config = run.config()
     tokenizer = _tokenizer(run, config)
-    ends = [files[-1]] if len(files) == 1 else [files[-1], files[0]]
+    ends = list(dict.fromkeys([max(files), min(files)]))
     shares = [count] if len(ends) == 1 else [count - count // 3, count // 3]
     chosen = []
-    for path, share in zip(ends, shares, strict=True):
-        step = int(path.stem.split("-")[1])
-        chosen += [_shown(record, step, config, tokenizer) for record in _choose(list(read_json_lines(path)), share)]
+    for step, share in zip(ends, shares, strict=True):
+        records = list(read_episodes(files[step]))
+        chosen += [_shown(record, step, config, tokenizer) for record in _choose(records, share)]
     return chosen
 
 
-def _choose(records: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def _choose(records: Sequence[EpisodeRecord], count: int) -> list[EpisodeRecord]:
     """The first won and lost episodes of each type, then the next ones, types in turn, until there are enough."""
-    groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, bool], list[EpisodeRecord]] = {}
     for record in records:
-        if record["turns"]:
-            groups.setdefault((record["task"]["type"], not record["won"]), []).append(record)
-    chosen: list[dict[str, Any]] = []
+        if record.turns:
+            groups.setdefault((record.task.type, not record.won), []).append(record)
+    chosen: list[EpisodeRecord] = []
     for rank in range(max(map(len, groups.values()), default=0)):
         chosen += [members[rank] for _, members in sorted(groups.items()) if rank < len(members)]
     return chosen[:count]
@@ -106,57 +105,56 @@ def _tokenizer(run: RunDir, config: RunConfig) -> PreTrainedTokenizerBase:
     return load_tokenizer(config.model.name, config.model.revision)
 
 
-def _shown(record: dict[str, Any], step: int, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> ShownEpisode:
-    turns = tuple(_turn(record, turn, config, tokenizer) for turn in record["turns"])
-    score = "" if record.get("score") is None else f", score {record['score']:.2f}"
+def _shown(record: EpisodeRecord, step: int, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> ShownEpisode:
+    played = [(turn, turn.detail) for turn in record.turns if turn.detail is not None]
+    turns = tuple(_turn(record, turn, detail, config, tokenizer) for turn, detail in played)
+    score = "" if record.score is None else f", score {record.score:.2f}"
     return ShownEpisode(
         step=step,
-        task=record["task"]["id"],
-        kind=record["task"]["type"],
-        goal=record["turns"][0]["view"]["goal"],
-        won=record["won"],
-        outcome=f"{'won' if record['won'] else record['stop'] or 'unfinished'} in {len(turns)} turns{score}",
-        skills=tuple(record.get("skill_ids") or ()),
-        skill_text=record.get("skill_text") or "",
-        gate=_mean(value for turn in record["turns"] for value in turn.get("token_gate") or ()),
-        gap=_mean(value for turn in record["turns"] for value in turn.get("token_gap") or ()),
+        task=record.task.id,
+        kind=record.task.type,
+        goal=record.goal,
+        won=record.won,
+        outcome=f"{'won' if record.won else record.stop or 'unfinished'} in {len(turns)} turns{score}",
+        skills=record.skill_ids or (),
+        skill_text=record.skill_text or "",
+        gate=_mean(value for _, detail in played for value in detail.token_gate or ()),
+        gap=_mean(value for _, detail in played for value in detail.token_gap or ()),
         turns=turns,
     )
 
 
 def _turn(
-    record: dict[str, Any], turn: dict[str, Any], config: RunConfig, tokenizer: PreTrainedTokenizerBase
+    record: EpisodeRecord, turn: TurnRecord, detail: TurnDetail, config: RunConfig, tokenizer: PreTrainedTokenizerBase
 ) -> ShownTurn:
-    of_teacher = turn.get("teacher_tokens") is not None
+    of_teacher = detail.teacher_tokens is not None
     return ShownTurn(
-        number=turn["view"]["turn"] + 1,
-        observation=turn["view"]["observation"],
-        tokens=tuple(_tokens(turn, tokenizer)),
-        action=turn["action"],
-        valid=turn["valid"],
-        gap=_mean(turn.get("token_gap") or ()),
-        prompt=_teacher_prompt(record, turn, config, tokenizer)
+        number=detail.view.turn + 1,
+        observation=detail.view.observation,
+        tokens=tuple(_tokens(detail, tokenizer)),
+        action=turn.action,
+        valid=turn.valid,
+        gap=_mean(detail.token_gap or ()),
+        prompt=_teacher_prompt(record, detail, config, tokenizer)
         if of_teacher
-        else (tokenizer.decode(turn["prompt_ids"]), "", ""),
+        else (tokenizer.decode(detail.prompt_ids), "", ""),
         of_teacher=of_teacher,
-        cut=tuple(turn.get("teacher_cut") or ()),
+        cut=detail.teacher_cut,
     )
 
 
 def _teacher_prompt(
-    record: dict[str, Any], turn: dict[str, Any], config: RunConfig, tokenizer: PreTrainedTokenizerBase
+    record: EpisodeRecord, detail: TurnDetail, config: RunConfig, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str, str, str]:
     from sdar_cli.rollout.prompt import encode_prompt
 
-    view = turn["view"]
-    pairs = tuple((seen, done) for seen, done in view["history"])
     prompt = encode_prompt(
         tokenizer,
-        TurnView(**{**view, "admissible": tuple(view["admissible"]), "history": pairs}),
+        detail.view,
         style=config.env.prompt,
         limit=config.teacher.max_prompt_tokens,
         thinking=config.model.thinking,
-        skill=record["skill_text"],
+        skill=record.skill_text or "",
         placement=config.views[0].placement,
     )
     if not prompt.skill_present:
@@ -165,11 +163,11 @@ def _teacher_prompt(
     return before, skill, after
 
 
-def _tokens(turn: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Iterator[Token]:
-    count = len(turn["response_ids"])
-    names = ("token_gate", "token_gap", "token_entropy", "token_logp")
-    gates, gaps, entropies, logps = (turn.get(name) or [None] * count for name in names)
-    for ident, gate, gap, entropy, logp in zip(turn["response_ids"], gates, gaps, entropies, logps, strict=True):
+def _tokens(detail: TurnDetail, tokenizer: PreTrainedTokenizerBase) -> Iterator[Token]:
+    missing = [None] * len(detail.response_ids)
+    recorded = (detail.token_gate, detail.token_gap, detail.token_entropy, detail.token_logp)
+    gates, gaps, entropies, logps = (values or missing for values in recorded)
+    for ident, gate, gap, entropy, logp in zip(detail.response_ids, gates, gaps, entropies, logps, strict=True):
         parts = [("gate", gate, ".3f"), ("gap", gap, "+.3f"), ("entropy", entropy, ".3f"), ("log-prob", logp, ".3f")]
         tip = ", ".join(f"{name} {value:{form}}" for name, value, form in parts if value is not None)
         yield Token(tokenizer.decode([ident]), tip or "nothing recorded", shade(gate))
@@ -184,6 +182,6 @@ def shade(gate: float | None) -> int | None:
     return None if gate is None else round(max(-1.0, min(1.0, 2 * gate - 1)) * SHADES)
 
 
-def _mean(values: Any) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

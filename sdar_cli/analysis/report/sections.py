@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.analysis.compare.arms import Arm
+from sdar_cli.analysis.compare.comparison import Comparison
 from sdar_cli.analysis.compare.notes import setting_differences
 from sdar_cli.analysis.compare.render import difference_tables, power_lines, value_tables
 from sdar_cli.analysis.report.charts import Interval, Series, interval_chart
 from sdar_cli.analysis.report.content import Chart, Section, Table, curve, share, span
 from sdar_cli.analysis.report.series import evaluations, metrics_of, panel_series, training_series, turn_series
+from sdar_cli.analysis.sweeps.records import SweepResults
 from sdar_cli.analysis.sweeps.results import point_table, remarks
-from sdar_cli.base.files import read_json_lines
 from sdar_cli.config.presets import list_presets, load_preset
-from sdar_cli.runs.rundir import result_of
+from sdar_cli.evaluation.render import metrics_of as further_metrics
+from sdar_cli.runs.records import read_episodes
+from sdar_cli.runs.results import EvaluationResult, MetricLabel, Rate
+from sdar_cli.runs.rundir import RunDir
 from sdar_cli.stats import t_interval
 
 SKILLS = ((False, "without skill"), (True, "with skill"))
@@ -61,7 +65,7 @@ def held_out(arms: Sequence[Arm]) -> Section:
         "it shows "
         "whether the teacher, which has the same weights, still works."
     )
-    return Section("held-out", "Held-out success", intro, _there(charts), _there(tables))
+    return Section("held-out", "Held-out success", intro, _known(charts), _known(tables))
 
 
 def _ends(arms: Sequence[Arm], with_skill: bool, label: str) -> Chart | None:
@@ -82,22 +86,22 @@ def _ends(arms: Sequence[Arm], with_skill: bool, label: str) -> Chart | None:
 def final_values(arm: Arm, with_skill: bool) -> list[float]:
     """Success of every run of an arm at its last evaluation."""
     found = [_last_result(run, with_skill) for run in arm.runs]
-    return [result["overall"]["success"] for result in found if result is not None]
+    return [result.overall.success for result in found if result is not None]
 
 
-def _last_result(run: Any, with_skill: bool) -> dict[str, Any] | None:
+def _last_result(run: RunDir, with_skill: bool) -> EvaluationResult | None:
     played = evaluations(run)
-    return result_of(played[max(played)], with_skill) if played else None
+    return played[max(played)].result(with_skill) if played else None
 
 
 def _by_type(arms: Sequence[Arm], with_skill: bool, label: str) -> Table | None:
     """Per task type after training; of a single run also before."""
     single = len(arms) == 1 and len(arms[0].runs) == 1
-    columns: list[tuple[str, list[dict[str, Any]]]] = []
+    columns: list[tuple[str, list[EvaluationResult]]] = []
     if single:
         played = evaluations(arms[0].runs[0])
         for step in sorted({min(played), max(played)} if played else ()):
-            result = result_of(played[step], with_skill)
+            result = played[step].result(with_skill)
             columns += [(f"after step {step}" if step else "before", [result])] if result else []
     else:
         for arm in arms:
@@ -105,40 +109,43 @@ def _by_type(arms: Sequence[Arm], with_skill: bool, label: str) -> Table | None:
             columns += [(f"{arm.label} ({len(results)} seeds)", results)] if results else []
     if not columns:
         return None
-    types = sorted({name for _, results in columns for result in results for name in result["types"]})
-    rows = [[name, *(_cell([r["types"].get(name) for r in results]) for _, results in columns)] for name in types]
-    rows.append(["all", *(_cell([r["overall"] for r in results]) for _, results in columns)])
+    types = sorted({name for _, results in columns for result in results for name in result.types})
+    rows = [[name, *(_cell([r.types.get(name) for r in found], found) for _, found in columns)] for name in types]
+    rows.append(["all", *(_cell([r.overall for r in found], found) for _, found in columns)])
     note = TASKS_BAND if single else "Mean over seeds [95 % t interval]."
     return Table(f"Success per task type, {label}", ["task type", *(name for name, _ in columns)], rows, note)
 
 
-def _cell(rates: Sequence[dict[str, Any] | None]) -> str | None:
-    known = [rate for rate in rates if rate is not None]
-    if not known:
+def _cell(found: Sequence[Rate | None], results: Sequence[EvaluationResult]) -> str | None:
+    """Success and further metrics: of one result with its interval, of several the mean over seeds."""
+    rates = [rate for rate in found if rate is not None]
+    if not rates:
         return None
-    if len(known) == 1:
-        rate = known[0]
-        score = f", score {rate['score']:.3f}" if "score" in rate else ""
-        return f"{span(rate['success'], rate['low'], rate['high'])} ({rate['won']}/{rate['of']}){score}"
-    found = t_interval([rate["success"] for rate in known])
-    scores = [rate["score"] for rate in known if "score" in rate]
-    score = f", score {sum(scores) / len(scores):.3f}" if scores else ""
-    return span(found.estimate, max(0.0, found.low), min(1.0, found.high)) + score
+    labels = results[0].metrics
+    if len(rates) == 1:
+        rate = rates[0]
+        return f"{span(rate.success, rate.low, rate.high)} ({rate.won}/{rate.of}){further_metrics(rate, labels)}"
+    mean = t_interval([rate.success for rate in rates])
+    return span(mean.estimate, max(0.0, mean.low), min(1.0, mean.high)) + _means(rates, labels)
 
 
-def sweep(results: dict[str, Any]) -> Section:
+def _means(rates: Sequence[Rate], labels: Sequence[MetricLabel]) -> str:
+    known = [(label, [rate.metrics.get(label.name) for rate in rates]) for label in labels]
+    values = [(label.title, [value for value in found if value is not None]) for label, found in known]
+    return "".join(f", {title} {sum(found) / len(found):.3f}" for title, found in values if found)
+
+
+def sweep(results: SweepResults) -> Section:
     """The table of a sweep with the paper's figures, its verdicts, and how fast every point learnt."""
     title, columns, rows = point_table(results)
     table = Table(title, ["point", *columns[1:]], rows)
-    early = [(point["point"], point["early"]) for point in results["points"] if point["early"]]
-    bars = [Interval(label, e["mean"], e["low"], e["high"], e["values"]) for label, e in early]
+    early = [(point.point, point.early) for point in results.points if point.early]
+    bars = [Interval(label, e.mean, e.low, e.high, e.values) for label, e in early]
     charts = []
     if bars:
         svg = interval_chart(bars, x_label="mean success of early training episodes", percent=True)
         lines = tuple(Series(bar.label, [0.0], [bar.mean]) for bar in bars)
-        note = (
-            f"Steps 1 to {results['early_steps']}. Mark and bar: mean and 95 % t interval over seeds; rings: the seeds."
-        )
+        note = f"Steps 1 to {results.early_steps}. Mark and bar: mean and 95 % t interval over seeds; rings: the seeds."
         charts.append(Chart("Early speed", svg, note, lines, percent=True))
     said = " ".join(f"{text[0].upper()}{text[1:]}." for text in remarks(results))
     return Section("sweep", "The sweep", said, charts, [table])
@@ -169,7 +176,7 @@ def _curves(arms: Sequence[Arm], what: Sequence[tuple[str, str, str, bool]]) -> 
     for key, title, y, percent in what:
         lines = [training_series(arm.label, rows, key) for arm, rows in read]
         found.append(curve(title, lines, y=y, note=note, percent=percent, zero=key == "gap_mean"))
-    return _there(found)
+    return _known(found)
 
 
 def _by_turn(arms: Sequence[Arm]) -> list[Chart]:
@@ -177,13 +184,13 @@ def _by_turn(arms: Sequence[Arm]) -> list[Chart]:
     if len(arms) > 1 or len(arms[0].runs) > 1:
         lines = [turn_series(arm.label, metrics_of(arm), "gap_by_turn") for arm in arms]
         note = f"Mean over all steps. {SEEDS_BAND}"
-        return _there([curve("Mean gap per turn", lines, x="turn", y="nats", note=note, zero=True)])
-    files = sorted(arms[0].runs[0].episodes.glob("step-*.jsonl"))
-    ends = list(dict.fromkeys([*files[:1], *files[-1:]]))
-    gap = [_turn_means(path, lambda value: value) for path in ends]
-    kl = [_turn_means(path, lambda value: math.expm1(value) - value) for path in ends]
+        return _known([curve("Mean gap per turn", lines, x="turn", y="nats", note=note, zero=True)])
+    files = arms[0].runs[0].episode_files()
+    ends = list(dict.fromkeys([min(files), max(files)])) if files else []
+    gap = [_turn_means(step, files[step], lambda value: value) for step in ends]
+    kl = [_turn_means(step, files[step], lambda value: math.expm1(value) - value) for step in ends]
     note = "In the first and the last step of training."
-    return _there(
+    return _known(
         [
             curve("Mean gap per turn", gap, x="turn", y="nats", note=note, zero=True),
             curve(
@@ -198,17 +205,17 @@ def _by_turn(arms: Sequence[Arm]) -> list[Chart]:
     )
 
 
-def _turn_means(path: Path, of: Callable[[float], float]) -> Series:
+def _turn_means(step: int, path: Path, of: Callable[[float], float]) -> Series:
     """The mean of a function of the gap over the tokens of each turn (from 1) of a step's episodes."""
     values: dict[int, list[float]] = {}
-    for record in read_json_lines(path):
-        for turn, played in enumerate(record["turns"], 1):
-            known = [of(gap) for gap in played.get("token_gap") or () if gap is not None]
+    for record in read_episodes(path):
+        for turn, played in enumerate(record.turns, 1):
+            gaps = played.detail.token_gap if played.detail else None
+            known = [of(gap) for gap in gaps or () if gap is not None]
             if known:
                 values.setdefault(turn, []).extend(known)
     turns = sorted(values)
-    label = f"step {int(path.stem.split('-')[1])}"
-    return Series(label, [float(turn) for turn in turns], [sum(values[t]) / len(values[t]) for t in turns])
+    return Series(f"step {step}", [float(turn) for turn in turns], [sum(values[t]) / len(values[t]) for t in turns])
 
 
 def paper(methods: Sequence[str]) -> Section | None:
@@ -225,7 +232,7 @@ def paper(methods: Sequence[str]) -> Section | None:
     return Section("paper", "The paper's own numbers", "", (), [Table("Reported by the paper", columns, rows, note)])
 
 
-def tests(comparison: dict[str, Any]) -> Section:
+def tests(comparison: Comparison) -> Section:
     """What ``sdar compare`` says of the arms: measures, tests, power."""
     tables = [*value_tables(comparison)[1:2], *difference_tables(comparison)]
     shown = [Table(table.title, table.columns, table.rows, "", table.marked) for table in tables]
@@ -242,7 +249,7 @@ def settings(arms: Sequence[Arm]) -> Section:
         rows = [[key, str(values[key])] for key in sorted(changed_keys(config) - {"name", "seed"})]
         title, note = "Settings that differ from the defaults", ""
     else:
-        rows = [[row["key"], *row["values"]] for row in setting_differences(arms)]
+        rows = [[row.key, *row.values] for row in setting_differences(arms)]
         title, note = "Settings that differ between the arms", "All other settings are the same."
     return Section(
         "settings", "Settings", "", (), [Table(title, ["setting", *(arm.label for arm in arms)], rows, note)]
@@ -268,5 +275,5 @@ def _headline(values: Sequence[float]) -> str:
     return f"{100 * found.estimate:.1f} ± {100 * (found.high - found.estimate):.1f} %"
 
 
-def _there(found: Sequence[Any]) -> list[Any]:
+def _known(found: Sequence[Any]) -> list[Any]:
     return [each for each in found if each is not None]

@@ -7,43 +7,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from sdar_cli.analysis.compare.arms import Arm
 from sdar_cli.analysis.report.charts import Series
-from sdar_cli.runs.metrics import read_metrics
-from sdar_cli.runs.rundir import RunDir, result_of
-from sdar_cli.stats import t_interval
+from sdar_cli.runs.metrics import StepMetrics, read_steps
+from sdar_cli.runs.results import EvaluationReport, read_report
+from sdar_cli.runs.rundir import RunDir
+from sdar_cli.stats import Interval, t_interval
 
-Rows = list[dict[str, Any]]
+Steps = list[StepMetrics]
 
 
-def metrics_of(arm: Arm) -> list[Rows]:
+def metrics_of(arm: Arm) -> list[Steps]:
     """The metrics of every step, per run."""
-    return [read_metrics(run.metrics) for run in arm.runs]
+    return [read_steps(run.metrics) for run in arm.runs]
 
 
-def training_series(label: str, metrics: Sequence[Rows], key: str) -> Series:
+def training_series(label: str, metrics: Sequence[Steps], key: str) -> Series:
     """A metric of training over the steps.  Steps that one run lacks are averages of the others."""
     return _over_seeds(label, [_column(rows, key) for rows in metrics])
 
 
-def turn_series(label: str, metrics: Sequence[Rows], key: str) -> Series:
+def turn_series(label: str, metrics: Sequence[Steps], key: str) -> Series:
     """A metric that is a list over the turns of an episode (from 1), averaged over all steps of a run."""
     lines = []
     for rows in metrics:
         values: dict[float, list[float]] = {}
         for row in rows:
-            for turn, value in enumerate(row.get(key) or (), 1):
+            for turn, value in enumerate(row.by_turn(key), 1):
                 if value is not None:
                     values.setdefault(float(turn), []).append(value)
         lines.append({turn: sum(found) / len(found) for turn, found in values.items()})
     return _over_seeds(label, lines)
 
 
-def evaluations(run: RunDir) -> dict[int, dict[str, Any]]:
+def evaluations(run: RunDir) -> dict[int, EvaluationReport]:
     """The panels played by training, by step.  Raises RunFailedError for a damaged file."""
-    return {step: run.evaluation(step) for step in run.evaluated_steps()}
+    return {step: read_report(run.evaluation_path(step)) for step in run.evaluated_steps()}
 
 
 def panel_series(arm: Arm, with_skill: bool, label: str) -> Series:
@@ -54,10 +54,10 @@ def panel_series(arm: Arm, with_skill: bool, label: str) -> Series:
     for run in arm.runs:
         line = {}
         for step, report in evaluations(run).items():
-            result = result_of(report, with_skill)
+            result = report.result(with_skill)
             if result is not None:
-                line[float(step)] = result["overall"]["success"]
-                low[float(step)], high[float(step)] = result["overall"]["low"], result["overall"]["high"]
+                line[float(step)] = result.overall.success
+                low[float(step)], high[float(step)] = result.overall.low, result.overall.high
         lines.append(line)
     if len(lines) == 1:
         xs = sorted(lines[0])
@@ -65,8 +65,8 @@ def panel_series(arm: Arm, with_skill: bool, label: str) -> Series:
     return _over_seeds(label, lines)
 
 
-def _column(rows: Rows, key: str) -> dict[float, float]:
-    return {float(row["step"]): float(row[key]) for row in rows if isinstance(row.get(key), int | float)}
+def _column(rows: Steps, key: str) -> dict[float, float]:
+    return {float(row.step): float(value) for row in rows if (value := row.number(key)) is not None}
 
 
 def _over_seeds(label: str, lines: Sequence[dict[float, float]]) -> Series:
@@ -79,7 +79,7 @@ def _over_seeds(label: str, lines: Sequence[dict[float, float]]) -> Series:
     return Series(label, xs, means, *_bounds(found))
 
 
-def _bounds(found: Iterable[Any]) -> tuple[list[float], list[float]]:
+def _bounds(found: Iterable[Interval]) -> tuple[list[float], list[float]]:
     """Lower and upper ends; NaN, which draws nothing, where one seed bounds nothing."""
     pairs = [
         (interval.low, interval.high) if math.isfinite(interval.low) else (math.nan, math.nan) for interval in found

@@ -12,11 +12,11 @@ def show_results(state: SweepDir, reporter: Reporter) -> None:
     """What is done so far."""
     results = collect(state)
     if reporter.json_mode:
-        reporter.emit_object(results)
+        reporter.emit_object(results.to_json())
         return
     show(results, reporter)
-    if results["unfinished"]:
-        reporter.info(f"{len(results['unfinished'])} of {len(state.jobs)} runs are not done")
+    if results.unfinished:
+        reporter.info(f"{len(results.unfinished)} of {len(state.jobs)} runs are not done")
 
 
 def finish(state: SweepDir, reporter: Reporter) -> None:
@@ -24,9 +24,9 @@ def finish(state: SweepDir, reporter: Reporter) -> None:
     results = collect(state)
     show(results, reporter)
     reporter.info(f"all tests: sdar compare '{state.path}:'; a page: sdar report '{state.path}:'")
-    unfinished = results["unfinished"]
+    unfinished = results.unfinished
     status = "failed" if unfinished else "done"
-    reporter.emit("done", sweep=state.name, path=str(state.path), status=status, results=results)
+    reporter.emit("done", sweep=state.name, path=str(state.path), status=status, results=results.to_json())
     if unfinished:
         raise RunFailedError(
             f"{len(unfinished)} of {len(state.jobs)} runs of sweep {state.name} are not done",

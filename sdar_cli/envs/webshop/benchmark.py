@@ -78,6 +78,7 @@ WEBSHOP = Benchmark(
     noun="goals",
     missing=_missing,
     warnings=_warnings,
+    metrics=("score",),
     steps=_steps,
     data=_data,
     checks=_checks,

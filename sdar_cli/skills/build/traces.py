@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.envs.base import Act, Trace
+from sdar_cli.runs.records import EpisodeRecord, TurnRecord, is_ledger_line
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,13 @@ def read_traces(source: str | Path, runs_dir: Path = Path("runs")) -> Traces:
         for number, line in enumerate(data.split(b"\n"), 1):
             if line.strip():
                 record = _parsed(line, path, number)
-                if record.get("failure") or record.get("turns") == []:
+                if is_ledger_line(record):
+                    continue
+                trace = _trace(record, name, number, path)
+                if trace is None:
                     broken += 1
                 else:
-                    episodes.append(_trace(record, name, number, path))
+                    episodes.append(trace)
     if not episodes:
         raise ConfigError(f"{source} holds no episodes", why=f"read {', '.join(files)}", fix="sdar train")
     return Traces(tuple(episodes), files, broken)
@@ -93,7 +97,7 @@ def _files(source: str | Path, runs_dir: Path) -> list[tuple[str, Path]]:
     )
 
 
-def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def _parsed(line: bytes, path: Path, number: int) -> Mapping[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -103,35 +107,38 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return record
 
 
-def _trace(record: dict[str, Any], name: str, number: int, path: Path) -> Trace:
+def _trace(record: Mapping[str, Any], name: str, number: int, path: Path) -> Trace | None:
+    """None for an episode that the environment broke, or of which no turn was played."""
     try:
-        task = record["task"]
-        turns = list(record["turns"]) if "turns" in record else [{"action": a} for a in record["actions"]]
-        goal = record["goal"] if "goal" in record else turns[0]["view"]["goal"]
-        kind = task["type"] if isinstance(task, dict) else record["type"]
-        identity = task["id"] if isinstance(task, dict) else task
-        won = record["won"]
-        acts = tuple(_acts(turns))
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        if "actions" in record:
+            acts = tuple(Act(action) for action in record["actions"])
+            trace = Trace(name, number, record["task"], record["type"], record["goal"], record["won"], acts)
+        else:
+            episode = EpisodeRecord.from_json(record)
+            if episode.failure or not episode.turns:
+                return None
+            trace = _of_episode(episode, name, number)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise _bad(path, number, f"it lacks {error}") from error
-    texts = (identity, kind, goal, *(act.action for act in acts))
-    if not isinstance(won, bool) or not all(isinstance(text, str) for text in texts):
+    texts = (trace.task, trace.type, trace.goal, *(act.action for act in trace.acts))
+    if not isinstance(trace.won, bool) or not all(isinstance(text, str) for text in texts):
         raise _bad(path, number, "task, type, goal and actions are texts, and won is true or false")
-    env = (turns[0].get("view") or {}).get("env", "") if turns else ""
-    return Trace(name, number, identity, kind, goal, won, acts, env)
+    return trace
 
 
-def _acts(turns: Sequence[dict[str, Any]]) -> Iterator[Act]:
-    """An action that was not legal changed nothing."""
-    for turn in turns:
-        view = turn.get("view") or {}
-        yield Act(
-            turn["action"],
-            bool(turn.get("admissible", turn.get("valid", True))),
-            view.get("observation", ""),
-            tuple(view.get("admissible", ())),
-            turn.get("response", ""),
-        )
+def _of_episode(episode: EpisodeRecord, name: str, number: int) -> Trace:
+    first = episode.turns[0].detail
+    acts = tuple(map(_act, episode.turns))
+    env = first.view.env if first else ""
+    return Trace(name, number, episode.task.id, episode.task.type, episode.goal, episode.won, acts, env)
+
+
+def _act(turn: TurnRecord) -> Act:
+    """An action that was not possible changed nothing."""
+    if turn.detail is None:
+        return Act(turn.action, turn.admissible, thought=turn.response)
+    view = turn.detail.view
+    return Act(turn.action, turn.admissible, view.observation, view.admissible, turn.response)
 
 
 def _bad(path: Path, number: int, why: str) -> ConfigError:

@@ -6,12 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sdar_cli.config.presets import resolve
-from sdar_cli.envs.base import Task
+from sdar_cli.envs.base import StopReason, Task
 from sdar_cli.envs.panels import make_panel
-from sdar_cli.evaluation.evaluate import Setting, summarise
+from sdar_cli.evaluation.metrics import Metric
+from sdar_cli.evaluation.setting import Setting
+from sdar_cli.evaluation.summary import summarise
+from sdar_cli.runs.records import EpisodeRecord
+from sdar_cli.runs.results import EvaluationReport
 
 KINDS = ("look_at_obj_in_light", "pick_and_place_simple")
 
@@ -34,6 +37,7 @@ def make_run(
     sets: Sequence[str] = (),
     method: str = "grpo",
     state: str = "done",
+    metrics: Sequence[Metric] = (),
 ) -> Path:
     """outcomes: after each step, whether each task was won (0 or 1) without the skill."""
     path = runs / name
@@ -45,7 +49,7 @@ def make_run(
     rows = [{"step": step, "success": value} for step, value in enumerate(training, 1)]
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for step, won in outcomes.items():
-        write_evaluation(path / "eval" / f"step-{step:06d}.json", won, with_skill, scores, salt)
+        write_evaluation(path / "eval" / f"step-{step:06d}.json", won, with_skill, scores, salt, metrics)
     return path
 
 
@@ -55,6 +59,7 @@ def write_evaluation(
     with_skill: Sequence[int] | None = None,
     scores: Sequence[float] | None = None,
     salt: str = "",
+    metrics: Sequence[Metric] = (),
 ) -> None:
     """An evaluation's JSON and its episodes, as ``sdar`` writes them."""
     panel = panel_of(len(won), salt)
@@ -63,22 +68,16 @@ def write_evaluation(
         if wins is None:
             continue
         setting = Setting(shown, "sampled", 0.4, (0,))
-        episodes: list[dict[str, Any]] = [
-            {
-                "seed": 0,
-                "task": task.id,
-                "type": task.type,
-                "won": bool(win),
-                "score": None if scores is None else scores[n],
-                "stop": "won" if win else "lost",
-                "failure": None,
-                "turns": [],
-            }
+        episodes = [
+            EpisodeRecord(
+                task=task, goal="", won=bool(win), score=None if scores is None else scores[n],
+                stop=StopReason.WON if win else StopReason.LOST, label=setting.label, seed=0,
+            )
             for n, (task, win) in enumerate(zip(panel.tasks, wins, strict=True))
-        ]
-        results.append(summarise(panel, setting, episodes, 0))
-        lines += [json.dumps({"label": setting.label, **episode}) for episode in episodes]
-    path.write_text(json.dumps({"title": "t", "panel": results[0]["panel"], "results": results}))
+        ]  # fmt: skip
+        results.append(summarise(panel, setting, episodes, 0, metrics=metrics))
+        lines += [json.dumps(episode.to_json()) for episode in episodes]
+    path.write_text(json.dumps(EvaluationReport("t", results[0].panel, tuple(results)).to_json()))
     path.with_suffix(".jsonl").write_text("\n".join(lines) + "\n")
 
 

@@ -10,6 +10,8 @@ import pytest
 from commands.support import Result, sdar
 
 from analysis.compare.comparison_material import make_run, panel_of, wins, write_evaluation
+from sdar_cli.analysis.compare import build
+from sdar_cli.analysis.compare.arms import Places, resolve_arms
 from sdar_cli.analysis.compare.render import difference_tables
 from sdar_cli.stats import mcnemar, seed_by_seed, seeds_needed, t_interval, two_level, welch, wilson
 from sdar_cli.sweep.plan import Request, make_plan
@@ -127,7 +129,7 @@ def test_many_arms_are_one_matrix_per_measure(runs, capsys) -> None:
     measure = compare(capsys, runs, *arms)["measures"][0]
     row = next(r for r in measure["comparisons"] if (r["first"], r["second"]) == ("rlsd-s*", "opsd-s*"))
     largest = max(row[test]["p_holm"] for test in ("welch", "two_level", "seed_by_seed"))
-    table = difference_tables(compare(capsys, runs, *arms))[0]
+    table = difference_tables(build.compare(resolve_arms(arms, [], Places(runs))))[0]
     assert table.columns == ["", *arms] and "row minus column" in table.title
     shown = f"{largest:.3f}*" if largest >= 0.001 else "< 0.001*"
     assert largest < 0.05

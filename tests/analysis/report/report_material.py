@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from sdar_cli.envs.base import StopReason, Task, TurnView
 from sdar_cli.models.loading import load_tokenizer
 from sdar_cli.rollout.episode import Episode, Turn
 from sdar_cli.runs.metrics import MetricsWriter
+from sdar_cli.runs.records import EpisodeRecord
+from sdar_cli.runs.results import EvaluationReport, EvaluationResult, PanelRecord, Rate
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.stats import wilson
 
@@ -45,7 +46,7 @@ def make_run(
     for step, without, shown in held_out:
         write_evaluation(run, step, panel, without, shown)
     if episodes:
-        lines = "".join(json.dumps(episode.to_json()) + "\n" for episode in episodes)
+        lines = "".join(json.dumps(episode.record().to_json()) + "\n" for episode in episodes)
         (run.episodes / "step-000001.jsonl").write_text(lines, encoding="utf-8")
     run.finish(state)
     return run
@@ -53,17 +54,22 @@ def make_run(
 
 def write_evaluation(run: RunDir, step: int, panel: str, without: int, shown: int) -> None:
     """``eval/step-N.json`` and its episodes: the first ``without`` (``shown``) of the ten tasks are won."""
-    about = {"split": "eval", "tasks": len(TASKS), "sha256": panel}
+    about = PanelRecord("eval", len(TASKS), panel)
     results, plays = [], []
     for with_skill, won in ((False, without), (True, shown)):
-        label = "with skill" if with_skill else "no skill"
-        low, high = wilson(won, len(TASKS))
-        rate = {"won": won, "of": len(TASKS), "success": won / len(TASKS), "low": low, "high": high}
-        results.append({"label": label, "with_skill": with_skill, "seeds": [0], "overall": rate, "types": {"t": rate}})
-        plays += [{"label": label, "seed": 0, "task": task, "won": n < won} for n, task in enumerate(TASKS)]
-    report = {"title": "panel", "panel": about, "results": results}
-    (run.eval / f"step-{step:06d}.json").write_text(json.dumps(report), encoding="utf-8")
-    lines = "".join(json.dumps(play) + "\n" for play in plays)
+        label, success = "with skill" if with_skill else "no skill", won / len(TASKS)
+        rate = Rate(won, len(TASKS), success, *wilson(won, len(TASKS)))
+        results.append(EvaluationResult(
+            label=label, with_skill=with_skill, decoding="sampled", temperature=0.4, seeds=(0,), panel=about,
+            overall=rate, per_seed=(success,), mean=success, sd_over_sampling_seeds=0.0, types={"t": rate}, means=None,
+            mean_turns=1.0, invalid_ratio=0.0, failed=0, cut_prompts=0,
+        ))  # fmt: skip
+        plays += [
+            EpisodeRecord(Task(task, "t", "eval"), "", n < won, label=label, seed=0) for n, task in enumerate(TASKS)
+        ]
+    report = EvaluationReport("panel", about, tuple(results))
+    (run.eval / f"step-{step:06d}.json").write_text(json.dumps(report.to_json()), encoding="utf-8")
+    lines = "".join(json.dumps(play.to_json()) + "\n" for play in plays)
     (run.eval / f"step-{step:06d}.jsonl").write_text(lines, encoding="utf-8")
 
 
@@ -84,8 +90,3 @@ def episode(
         Task(f"train/{kind}-{index}", kind, "train"), 0, index, [turn], won=won,
         stop=StopReason.WON if won else StopReason.MAX_TURNS, skill_ids=("general",), skill_text=SKILL,
     )  # fmt: skip
-
-
-def as_record(made: Episode) -> dict[str, Any]:
-    """The episode as it is read back."""
-    return json.loads(json.dumps(asdict(made)))

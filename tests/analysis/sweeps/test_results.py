@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analysis.compare.comparison_material import make_run, wins
+from sdar_cli.analysis.compare.comparison import ArmValue, Corrected, Estimate, MeasureReport, Pair
 from sdar_cli.analysis.sweeps.plot import MEAN, SEED, SKILLED, WIDTH, forest
+from sdar_cli.analysis.sweeps.records import PointResult, SeedMeans
 from sdar_cli.analysis.sweeps.results import over_seeds, verdict
 from sdar_cli.runs.rundir import RunDir
+from sdar_cli.stats import Difference
 from sdar_cli.sweep.outcome import outcome_of
 
 TASKS = 20
@@ -57,54 +61,54 @@ def test_a_run_without_steps_is_what_was_before(tmp_path: Path) -> None:
 
 def test_one_seed_has_no_interval_and_a_missing_value_no_mean(tmp_path: Path) -> None:
     one = outcome_of(done(tmp_path, {0: 2, 1: 5}, [0.5]))
-    assert over_seeds([one], "success") == {
-        "n": 1, "mean": 0.25, "low": -math.inf, "high": math.inf, "values": [0.25],
-    }  # fmt: skip
-    assert over_seeds([one], "with_skill") is None and over_seeds([], "success") is None
+    assert over_seeds([one.success]) == SeedMeans(n=1, mean=0.25, low=-math.inf, high=math.inf, values=[0.25])
+    assert over_seeds([one.with_skill]) is None and over_seeds([0.5, None]) is None and over_seeds([]) is None
 
 
-def measure(estimates: dict[str, float], **ps: tuple[float, float]) -> dict[str, Any]:
+def measure(estimates: dict[str, float], **ps: tuple[float, float]) -> MeasureReport:
     """ps: pair ``a_b`` to the corrected p of Welch's test and of the bootstrap."""
-    rows = [
-        {"first": a, "second": b, "welch": {"p_holm": p}, "two_level": {"p_holm": q}}
-        for pair, (p, q) in ps.items()
-        for a, b in [pair.split("_")]
+    pairs = [
+        Pair(*pair.split("_"), 0.0, {"welch": corrected(p), "two_level": corrected(q)}) for pair, (p, q) in ps.items()
     ]
-    arms = [{"label": label, "estimate": value} for label, value in estimates.items()]
-    return {"measure": "m", "arms": arms, "comparisons": rows}
+    arms = [ArmValue(label, [], Estimate(value, None, None, None)) for label, value in estimates.items()]
+    return MeasureReport("m", "%", arms, pairs)
+
+
+def corrected(p: float) -> Corrected:
+    return Corrected(Difference(0.0, 0.0, 0.0, p), p)
 
 
 def test_a_winner_differs_from_every_other_point_by_both_tests() -> None:
     estimates = {"a": 0.3, "b": 0.6, "c": 0.2}
     clear = verdict(measure(estimates, a_b=(0.01, 0.02), a_c=(0.9, 0.9), b_c=(0.03, 0.04)), "methods")
-    assert (clear["winner"], clear["alike"]) == ("b", [])
-    assert clear["text"] == "m: the winner is b (60.0 %); it differs from every other point"
+    assert (clear.winner, clear.alike) == ("b", [])
+    assert clear.text == "m: the winner is b (60.0 %); it differs from every other point"
     for ps in ((0.06, 0.01), (0.01, 0.06)):
         unclear = verdict(measure(estimates, a_b=(0.01, 0.02), a_c=(0.9, 0.9), b_c=ps), "methods")
-        assert (unclear["winner"], unclear["alike"]) == (None, ["c"])
-        assert "no winner; highest is b (60.0 %), which cannot be told from c" in unclear["text"]
+        assert (unclear.winner, unclear.alike) == (None, ["c"])
+        assert "no winner; highest is b (60.0 %), which cannot be distinguished from c" in unclear.text
 
 
 def test_without_a_test_there_is_no_winner() -> None:
     found = measure({"a": 0.3, "b": 0.6}, a_b=(0.01, 0.01))
-    found["comparisons"] = [{"first": "a", "second": "b", "difference": 0.3}]  # one of them has one seed
-    assert verdict(found, "mixed")["winner"] is None
+    found = replace(found, pairs=[Pair("a", "b", 0.3, {})])  # one of them has one seed
+    assert verdict(found, "mixed").winner is None
     early = measure({"a": 0.3, "b": 0.6}, a_b=(0.01, 0.01))
-    del early["comparisons"][0]["two_level"]  # early speed has no tasks to draw
-    assert verdict(early, "methods")["winner"] == "b"
+    early = replace(early, pairs=[Pair("a", "b", 0.3, {"welch": corrected(0.01)})])  # early speed has no tasks to draw
+    assert verdict(early, "methods").winner == "b"
 
 
 def test_points_shown_the_skill_are_not_judged_with_the_others() -> None:
     """Their early success is that of another task."""
     found = measure({"a": 0.3, "b": 0.6, "shown": 0.9}, a_b=(0.01, 0.01), a_shown=(0.01, 0.01), b_shown=(0.01, 0.01))
     told = verdict(found, "methods", ["shown"])
-    assert told["winner"] == told["highest"] == "b"
-    assert told["text"].startswith("m (without shown, whose policy is shown the skill): the winner is b (60.0 %)")
+    assert told.winner == told.highest == "b"
+    assert told.text.startswith("m (without shown, whose policy is shown the skill): the winner is b (60.0 %)")
 
 
-def point(name: str, values: list[float], low: float, high: float, skilled: float | None) -> dict[str, Any]:
-    found = {"n": len(values), "mean": sum(values) / len(values), "low": low, "high": high, "values": values}
-    return {"point": name, "success": found, "with_skill": skilled and {"mean": skilled}}
+def point(name: str, values: list[float], low: float, high: float, skilled: float | None) -> PointResult:
+    found = SeedMeans(len(values), sum(values) / len(values), low, high, values)
+    return PointResult(name, found, SeedMeans(1, skilled, 0.0, 1.0, []) if skilled else None)
 
 
 def test_the_plot_has_every_mark_where_it_belongs() -> None:
@@ -122,4 +126,4 @@ def test_the_plot_has_every_mark_where_it_belongs() -> None:
 def test_the_plot_ends_where_the_figures_do_and_cuts_what_is_below_zero() -> None:
     lines = forest([point("a", [0.02, 0.04], -0.1, 0.16, None)])
     assert lines[-1].endswith("25 %") and lines[1][3] == "├"
-    assert forest([{"point": "a", "success": None, "with_skill": None}]) == []
+    assert forest([PointResult("a")]) == []
