@@ -6,11 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import toy
-from sdar_cli.evaluation.means import means_over_sources
 from toy import TAKE, say
 
 from sdar_cli.base.display import Reporter
@@ -92,14 +90,14 @@ def test_a_benchmark_with_a_score_has_one_in_every_row() -> None:
         EpisodeRecord(task, "", won=False, score=score, label="x", seed=0)
         for task, score in zip(panel.tasks, by_task(panel.tasks), strict=True)
     ]
-    setting, shop = replace(SAMPLED, seeds=(0,)), SimpleNamespace(tagger_id="t1")
-    result = summarise(panel, setting, episodes, 0, environment=shop)
+    setting, score = replace(SAMPLED, seeds=(0,)), METRICS["score"]
+    result = summarise(panel, setting, episodes, 0, metrics=[score], tagger="t1")
     assert {name: rate.metrics["score"] for name, rate in result.types.items()} == {"home": 0.25, "beauty": 0.0}
     assert result.overall.metrics["score"] == pytest.approx(0.5 / 3)
     assert result.tagger == "t1"
     assert result.to_json()["overall"]["score"] == result.overall.metrics["score"]
     unscored = [replace(e, score=None) for e in episodes]
-    assert summarise(panel, setting, unscored, 0, environment=shop).overall.metrics["score"] == 0.0
+    assert summarise(panel, setting, unscored, 0, metrics=[score]).overall.metrics["score"] == 0.0
     assert "score" not in summarise(panel, setting, unscored, 0).overall.metrics
 
 
@@ -222,20 +220,6 @@ def test_a_broken_environment_is_no_result(tokenizer, tmp_path) -> None:
         session = Session(settings, reporter, environment, PANEL, [], load_bank("alfworld"), None, tokenizer, collector)
         with pytest.raises(RunFailedError, match="9 of 9 episodes of an evaluation failed"):
             evaluate_panel(session, RunDir(tmp_path), "step-000000", "before")
-
-
-def test_means_over_the_data_sets_of_search_qa() -> None:
-    """Rates 1/2 of 2, 1/4 of 8 and 1 of 1: macro (1/2 + 1/4 + 1) / 3, micro 4/11, without Bamboogle (1/2 + 1/4) / 2."""
-    rates = {"nq": 0.5, "popqa": 0.25, "bamboogle": 1.0}
-    means = means_over_sources(rates, 4 / 11)
-    assert means == {
-        "macro mean": pytest.approx(7 / 12),
-        "micro mean": 4 / 11,
-        "macro mean without bamboogle": pytest.approx(3 / 8),
-    }
-    assert list(means_over_sources({"nq": 0.5}, 0.5) or {}) == ["macro mean", "micro mean"]
-    assert "macro mean without bamboogle" not in (means_over_sources({"bamboogle": rates["nq"]}, rates["nq"]) or {})
-    assert means_over_sources({**rates, "direct": 1.0}, 0.5) is None
 
 
 def test_other_benchmarks_have_no_means(tokenizer) -> None:
