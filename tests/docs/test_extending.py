@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ from train.conftest import walker_model  # noqa: F401  a fixture
 from sdar_cli.base.plugins import Kind
 from sdar_cli.cli import main
 from sdar_cli.config import plugs
+from sdar_cli.envs.benchmark import Benchmark
+from sdar_cli.envs.registry import ENVIRONMENT
 from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.skills.bank import read_bank
 
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", TEXT, re.DOTALL | re.MULTILINE))
-KINDS: dict[str, Kind] = {plug.kind.name: plug.kind for plug in plugs.PLUGS} | {"builder": plugs.BUILDER}
+KINDS: dict[str, Kind] = {plug.kind.name: plug.kind for plug in plugs.PLUGS}
+KINDS |= {"builder": plugs.BUILDER, "metric": plugs.METRIC}
+"""Kinds whose example is one file; an environment's is a package (tests/envs/test_guests.py)."""
 
 
 def fenced(text: str, language: str) -> list[str]:
@@ -63,14 +68,15 @@ def log(run: Path) -> list[dict[str, Any]]:
 
 def test_every_kind_has_an_example_and_a_row() -> None:
     assert set(SECTIONS) == set(KINDS)
-    row = r"^\| `(\w+)` \| `(\w+)` in `([\w/.]+)` \| (.*?) \| (.*?) \| `\((.*?)\*\*arguments\)`"
+    row = r"^\| `(\w+)` \| `(\w+)` in `([\w/.]+)` \| (.*?) \| (.*?) \| `\((.*?)(?:\*\*arguments)?\)`"
     rows = re.findall(row, TEXT, re.MULTILINE)
     assert {row[0] for row in rows} == set(KINDS)
+    assert f"| `environment` | `{ENVIRONMENT.table}` in `{ENVIRONMENT.module.replace('.', '/')}.py` |" in TEXT
     for name, table, file, key, arguments, given in rows:
         kind = KINDS[name]
         assert (kind.table, f"{kind.module.replace('.', '/')}.py") == (table, file)
         assert tuple(given.rstrip(", ").split(", ")) == kind.given
-        if name != "builder":
+        if name not in ("builder", "metric"):
             (plug,) = (plug for plug in plugs.PLUGS if plug.kind is kind)
             assert plug.key in key and plug.arguments in arguments
 
@@ -152,3 +158,16 @@ def test_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.code in (None, 0)
     (skill,) = read_bank(Path("my-bank")).skills
     assert skill.text.count("\n- ") == 3 and skill.sources == ("demonstrations.jsonl:1",)
+
+
+def test_metric(run: Callable[[str], Path]) -> None:
+    report = json.loads((run("metric") / "eval" / "step-000002.json").read_text())
+    for result in report["results"]:
+        assert result["overall"]["words"] > 0 and 0 <= result["overall"]["out_of_turns"] <= 1
+        assert [label["name"] for label in result["metrics"]][-2:] == ["words", "out_of_turns"]
+
+
+def test_every_field_of_a_benchmark_has_its_row() -> None:
+    table = TEXT[TEXT.index("## Environments") :]
+    named = {name for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert named == {each.name for each in fields(Benchmark)}

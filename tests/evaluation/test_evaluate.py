@@ -16,6 +16,7 @@ from sdar_cli.base.errors import RunFailedError
 from sdar_cli.envs.base import StopReason, Task
 from sdar_cli.envs.panels import make_panel
 from sdar_cli.evaluation import play as module
+from sdar_cli.evaluation.metrics import METRICS
 from sdar_cli.evaluation.panel import dump_episodes, evaluate_panel
 from sdar_cli.evaluation.play import evaluate
 from sdar_cli.evaluation.render import benchmark_table, internalisation_line, table
