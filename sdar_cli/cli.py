@@ -5,15 +5,19 @@ Nothing heavy is imported here or at the top of a command's module, so that ``sd
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from sdar_cli import __version__
-from sdar_cli.base.errors import SdarError
+from sdar_cli.base.errors import RunFailedError, SdarError, place_error
+from sdar_cli.base.text import presentable
 from sdar_cli.commands import (
     compare,
     data,
@@ -46,8 +50,21 @@ sdar runs list
 
 An error's traceback is shown with --debug, anywhere on the line, or SDAR_DEBUG=1."""
 
+
+class Commands(TyperGroup):
+    """The sub-commands.  A file that ends too early is an error like any other; click would print ``Aborted.``."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            why = str(error) or "a file or answer ended before its content did"
+            raise RunFailedError("something that is read is cut off", why=why, fix="make or copy it again") from error
+
+
 app = typer.Typer(
     name="sdar",
+    cls=Commands,
     help=HELP,
     epilog=EPILOG,
     no_args_is_help=True,
@@ -99,19 +116,33 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     # Read when torch is loaded.  Spinning threads make a two-thread run crawl when another process wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _replace_what_streams_do_not_take()
     words, debug = _take_debug(list(sys.argv[1:] if args is None else args))
     try:
         app(args=words, prog_name="sdar")
     except SdarError as error:
-        _show_traceback(debug)
-        print(error.render(), file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(error, debug)
+    except OSError as error:
+        _fail(place_error(error, words), debug)
     except Exception as error:
         _show_traceback(debug)
-        print(f"error: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+        print(presentable(f"error: {type(error).__name__}: {error}".splitlines()[0]), file=sys.stderr)
         if not debug:
             print("fix: rerun with --debug for the traceback", file=sys.stderr)
         sys.exit(1)
+
+
+def _fail(error: SdarError, debug: bool) -> None:
+    _show_traceback(debug)
+    print(error.render(), file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _replace_what_streams_do_not_take() -> None:
+    """A character that a terminal's or a pipe's encoding lacks is shown as a question mark, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:
@@ -123,4 +154,4 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 
 def _show_traceback(debug: bool) -> None:
     if debug:
-        traceback.print_exc()
+        print(presentable(traceback.format_exc()), file=sys.stderr)

@@ -10,11 +10,10 @@ import io
 import json
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,15 +27,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from sdar_cli.base.files import finite
+from sdar_cli.base.files import to_json
+from sdar_cli.base.text import mask, presentable, whole_characters
 
 STEPS_SHOWN = 15
 BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_WIDTH = 160
 PLAIN_INTERVAL = 15.0
 """Seconds between two plain progress lines."""
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters but tab and newline: model text must not steer the terminal."""
 
 COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("step", "step", "d"),
@@ -51,11 +49,6 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("last episode", "last_episode", "text"),
 )
 """Header, metric key and format of the live table."""
-
-
-def clean(text: str) -> str:
-    """Text without control characters other than tab and newline."""
-    return CONTROL.sub("", text)
 
 
 def duration(seconds: float) -> str:
@@ -86,7 +79,7 @@ def format_metric(value: Any, spec: str) -> str:
     if value is None:
         return "–"
     if spec == "text":
-        return clean(str(value)).replace("\n", " ")
+        return presentable(str(value)).replace("\n", " ")
     if spec == "time":
         return duration(value)
     return f"{100 * value:.1f}%" if spec == "%" else format(value, spec)
@@ -155,12 +148,12 @@ class Reporter:
 
     def info(self, text: str) -> None:
         """A line for the user."""
-        self.console.print(Text(clean(text)), soft_wrap=True)
+        self.console.print(Text(presentable(text)), soft_wrap=True)
         self.log(text)
 
     def warn(self, text: str) -> None:
         """A line that deserves a second look."""
-        self.console.print(Text.assemble(("warning: ", "yellow"), clean(text)), soft_wrap=True)
+        self.console.print(Text.assemble(("warning: ", "yellow"), presentable(text)), soft_wrap=True)
         self.log(f"warning: {text}")
 
     def confirm(self, question: str) -> None:
@@ -172,14 +165,14 @@ class Reporter:
 
     def panel(self, title: str, text: str) -> None:
         """A longer text, shown as it is."""
-        self.console.print(Panel(Text(clean(text)), title=Text(clean(title)), title_align="left"))
+        self.console.print(Panel(Text(presentable(text)), title=Text(presentable(title)), title_align="left"))
         self.log(f"{title}\n{text}")
 
     def table(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()
     ) -> None:
         """A table; None is shown as a dash, ``marked`` rows stand out."""
-        self.console.print(Text(clean(title), style="bold"), soft_wrap=True)
+        self.console.print(Text(presentable(title), style="bold"), soft_wrap=True)
         self.console.print(_filled(columns, rows, marked))
         self.log("\n".join([title, *("\t".join(str(cell) for cell in row) for row in [columns, *rows])]))
 
@@ -188,6 +181,7 @@ class Reporter:
         cells = [(header, format_metric(metrics.get(key), spec)) for header, key, spec in COLUMNS]
         line = "  ".join(f"{header} {cell}" for header, cell in cells if cell != "–")
         self.log(line)
+        self.emit("step", **metrics)
         if self.live_view:
             self._steps = [*self._steps, metrics][-STEPS_SHOWN:]
             self.refresh()
@@ -198,7 +192,7 @@ class Reporter:
         """A table that replaces the one shown before; nothing where there is no live view."""
         if self.live_view:
             self._board = _filled(columns, rows)
-            self._board.title, self._board.title_justify = Text(clean(title), style="bold"), "left"
+            self._board.title, self._board.title_justify = Text(presentable(title), style="bold"), "left"
             self.refresh()
 
     @contextmanager
@@ -220,15 +214,28 @@ class Reporter:
 
     def emit_object(self, value: Any) -> None:
         """One JSON value on standard output, whatever the mode."""
-        self._stdout.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+        line = mask(to_json(value))
+        takes_all = (self._stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
+        self._stdout.write((line if takes_all else ascii_json(line)) + "\n")
         self._stdout.flush()
 
     def log(self, text: str) -> None:
-        """To the log file only."""
-        if self._log is not None:
-            stamp = datetime.now().isoformat(sep=" ", timespec="seconds")
-            self._log.write(f"{stamp} {text}\n")
+        """To the log file only.  A log that cannot be written is given up with a warning; what it tells of goes on."""
+        if self._log is None:
+            return
+        stamp = datetime.now().isoformat(sep=" ", timespec="seconds")
+        try:
+            self._log.write(f"{stamp} {whole_characters(presentable(text))}\n")
             self._log.flush()
+        except OSError as error:
+            self._end_log()
+            self.warn(f"the log is not written any more: {error.strerror}")
+
+    def _end_log(self) -> None:
+        log, self._log = self._log, None
+        if log is not None:
+            with suppress(OSError):  # what its buffer still holds has no room
+                log.close()
 
     def refresh(self) -> None:
         """Redraw the live view, starting it at first use."""
@@ -256,9 +263,7 @@ class Reporter:
     def close(self) -> None:
         """End the live view and close the log."""
         self.end_live()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        self._end_log()
 
     def __enter__(self) -> Reporter:
         return self
@@ -267,13 +272,18 @@ class Reporter:
         self.close()
 
 
+def ascii_json(line: str) -> str:
+    """A line of JSON for a stream that does not take every character: the same value, escaped."""
+    return json.dumps(json.loads(line))
+
+
 def _filled(columns: Sequence[str], rows: Sequence[Sequence[Any]], marked: Sequence[bool] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for number, row in enumerate(rows):
         style = "bold yellow" if number < len(marked) and marked[number] else None
-        table.add_row(*("–" if cell is None else Text(clean(str(cell))) for cell in row), style=style)
+        table.add_row(*("–" if cell is None else Text(presentable(str(cell))) for cell in row), style=style)
     return table
 
 

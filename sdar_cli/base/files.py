@@ -8,22 +8,79 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.base.errors import ConfigError, RunFailedError
+from sdar_cli.base.errors import FULL, ConfigError, RunFailedError, naming
+from sdar_cli.base.text import SURROGATES
+
+TEMPORARY = ".*.tmp"
+"""Names of what a kill leaves beside a file that was being written."""
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Replace a file in one go: a reader or a crash sees the old or the new content, never a part."""
+    """Replace a file in one go: a reader or a crash sees the old or the new content, never a part.
+
+    Raises OSError that names a file, and leaves no part of it behind.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with naming(path), temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json_atomic(path: Path, value: Any) -> None:
     """``write_text_atomic`` of indented JSON."""
-    write_text_atomic(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text_atomic(path, to_json(value, indent=2) + "\n")
+
+
+def rewrite_json(path: Path, value: Any) -> None:
+    """``write_json_atomic``; on a full disk in place of the old content, whose room is there already."""
+    try:
+        write_json_atomic(path, value)
+    except OSError as error:
+        if error.errno not in FULL or not path.is_file():
+            raise
+        with naming(path), path.open("r+", encoding="utf-8") as file:
+            file.write(to_json(value) + "\n")
+            file.truncate()
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON that UTF-8 can hold: NaN and infinities as null, halves of character pairs escaped, others as they are."""
+    text = json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return SURROGATES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Delete what kills left of files that were being written in a folder."""
+    for path in folder.glob(TEMPORARY):
+        path.unlink(missing_ok=True)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a file.  Raises RunFailedError where it cannot be read or is another value."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFailedError(f"{path} cannot be read", why=error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise RunFailedError(f"{path} cannot be read", why=f"it is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RunFailedError(f"{path} cannot be read", why="its top level is not an object")
+    return value
+
+
+def check_types(path: Path, row: dict[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """The object of a file, whose known keys have these types or are null.  Raises RunFailedError for another value."""
+    for key, wanted in types.items():
+        value = row.get(key)
+        if value is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
+            raise RunFailedError(f"{path} cannot be read", why=f"{key} is {type(value).__name__}")
+    return row
 
 
 def refuse_taken(out: Path) -> None:
@@ -54,9 +111,13 @@ def read_json_lines(path: Path, torn_tail: bool = False) -> Iterator[dict[str, A
             if not line.strip():
                 continue
             try:
-                yield json.loads(line)
-            except ValueError as error:  # bad JSON, or a character cut in two
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:  # bad JSON, or a character cut in two
                 if torn_tail and not line.endswith(b"\n"):
                     return
                 what = f"{path}, line {number}, is not JSON"
                 raise RunFailedError(what, why=str(error), fix="delete that line") from error
+            if not isinstance(value, dict):
+                why = f"it holds {type(value).__name__} and not an object"
+                raise RunFailedError(f"{path}, line {number}, is no record", why=why, fix="delete that line")
+            yield value

@@ -52,8 +52,8 @@ def lock_open_file(descriptor: int, path: Path, *, wait: bool = False) -> bool:
             raise
         raise PrerequisiteError(
             f"{path} cannot be locked",
-            why=f"its file system has no file locks ({error.strerror})",
-            fix="put the folder on a local disk, or on a network file system with locks (flock)",
+            why=f"the platform or the file system has no file locks ({error.strerror})",
+            fix="use Linux or macOS (on Windows: WSL), and a local disk or a network file system with locks (flock)",
         ) from error
 
 
@@ -96,11 +96,9 @@ def locked_in_turn(path: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the file.  A missing file is held by nobody."""
+    """Whether somebody holds the file; it need not be writable.  A missing file is held by nobody."""
     if not path.exists():
         return False
-    lock = try_lock(path)
-    if lock is None:
-        return True
-    lock.close()
-    return False
+    with Lock(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as lock:
+        assert lock._descriptor is not None
+        return not lock_open_file(lock._descriptor, path)

@@ -227,7 +227,7 @@ def _print_json(record: dict[str, Any]) -> None:
 
 
 def _print_text(record: dict[str, Any]) -> None:
-    from sdar_cli.base.display import clean
+    from sdar_cli.base.text import clean
 
     if record["action"] is not None:
         typer.echo(f"[{record['step']}] {clean(record['action'])}")

@@ -162,7 +162,7 @@ def _record(question: str, passages: list[Passage]) -> dict[str, Any]:
 
 
 def _text(question: str, passages: list[Passage]) -> str:
-    from sdar_cli.base.display import clean
+    from sdar_cli.base.text import clean
 
     lines = [f"{number}. {p.title} ({p.id}, {p.score:.2f})\n   {p.text}" for number, p in enumerate(passages, 1)]
     return clean("\n".join([question, *(lines or ["   nothing found"]), ""]))

@@ -104,10 +104,10 @@ def clean_command(
     A run that is running is never touched.
     """
     from sdar_cli.base.display import Reporter
-    from sdar_cli.runs.clean import plan_removals, remove
-    from sdar_cli.runs.rundir import RunDir, list_runs
+    from sdar_cli.runs.clean import named_run, plan_removals, remove
+    from sdar_cli.runs.rundir import list_runs
 
-    chosen = [RunDir.open(name, runs_dir) for name in runs] if runs else list_runs(runs_dir)
+    chosen = [named_run(name, runs_dir) for name in runs] if runs else list_runs(runs_dir)
     plan = plan_removals(chosen, named=bool(runs), checkpoints=checkpoints)
     with Reporter(json_mode=as_json) as reporter:
         if as_json:

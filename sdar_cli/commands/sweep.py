@@ -194,15 +194,17 @@ def _resume(
 
 def _begin(request: Request, varied: Varied, places: Places, dry_run: bool, reporter: Reporter) -> None:
     from sdar_cli.analysis.sweeps import finish
+    from sdar_cli.base.text import mask
     from sdar_cli.sweep import preview, start
     from sdar_cli.sweep.plan import make_plan
-    from sdar_cli.sweep.state import default_path
+    from sdar_cli.sweep.state import default_path, named_path
 
     plan = make_plan(request)
-    path = varied.sweeps_dir / varied.name if varied.name else default_path(varied.sweeps_dir, request.sweep or "grid")
+    folder = varied.sweeps_dir
+    path = named_path(folder, varied.name) if varied.name else default_path(folder, request.sweep or "grid")
     if dry_run:
         raise typer.Exit(preview.show_plan(plan, path, places, reporter))
-    about = {"sweep": request.sweep, "grids": list(request.grids), "argv": sys.argv[1:]}
+    about = {"sweep": request.sweep, "grids": list(request.grids), "argv": [mask(word) for word in sys.argv[1:]]}
     begun = start.begin(path, plan, about, places, reporter)
     if begun is not None:
         finish.finish(begun, reporter)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sdar_cli.base.files import write_json_atomic
+from sdar_cli.base.files import to_json, write_json_atomic
 from sdar_cli.evaluation.ledger import Ledger
 from sdar_cli.evaluation.play import evaluate, refuse_broken
 from sdar_cli.evaluation.render import table
@@ -29,14 +28,13 @@ def evaluate_panel(session: Session, run: RunDir | None, name: str, title: str) 
         run.eval.mkdir(exist_ok=True)
         (run.eval / f"{name}.jsonl").write_text(dump_episodes(episodes), encoding="utf-8")
         write_json_atomic(run.eval / f"{name}.json", report.to_json())
+        session.reporter.emit("evaluation", name=name, **report.to_json())
     return report
 
 
 def dump_episodes(episodes: Sequence[Sequence[EpisodeRecord]]) -> str:
     """JSON lines: the episodes of each result."""
-    return "".join(
-        json.dumps(episode.to_json(), ensure_ascii=False) + "\n" for played in episodes for episode in played
-    )
+    return "".join(to_json(episode.to_json()) + "\n" for played in episodes for episode in played)
 
 
 def play_panel(

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from sdar_cli.base.display import clean
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
 from sdar_cli.base.retry import AGAIN, Backoff, TryAgainError, retry
+from sdar_cli.base.text import clean
 
 Message = dict[str, str]
 Backend = Literal["endpoint", "transformers", "vllm"]

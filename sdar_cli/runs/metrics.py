@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sdar_cli.base.files import finite, read_json_lines, write_text_atomic
+from sdar_cli.base.errors import RunFailedError, naming
+from sdar_cli.base.files import read_json_lines, to_json, write_text_atomic
 
 
 class MetricsWriter:
@@ -24,15 +25,16 @@ class MetricsWriter:
 
     def write(self, metrics: Mapping[str, Any]) -> None:
         """One line, with NaN and infinities as null."""
-        self._file.write(json.dumps(finite(metrics), ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            self._file.write(to_json(metrics) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def truncate_after(self, step: int) -> None:
         """Drop the lines of later steps, so that a resumed run repeats none."""
         self._file.close()
-        kept = [line for line in read_metrics(self.path) if line.get("step", 0) <= step]
-        write_text_atomic(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+        kept = [line for line in read_metrics(self.path) if StepMetrics.from_json(line).step <= step]
+        write_text_atomic(self.path, "".join(to_json(line) + "\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:
@@ -55,17 +57,20 @@ class StepMetrics:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> StepMetrics:
-        """A line without a step is of step 0."""
-        return cls(row.get("step", 0), row)
+        """A line without a step is of step 0.  Raises ValueError for a step that is no number of steps."""
+        step = row.get("step", 0)
+        if isinstance(step, bool) or not isinstance(step, int):
+            raise ValueError(f"its step is {step!r}")
+        return cls(step, row)
 
     def to_json(self) -> Mapping[str, Any]:
         """The line."""
         return self.values
 
     def number(self, key: str) -> float | None:
-        """A value that is a number; None where the step has none."""
+        """A value that is a finite number; None where the step has none."""
         value = self.values.get(key)
-        return value if isinstance(value, int | float) else None
+        return value if isinstance(value, int | float) and abs(value) < inf else None
 
     @property
     def success(self) -> float | None:
@@ -74,12 +79,22 @@ class StepMetrics:
 
     def by_turn(self, key: str) -> Sequence[float | None]:
         """A value for each turn of an episode, the first turn first; none where the step has none."""
-        return self.values.get(key) or ()
+        values = self.values.get(key)
+        return [v if isinstance(v, int | float) else None for v in values] if isinstance(values, list) else ()
 
 
 def read_steps(path: Path) -> list[StepMetrics]:
     """The steps of a ``metrics.jsonl``, in order; see ``read_metrics``."""
-    return [StepMetrics.from_json(row) for row in read_metrics(path)]
+    try:
+        return [StepMetrics.from_json(row) for row in read_metrics(path)]
+    except ValueError as error:
+        raise RunFailedError(f"{path} cannot be read", why=f"a line is of no step: {error}") from error
+
+
+def missing_steps(path: Path, step: int) -> list[int]:
+    """The steps from 1 to ``step`` that a ``metrics.jsonl`` has no line of."""
+    there = {row.step for row in read_steps(path)}
+    return [each for each in range(1, step + 1) if each not in there]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -97,4 +112,4 @@ def _mend_tail(path: Path) -> None:
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         rows = read_metrics(path)
-        write_text_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text_atomic(path, "".join(to_json(row) + "\n" for row in rows))

@@ -40,3 +40,12 @@ def result(row: Mapping[str, Any]) -> dict[str, Any]:
 
 SCORE = {"name": "score", "title": "score", "unit": "%"}
 """The only metric besides success that rates of schema 1 held."""
+
+
+PROVENANCE = frozenset({"created", "argv", "cwd", "sdar", "seeds"})
+"""Keys that every provenance has had; one without a schema number is known by them."""
+
+
+def is_provenance(row: Mapping[str, Any]) -> bool:
+    """Whether an object is the provenance of a run of this version or an earlier one."""
+    return row.keys() >= PROVENANCE and isinstance(row.get("schema", 1), int) and isinstance(row["argv"], list)

@@ -13,8 +13,10 @@ from typing import Any
 
 from sdar_cli import __version__
 from sdar_cli.base.resources import PACKAGE
+from sdar_cli.base.text import mask
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.registry import benchmark, built_in
+from sdar_cli.runs.folder import SCHEMA
 
 PACKAGES = (
     "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "numpy", "vllm", "typer", "rich",
@@ -31,8 +33,9 @@ DETERMINISTIC = {
 def collect_provenance(config: RunConfig, argv: Sequence[str]) -> dict[str, Any]:
     """The record of ``provenance.json``.  What is None is filled in once it is known."""
     return {
+        "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "argv": list(argv),
+        "argv": [mask(word) for word in argv],
         "cwd": os.getcwd(),  # noqa: PTH109 - the text is wanted, not a path
         "sdar": __version__,
         **code_state(),

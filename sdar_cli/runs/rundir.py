@@ -6,27 +6,54 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sdar_cli.base import locks
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
-from sdar_cli.base.files import write_json_atomic, write_text_atomic
+from sdar_cli.base.files import (
+    check_types,
+    read_json_object,
+    remove_temporary,
+    rewrite_json,
+    write_json_atomic,
+    write_text_atomic,
+)
+from sdar_cli.base.text import mask
 from sdar_cli.config.merge import flatten, suggest
 from sdar_cli.config.older import to_file
 from sdar_cli.config.schema import RUN_NAME, RunConfig
+from sdar_cli.runs.folder import (
+    CONFIG,
+    DIFF,
+    FOLDERS,
+    LOCK,
+    METRICS,
+    PROVENANCE,
+    SKILLS,
+    STATUS,
+    is_free,
+    looks_like_run,
+    step_in,
+)
 from sdar_cli.runs.metrics import read_steps
 from sdar_cli.runs.results import EvaluationReport, read_report
 
 RUNS_DIR = Path("runs")
-LOCK = "lock"
-"""Locked by the process that runs the run; the system lets go of it when that process ends."""
-FOLDERS = ("episodes", "eval", "checkpoints", "logs")
+STATUS_TYPES: dict[str, type | tuple[type, ...]] = {
+    "state": str, "started": str, "attempt_started": str, "ended": str, "seconds": (int, float), "attempts": int,
+    "pid": int, "host": str, "error": str, "summary": dict,
+}  # fmt: skip
+CONFIG_TYPES: dict[str, type | tuple[type, ...]] = {
+    "env": dict, "model": dict, "train": dict, "method": str, "seed": int, "name": str,
+}  # fmt: skip
+PROVENANCE_TYPES: dict[str, type | tuple[type, ...]] = {
+    "created": str, "argv": list, "packages": dict, "seeds": dict, "resumed": list,
+}  # fmt: skip
 
 
 class RunDir:
@@ -35,6 +62,8 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._locked: locks.Lock | None = None
+        self._begun: dict[str, Any] = {}
+        """The status that ``start`` wrote."""
 
     @property
     def name(self) -> str:
@@ -43,27 +72,27 @@ class RunDir:
 
     @property
     def config_path(self) -> Path:
-        return self.path / "config.json"
+        return self.path / CONFIG
 
     @property
     def provenance_path(self) -> Path:
-        return self.path / "provenance.json"
+        return self.path / PROVENANCE
 
     @property
     def diff_path(self) -> Path:
-        return self.path / "code.diff"
+        return self.path / DIFF
 
     @property
     def status_path(self) -> Path:
-        return self.path / "status.json"
+        return self.path / STATUS
 
     @property
     def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS
 
     @property
     def skills(self) -> Path:
-        return self.path / "skills.jsonl"
+        return self.path / SKILLS
 
     @property
     def episodes(self) -> Path:
@@ -95,34 +124,40 @@ class RunDir:
 
         provenance, diff = collect_provenance(config, argv), working_tree_diff()
         run = cls(_claim(runs_dir, config))
-        for folder in FOLDERS:
-            (run.path / folder).mkdir(exist_ok=True)
-        write_json_atomic(run.provenance_path, provenance)
-        write_text_atomic(run.diff_path, diff)
-        write_json_atomic(run.config_path, to_file(config))  # last: it makes the folder a run
+        busy = RunConflictError(f"another process is making {run.path}", fix="choose another --name")
+        with locks.locked(run.path / LOCK, busy):
+            cls.check_free(run.path.parent, run.name)  # again: another process may have made it in between
+            remove_temporary(run.path)
+            for folder in FOLDERS:
+                (run.path / folder).mkdir(exist_ok=True)
+            write_json_atomic(run.provenance_path, provenance)
+            write_text_atomic(run.diff_path, diff)
+            write_json_atomic(run.config_path, to_file(config))  # last: it makes the folder a run
         return run
 
     @staticmethod
     def check_free(runs_dir: Path, name: str | None) -> None:
-        """Raises RunConflictError where ``name`` is taken by something that is not an empty directory."""
+        """Raises RunConflictError where ``name`` is taken: by anything but what a start that was killed leaves."""
         path = runs_dir / name if name else None
-        if path and path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunConflictError(
-                f"{path} exists and is not empty",
-                why="a run never writes into another's directory",
-                fix=f"sdar train --resume {path}, or choose another --name",
-            )
+        if path is None or is_free(path):
+            return
+        resume = f"sdar train --resume {path}, or " if looks_like_run(path) else ""
+        raise RunConflictError(
+            f"{path} exists and is not empty",
+            why="a run never writes into another's directory" if resume else "it is no run, and a run needs its own",
+            fix=f"{resume}choose another --name" + ("" if resume else ", or remove it"),
+        )
 
     @classmethod
     def open(cls, reference: str | Path, runs_dir: Path = RUNS_DIR) -> RunDir:
         """An existing run, by name under ``runs_dir`` or by directory.  Raises ConfigError where there is none."""
         for path in (runs_dir / reference, Path(reference).expanduser()):
-            if (path / "config.json").is_file():
+            if looks_like_run(path):
                 return cls(path)
         names = [run.name for run in list_runs(runs_dir)]
         raise ConfigError(
             f"no run {str(reference)!r}{suggest(str(reference), names, '/')}",
-            why=f"neither {runs_dir / reference} nor {reference} holds a config.json",
+            why=f"neither {runs_dir / reference} nor {reference} holds {CONFIG} and the {PROVENANCE} of a run",
             fix=f"sdar runs list --runs-dir {runs_dir}",
         )
 
@@ -142,25 +177,35 @@ class RunDir:
 
     def benchmark(self) -> tuple[str | None, str | None]:
         """Name and source of the environment it was trained on, read without the rest of the configuration."""
-        env = _read_json(self.config_path).get("env", {})
+        env = self._settings().get("env") or {}
         return env.get("name"), env.get("source")
 
     def provenance(self) -> dict[str, Any]:
-        """What is known about the run's origin."""
-        return _read_json(self.provenance_path)
+        """What is known about the run's origin.  Raises RunFailedError where the file is damaged."""
+        return check_types(self.provenance_path, read_json_object(self.provenance_path), PROVENANCE_TYPES)
 
     def update_provenance(self, **values: Any) -> None:
         """Add or replace entries, for what is known only once the run is under way."""
         write_json_atomic(self.provenance_path, {**self.provenance(), **values})
 
     def status(self) -> dict[str, Any]:
-        """The last status written; {} before the first.  ``state`` is ``lost`` where the process is gone."""
+        """The last status written; {} before the first.  ``state`` is ``lost`` where the process is gone.
+
+        Raises RunFailedError where the file is damaged.
+        """
         if not self.status_path.is_file():
             return {}
-        status = _read_json(self.status_path)
+        status = self._written_status()
         if status.get("state") == "running" and not self._is_locked():
             status["state"] = "lost"
         return status
+
+    def _written_status(self) -> dict[str, Any]:
+        return check_types(self.status_path, read_json_object(self.status_path), STATUS_TYPES)
+
+    def _settings(self) -> dict[str, Any]:
+        """The configuration as it stands in the file."""
+        return check_types(self.config_path, read_json_object(self.config_path), CONFIG_TYPES)
 
     def evaluation_path(self, step: int) -> Path:
         """The evaluation that training makes after a step (0: before); its episodes lie beside it as ``.jsonl``."""
@@ -168,7 +213,7 @@ class RunDir:
 
     def evaluated_steps(self) -> list[int]:
         """The steps after which training evaluated, in order."""
-        return sorted(int(path.stem.removeprefix("step-")) for path in self.eval.glob("step-*.json"))
+        return sorted(step for path in self.eval.glob("*.json") if (step := step_in(path)) is not None)
 
     def evaluation(self, step: int) -> EvaluationReport | None:
         """What training measured on the panel after a step; None where it did not.  Raises RunFailedError."""
@@ -177,7 +222,8 @@ class RunDir:
 
     def episode_files(self) -> dict[int, Path]:
         """The files of the episodes trained on, by step."""
-        return {int(path.stem.removeprefix("step-")): path for path in sorted(self.episodes.glob("step-*.jsonl"))}
+        paths = sorted(self.episodes.glob("*.jsonl"))
+        return {step: path for path in paths if (step := step_in(path)) is not None}
 
     def _lock(self) -> bool:
         """Hold the run for this process until it ends, however it ends; False where another one holds it."""
@@ -198,29 +244,28 @@ class RunDir:
         """
         if not self._lock():
             raise RunConflictError(f"run {self.name} is still running", fix="wait for it or end it first")
-        old = _read_json(self.status_path) if self.status_path.is_file() else {}
+        remove_temporary(self.path)
+        old = self._written_status() if self.status_path.is_file() else {}
         now = _now()
         status = {"state": "running", "started": old.get("started", now), "attempt_started": now}
         status |= {"attempts": old.get("attempts", 0) + 1, "seconds": old.get("seconds", 0.0)}
+        self._begun = status
         write_json_atomic(self.status_path, {**status, "pid": os.getpid(), "host": socket.gethostname()})
 
     def finish(self, state: str, **values: Any) -> None:
         """``status.json``: done, failed or interrupted; all attempts' seconds; ``values`` such as error or summary."""
-        status = _read_json(self.status_path)
         now = _now()
-        seconds = status["seconds"] + _seconds_between(status["attempt_started"], now)
-        kept = {key: status[key] for key in ("started", "attempt_started", "attempts")}
-        write_json_atomic(
-            self.status_path, {"state": state, **kept, "ended": now, "seconds": round(seconds, 3), **values}
-        )
+        seconds = self._begun["seconds"] + _seconds_between(self._begun["attempt_started"], now)
+        kept = {key: self._begun[key] for key in ("started", "attempt_started", "attempts")}
+        rewrite_json(self.status_path, {"state": state, **kept, "ended": now, "seconds": round(seconds, 3), **values})
         if self._locked is not None:
             self._locked.close()
             self._locked = None
 
     def add_to_summary(self, **values: Any) -> None:
         """Put into a finished run's summary what was measured apart from it."""
-        status = _read_json(self.status_path)
-        write_json_atomic(self.status_path, {**status, "summary": {**status["summary"], **values}})
+        status = self._written_status()
+        write_json_atomic(self.status_path, {**status, "summary": {**(status.get("summary") or {}), **values}})
 
     def resume(self, argv: Sequence[str], config: RunConfig) -> None:
         """Note another start in the provenance and store the configuration it continues with.
@@ -236,13 +281,16 @@ class RunDir:
                 why=f"process {status.get('pid')} on {status.get('host')} writes to {self.path}",
                 fix="wait for it or end it first",
             )
-        starts = [*self.provenance().get("resumed", []), {"time": _now(), "argv": list(argv), **code_state()}]
+        starts = [
+            *self.provenance().get("resumed", []),
+            {"time": _now(), "argv": [mask(word) for word in argv], **code_state()},
+        ]
         self.update_provenance(resumed=starts)
         write_json_atomic(self.config_path, to_file(config))
 
     def overview(self) -> dict[str, Any]:
         """One row of ``sdar runs list``: status, method, steps, each step's success, held-out success at both ends."""
-        config = _read_json(self.config_path)
+        config = self._settings()
         status = self.status()
         steps = read_steps(self.metrics)
         summary = status.get("summary") or {}
@@ -251,10 +299,10 @@ class RunDir:
             "path": str(self.path),
             "status": status.get("state", "created"),
             "method": config.get("method"),
-            "model": config.get("model", {}).get("name"),
+            "model": (config.get("model") or {}).get("name"),
             "seed": config.get("seed"),
             "steps_done": max((metrics.step for metrics in steps), default=0),
-            "steps": config.get("train", {}).get("steps"),
+            "steps": (config.get("train") or {}).get("steps"),
             "curve": [metrics.success for metrics in steps if metrics.success is not None],
             "success_before": summary.get("success_before"),
             "success_after": summary.get("success_after"),
@@ -264,10 +312,10 @@ class RunDir:
 
 
 def list_runs(runs_dir: Path = RUNS_DIR) -> list[RunDir]:
-    """Every run under a directory, the oldest first."""
+    """Every run under a directory, the oldest first; damaged ones too."""
     if not runs_dir.is_dir():
         return []
-    paths = [path for path in runs_dir.iterdir() if (path / "config.json").is_file()]
+    paths = [path for path in runs_dir.iterdir() if looks_like_run(path)]
     return [RunDir(path) for path in sorted(paths, key=lambda path: (_created(path), path.name))]
 
 
@@ -306,19 +354,9 @@ def _claim(runs_dir: Path, config: RunConfig) -> Path:
 def _created(path: Path) -> str:
     provenance = path / "provenance.json"
     try:
-        return str(_read_json(provenance).get("created", ""))
+        return str(read_json_object(provenance).get("created", ""))
     except RunFailedError:
         return ""  # a damaged run sorts first; showing it reports the damage
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFailedError(f"{path} cannot be read", why=str(error)) from error
-    if not isinstance(value, Mapping):
-        raise RunFailedError(f"{path} cannot be read", why="its top level is not an object")
-    return dict(value)
 
 
 def _now() -> str:

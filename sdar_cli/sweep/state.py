@@ -5,7 +5,6 @@ What has been done is read from the run directories alone, so that nothing else 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from typing import Any
 
 from sdar_cli.base import locks
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
-from sdar_cli.base.files import write_json_atomic
+from sdar_cli.base.files import read_json_object, write_json_atomic
+from sdar_cli.base.text import mask
 from sdar_cli.config.merge import suggest
 from sdar_cli.config.older import current_shape, to_file
 from sdar_cli.config.schema import RUN_NAME, RunConfig
@@ -33,10 +33,19 @@ class SweepDir:
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         self.path = path
         self.record = record
-        self.points = [Point(**point) for point in record["points"]]
-        self.jobs = [Job(**job) for job in record["jobs"]]
-        self.seeds: list[int] = record["seeds"]
-        self.baselines: dict[str, str | None] = record["baselines"]
+        try:
+            self.points = [Point(**point) for point in record["points"]]
+            self.jobs = [Job(**job) for job in record["jobs"]]
+            self.seeds: list[int] = list(record["seeds"])
+            self.baselines: dict[str, str | None] = dict(record["baselines"])
+        except (KeyError, TypeError, ValueError) as error:
+            why = f"it is no sweep's record: {type(error).__name__}: {error}"
+            raise RunFailedError(f"{path / 'sweep.json'} cannot be read", why=why) from error
+        outside = [job.run for job in self.jobs if not RUN_NAME.fullmatch(str(job.run))]
+        if outside:
+            raise RunFailedError(
+                f"{path / 'sweep.json'} names runs outside the sweep", why=", ".join(map(repr, outside))
+            )
 
     @property
     def name(self) -> str:
@@ -79,7 +88,7 @@ class SweepDir:
         """An existing sweep, by name or directory.  Raises ConfigError where there is none."""
         for path in (sweeps_dir / reference, Path(reference).expanduser()):
             if (path / "sweep.json").is_file():
-                return cls(path, _read(path / "sweep.json"))
+                return cls(path, read_json_object(path / "sweep.json"))
         names = [path.parent.name for path in sorted(sweeps_dir.glob("*/sweep.json"))]
         raise ConfigError(
             f"no sweep {reference!r}{suggest(reference, names, '/')}",
@@ -98,7 +107,7 @@ class SweepDir:
 
     def config(self, job: Job) -> RunConfig:
         """The same, read."""
-        return RunConfig.model_validate(current_shape(_read(self.config_path(job))))
+        return RunConfig.model_validate(current_shape(read_json_object(self.config_path(job))))
 
     def run_dir(self, job: Job) -> RunDir:
         """The job's run, which need not exist yet."""
@@ -127,7 +136,9 @@ class SweepDir:
         from sdar_cli.runs.provenance import code_state
 
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.record.setdefault("resumed", []).append({"time": now, "argv": list(argv), **code_state()})
+        self.record.setdefault("resumed", []).append(
+            {"time": now, "argv": [mask(word) for word in argv], **code_state()}
+        )
         write_json_atomic(self.path / "sweep.json", self.record)
 
     def remove_partial_run(self, job: Job) -> bool:
@@ -147,13 +158,19 @@ class SweepDir:
 
 
 def check_free(path: Path) -> None:
-    """Raises RunConflictError where the directory is not free, ConfigError for a name that none should have."""
-    if not RUN_NAME.fullmatch(path.name):
-        raise ConfigError(f"--name {path.name!r}: a name is made of letters, digits, '.', '_' and '-'")
+    """Raises RunConflictError where the directory is not free."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunConflictError(
             f"{path} exists and is not empty", fix=f"sdar sweep --resume {path.name}, or another --name"
         )
+
+
+def named_path(sweeps_dir: Path, name: str) -> Path:
+    """The directory of a new sweep.  Raises ConfigError for a name that could lead out of ``sweeps_dir``."""
+    if not RUN_NAME.fullmatch(name):
+        raise ConfigError(f"--name {name!r}: a name is made of letters, digits, '.', '_' and '-'",
+                          fix="choose such a name; --sweeps-dir chooses the folder")  # fmt: skip
+    return sweeps_dir / name
 
 
 def default_path(sweeps_dir: Path, stem: str) -> Path:
@@ -166,10 +183,3 @@ def default_path(sweeps_dir: Path, stem: str) -> Path:
 def _write_configs(path: Path, configs: Mapping[str, RunConfig]) -> None:
     for name, config in configs.items():
         write_json_atomic(path / "configs" / f"{name}.json", to_file(config))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFailedError(f"{path} cannot be read", why=str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ from typing import Any
 
 from sdar_cli.base import distributed
 from sdar_cli.base.display import Reporter, duration
-from sdar_cli.base.errors import PrerequisiteError, RunConflictError, RunFailedError, SdarError
+from sdar_cli.base.errors import PrerequisiteError, RunConflictError, RunFailedError, SdarError, place_error
 from sdar_cli.base.signals import handled
 from sdar_cli.config.presets import Resolved
 from sdar_cli.config.schema import RunConfig
+from sdar_cli.runs.checkpoints import remove_unfinished
 from sdar_cli.runs.rundir import RunDir, differences
 from sdar_cli.train.preflight import missing
 
@@ -117,6 +119,11 @@ def _execute(train: Train, resolved: Resolved, run: RunDir, reporter: Reporter, 
         reporter.emit("done", run=run.name, path=str(run.path), status="interrupted")
         reporter.info(f"interrupted; continue with: sdar train --resume {run.path}")
         raise
+    except OSError as error:
+        failure = place_error(error, sys.argv[1:], run.path)
+        failure.__cause__ = error
+        _record_failure(failure, run, reporter)
+        raise failure from error
     except Exception as error:
         _record_failure(error, run, reporter)
         if isinstance(error, SdarError):
@@ -134,7 +141,11 @@ def _execute(train: Train, resolved: Resolved, run: RunDir, reporter: Reporter, 
 def _record_failure(error: Exception, run: RunDir, reporter: Reporter) -> None:
     reporter.log("".join(traceback.format_exception(error)))
     text = error.render() if isinstance(error, SdarError) else f"{type(error).__name__}: {error}"
-    run.finish("failed", error=text)
+    try:
+        remove_unfinished(run.checkpoints)  # half a checkpoint is worth nothing, and its room may be needed
+        run.finish("failed", error=text)
+    except OSError as second:  # the first error is the one to show
+        reporter.warn(f"{run.status_path} still says that the run is running: {second.strerror}")
     reporter.emit("done", run=run.name, path=str(run.path), status="failed", error=text)
 
 

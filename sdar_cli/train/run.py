@@ -19,7 +19,7 @@ from sdar_cli.evaluation.panel import evaluate_panel
 from sdar_cli.rollout.step import Metrics, play_step
 from sdar_cli.runs.checkpoints import latest_checkpoint, step_of
 from sdar_cli.runs.sinks import Recorder
-from sdar_cli.train.resume import refuse_other_data, starting_point
+from sdar_cli.train.resume import forget_after, refuse_other_data, starting_point
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -49,11 +49,14 @@ def train(config: RunConfig, run: RunDir, reporter: Reporter, resume: bool) -> S
             fix=f"--nproc_per_node {config.train.tasks_per_step} or fewer, or raise train.tasks_per_step",
         )
     began = time.monotonic()
-    start = starting_point(run, config, resume)
+    start = starting_point(run, config, resume, reporter)
     with open_session(config, reporter) as session:
         identity = session.provenance()
         if resume:
             refuse_other_data(run, identity)
+            with distributed.main_first():
+                if distributed.is_main():
+                    forget_after(run, step_of(start) if start else 0)
         if distributed.is_main():
             run.update_provenance(**identity, processes=distributed.world_size())
         running = _Run(config, run, reporter, session, start)

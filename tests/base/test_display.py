@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from commands.support import environment
 
-from sdar_cli.base.display import Reporter, clean, duration, format_metric, json_stdout
+from sdar_cli.base.display import Reporter, duration, format_metric, json_stdout
+from sdar_cli.base.text import clean
 
 METRICS = {"step": 3, "success": 0.3125, "reward": 0.5, "gate_mean": 0.497, "gap_mean": -0.1417, "eta_s": 130.2}
 
@@ -38,7 +39,8 @@ def test_json_mode_keeps_stdout_for_json(capsys: pytest.CaptureFixture[str]) -> 
         print("a library's chatter")
         reporter.emit("done", value=float("nan"))
     captured = capsys.readouterr()
-    assert [json.loads(line) for line in captured.out.splitlines()] == [{"event": "done", "value": None}]
+    step = {"event": "step", **METRICS}
+    assert [json.loads(line) for line in captured.out.splitlines()] == [step, {"event": "done", "value": None}]
     for text in ("hello", "warning: careful", "title", "numbers", "step 3", "a library's chatter"):
         assert text in captured.err
 

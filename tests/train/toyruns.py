@@ -14,12 +14,13 @@ from torch import Tensor
 from sdar_cli.base.display import Reporter
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.panels import make_panel
-from sdar_cli.runs.checkpoints import checkpoint_path
+from sdar_cli.runs.checkpoints import checkpoint_path, step_of
+from sdar_cli.runs.folder import FOLDERS
 from sdar_cli.runs.metrics import read_metrics
-from sdar_cli.runs.rundir import FOLDERS, RunDir
+from sdar_cli.runs.rundir import RunDir
 from sdar_cli.session import SKILLS_FILE, Session
 from sdar_cli.skills.bank import load_bank
-from sdar_cli.train.resume import starting_point
+from sdar_cli.train.resume import forget_after, starting_point
 from sdar_cli.train.run import _Run
 
 TASKS = [*toy.tasks(6), *toy.tasks(3, "eval")]
@@ -59,7 +60,10 @@ def play(
         bank, own = load_bank("alfworld"), copy.deepcopy(model)
         session = Session(settings, reporter, environment, panel, train, bank, own, tokenizer, None)  # type: ignore[arg-type]
         session.adopt(own)
-        made = _Run(settings, run, reporter, session, starting_point(run, settings, resume))
+        start = starting_point(run, settings, resume, reporter)
+        if resume:
+            forget_after(run, step_of(start) if start else 0)
+        made = _Run(settings, run, reporter, session, start)
         if prepare:
             prepare(made)
         return made.execute()

@@ -16,8 +16,9 @@ from sdar_cli.analysis.report import sections
 from sdar_cli.analysis.report.content import Report, Section, Table
 from sdar_cli.analysis.report.episodes import SHADES, shown_episodes
 from sdar_cli.analysis.report.series import evaluations
-from sdar_cli.base.display import clean, duration
+from sdar_cli.base.display import duration
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.text import clean
 from sdar_cli.runs.metrics import StepMetrics, read_steps
 from sdar_cli.runs.rundir import RunDir
 

@@ -40,7 +40,7 @@ def _print_diff(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from sdar_cli.base.display import clean
+    from sdar_cli.base.text import clean
 
     console = Console(highlight=False)
 

@@ -9,7 +9,7 @@ from rich.columns import Columns
 from rich.panel import Panel
 from rich.text import Text
 
-from sdar_cli.base.display import clean
+from sdar_cli.base.text import clean
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
