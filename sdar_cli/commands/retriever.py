@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +25,10 @@ IndexOption = Annotated[
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="Of the encoder: auto, cpu or cuda.", rich_help_panel=DENSE)
+]
+VerifyOption = Annotated[
+    bool,
+    typer.Option("--verify", help="Check every byte of the index, not samples of large files."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -106,6 +109,7 @@ def query(
         Path | None, typer.Option("--input", help="File with a question a line; - for standard input.")
     ] = None,
     device: DeviceOption = "auto",
+    verify: VerifyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ask an index or a server; with --json one line per question: {"query", "passages": [{id, title, text, score}]}.
@@ -119,14 +123,15 @@ def query(
     sdar retriever query --index http://127.0.0.1:8000 --input - --json
     """
     from sdar_cli.base.errors import ConfigError
+    from sdar_cli.base.files import to_json
     from sdar_cli.retrieval.open import open_retriever
 
     if (question is None) == (file is None):
         raise ConfigError("give one question, or a file of them", fix="sdar retriever query --index DIR --input FILE")
-    retriever = open_retriever(index, device=device)
+    retriever = open_retriever(index, device=device, verify=verify)
     try:
         for asked, passages in _ask(retriever, [question] if question is not None else _lines(file), k):
-            typer.echo(json.dumps(_record(asked, passages), ensure_ascii=False) if as_json else _text(asked, passages))
+            typer.echo(to_json(_record(asked, passages)) if as_json else _text(asked, passages))
     finally:
         retriever.close()
 
@@ -174,6 +179,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 = a free one.")] = 8000,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="Passages when a request names no topk.")] = 3,
     device: DeviceOption = "auto",
+    verify: VerifyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Serve an index to sdar and to the clients of Search-R1 and of the SDAR release: /retrieve, /health, /info.
@@ -190,7 +196,7 @@ def serve(
     from sdar_cli.retrieval import server
     from sdar_cli.retrieval.open import open_retriever
 
-    retriever = open_retriever(index, device=device)
+    retriever = open_retriever(index, device=device, verify=verify)
     with Reporter(as_json) as reporter:
 
         def ready(url: str) -> None:

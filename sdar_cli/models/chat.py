@@ -170,7 +170,7 @@ class VLLM:
             from vllm import LLM, SamplingParams
         except ImportError as error:
             raise PrerequisiteError(
-                "vLLM is not installed", why=str(error), fix="pip install 'sdar[vllm]', or --backend transformers"
+                "vLLM is not installed", why=str(error), fix="pip install vllm, or --backend transformers"
             ) from error
         self._engine = LLM(model=model)
         self._sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens)

@@ -24,5 +24,5 @@ def missing_encoder(model: str) -> list[Missing]:
         what = f"encoder {model} (skills.embedding_model): neither a folder nor in the Hugging Face cache"
         found.append(Missing(what, f"hf download {model}"))
     if find_spec("sentence_transformers") is None:
-        found.append(Missing("Python package 'sentence_transformers'", "pip install 'sdar[dense]'"))
+        found.append(Missing("Python package 'sentence_transformers'", "pip install sentence-transformers"))
     return found

@@ -6,11 +6,13 @@ holds numbers only; texts are in the ``PassageStore`` beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.retrieval.corpus import Row
 from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.store import PassageStore
@@ -41,6 +43,18 @@ def analyzer() -> tantivy.TextAnalyzer:
     return (
         builder.filter(Filter.ascii_fold()).filter(Filter.stopword("english")).filter(Filter.stemmer("english")).build()
     )
+
+
+@contextmanager
+def _no_panics(folder: Path) -> Iterator[None]:
+    """What tantivy raises here, its panics too (which are no ``Exception``), is a PrerequisiteError."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        why = f"tantivy: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        raise PrerequisiteError(f"the index {folder} is damaged", why=why, fix="build it again") from error
 
 
 def _schema() -> tantivy.Schema:
@@ -96,10 +110,12 @@ class Bm25:
 
         self._store = store
         self._schema = _schema()
-        index = tantivy.Index.open(str(folder / FOLDER))
-        self._analyzer = analyzer()
-        index.register_tokenizer(ANALYZER, self._analyzer)
-        self._searcher = index.searcher()
+        with _no_panics(folder):
+            index = tantivy.Index.open(str(folder / FOLDER))
+            self._analyzer = analyzer()
+            index.register_tokenizer(ANALYZER, self._analyzer)
+            self._searcher = index.searcher()
+        self._folder = folder
         self._fields = {"all": 1.0, "title": title_weight} if title_weight else {"all": 1.0}
         self.passages: int = self._searcher.num_docs
 
@@ -116,8 +132,9 @@ class Bm25:
         terms = list(dict.fromkeys(self._analyzer.analyze(query)))[:QUERY_TERMS]
         if not terms:
             return []
-        hits = self._searcher.search(self._query(terms), k, count=False).hits
-        numbers = self._searcher.fast_field_values("number", [address for _, address in hits])
+        with _no_panics(self._folder):
+            hits = self._searcher.search(self._query(terms), k, count=False).hits
+            numbers = self._searcher.fast_field_values("number", [address for _, address in hits])
         return sorted(
             ((int(number or 0), score) for number, (score, _) in zip(numbers, hits, strict=True)),
             key=lambda hit: (-hit[1], hit[0]),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
+from sdar_cli.base.text import whole_characters
 from sdar_cli.retrieval.passages import Passage, Retriever
 
 ANSWERS = 20_000
@@ -23,27 +25,28 @@ class CachedRetriever:
         self._size = answers
         self._known: OrderedDict[tuple[str, int, str], list[Passage]] = OrderedDict()
         self._corpus = ""
+        self._lock = Lock()
+        """Of what is remembered: a server searches in several threads."""
         self.asked = 0
         self.answered = 0
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """As the retriever behind.  Answers of another corpus are forgotten when ``info`` tells of it."""
-        keys = [(self._corpus, k, " ".join(query.split())) for query in queries]
-        new = [key for key in dict.fromkeys(keys) if key not in self._known]
-        self.asked += len(keys)
-        self.answered += len(new)
-        fresh = dict(zip(new, self._inner.search([key[2] for key in new], k), strict=True)) if new else {}
-        out = []
-        for key in keys:
-            if key in fresh:
-                out.append(fresh[key])
-            else:
-                self._known.move_to_end(key)
-                out.append(self._known[key])
-        self._known.update(fresh)
-        while len(self._known) > self._size:
-            self._known.popitem(last=False)
-        return [list(passages) for passages in out]
+        keys = [(self._corpus, k, whole_characters(" ".join(query.split()))) for query in queries]
+        with self._lock:
+            known = {key: self._known[key] for key in keys if key in self._known}
+            new = [key for key in dict.fromkeys(keys) if key not in known]
+            self.asked += len(keys)
+            self.answered += len(new)
+        found = dict(zip(new, self._inner.search([key[2] for key in new], k), strict=True)) if new else {}
+        with self._lock:
+            for key in keys:
+                if key in known and key in self._known:
+                    self._known.move_to_end(key)
+            self._known.update(found)
+            while len(self._known) > self._size:
+                self._known.popitem(last=False)
+        return [list(found[key] if key in found else known[key]) for key in keys]
 
     def info(self) -> dict[str, Any]:
         """As the retriever behind; its corpus and settings name the answers from now on."""

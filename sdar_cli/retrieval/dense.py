@@ -29,7 +29,7 @@ CHUNK = 2048
 HEADER = struct.Struct("<4siqqq?iQ")
 """Of a flat faiss file: kind, dimensions, vectors, two unused, trained, metric (0: inner product), numbers."""
 MAX_TOKENS = 256
-INSTALL = "pip install 'sdar[dense]'"
+INSTALL = "pip install sentence-transformers faiss-cpu"
 
 
 @dataclass(frozen=True)

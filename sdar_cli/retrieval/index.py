@@ -7,28 +7,26 @@ RunConflictError.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sdar_cli.base.errors import PrerequisiteError, RunConflictError
-from sdar_cli.base.files import write_json_atomic
+from sdar_cli.base.errors import PrerequisiteError, RunConflictError, RunFailedError
+from sdar_cli.base.files import read_json_object, write_json_atomic
 from sdar_cli.base.locks import locked
 from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25, Bm25Writer, parameters
 from sdar_cli.retrieval.corpus import BadRows, read_corpus
 from sdar_cli.retrieval.dense import MODEL, Dense, DenseParameters, Encoder, build_vectors, open_vectors
 from sdar_cli.retrieval.fusion import FUSIONS, Fused
+from sdar_cli.retrieval.manifest import FORMAT, SEALS, damaged, open_manifest, seal
 from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.store import PassageStore, StoreWriter, encode
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 STATE = "building.json"
 COMMIT_EVERY = 200_000
 """Passages between two commits of a build."""
@@ -108,7 +106,7 @@ def _build(
             build_vectors(building, store, encoder, advance)
     manifest["canary"] = _canary(_engine(building, store, manifest, encoder), store)
     store.close()
-    write_json_atomic(building / MANIFEST, manifest)
+    seal(building, manifest)
     return manifest
 
 
@@ -125,10 +123,10 @@ def _start(building: Path, corpus: Path, settings: dict[str, Any], reporter: Rep
     """The state of an interrupted build with the same settings, or a new one's; other remains are removed."""
     new = {"settings": settings, "corpus": str(corpus.resolve()), "passages": 0}
     if (building / STATE).is_file():
-        old = json.loads((building / STATE).read_text(encoding="utf-8"))
-        if {**old, "passages": 0} == new:
+        old = _old_state(building / STATE)
+        if {**old, "passages": 0} == new and isinstance(old["passages"], int):
             if reporter:
-                reporter.info(f"going on with an interrupted build: {old['passages']} passages are there")
+                reporter.info(f"continuing an interrupted build: {old['passages']} passages are there")
             return old
         if reporter:
             reporter.info("an interrupted build with another corpus or other settings is removed")
@@ -141,6 +139,14 @@ def _start(building: Path, corpus: Path, settings: dict[str, Any], reporter: Rep
         )
     write_json_atomic(building / STATE, new)
     return new
+
+
+def _old_state(path: Path) -> dict[str, Any]:
+    """The state of an interrupted build; {} for a file that is damaged, whose build is then begun again."""
+    try:
+        return read_json_object(path)
+    except RunFailedError:
+        return {}
 
 
 def _empty(folder: Path, but: str = "") -> None:
@@ -234,7 +240,7 @@ def _encoder(settings: dict[str, Any], device: str) -> Encoder | None:
 def _engine(folder: Path, store: PassageStore, manifest: dict[str, Any], encoder: Encoder | None) -> Engine:
     bm25 = Bm25(folder, store, manifest["bm25"]["title_weight"])
     if bm25.passages != len(store):
-        raise PrerequisiteError(f"{folder} is damaged", why="index and passages differ in number", fix="build it again")
+        raise damaged(folder, "index and passages differ in number")
     if encoder is None:
         return bm25
     dense = Dense(folder, store, encoder)
@@ -251,17 +257,15 @@ def _canary(engine: Engine, store: PassageStore) -> float:
 
 
 class IndexRetriever:
-    """The retriever of an index folder."""
+    """The retriever of an index folder.
 
-    def __init__(self, folder: Path, device: str = "auto") -> None:
-        self._manifest = _read_manifest(folder)
+    Its files are compared with the digests of the manifest: small ones and samples of large ones, or with ``verify``
+    every byte.  Raises PrerequisiteError for a folder that is damaged or no index.
+    """
+
+    def __init__(self, folder: Path, device: str = "auto", *, verify: bool = False) -> None:
+        self._manifest = open_manifest(folder, verify)
         self._store = PassageStore(folder)
-        if len(self._store) != self._manifest["passages"] or not self._store.is_whole():
-            raise PrerequisiteError(
-                f"{folder} is damaged",
-                why=f"its manifest says {self._manifest['passages']} passages, and its files hold other ones",
-                fix="build it again: sdar retriever index",
-            )
         self._engine = _engine(folder, self._store, self._manifest, _encoder(self._manifest, device))
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
@@ -269,28 +273,9 @@ class IndexRetriever:
         return self._engine.search(queries, k)
 
     def info(self) -> dict[str, Any]:
-        """The manifest."""
-        return dict(self._manifest)
+        """The manifest, without the digests of the files."""
+        return {key: value for key, value in self._manifest.items() if key not in SEALS}
 
     def close(self) -> None:
         """Unmap the files."""
         self._store.close()
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an index that this version can read.  Raises PrerequisiteError."""
-    fix = "build it again: sdar retriever index CORPUS --out DIR"
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise PrerequisiteError(f"{folder} is no passage index", why=f"it has no {MANIFEST}", fix=fix)
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = {"format": manifest["format"], **{key: manifest["bm25"][key] for key in ("analyzer", "tantivy")}}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise PrerequisiteError(f"{path} is no manifest", why=f"{type(error).__name__}: {error}", fix=fix) from error
-    ours = parameters()
-    wanted = {"format": FORMAT, "analyzer": ours["analyzer"], "tantivy": ours["tantivy"]}
-    other = [f"{key} {found[key]}, here {wanted[key]}" for key in wanted if found[key] != wanted[key]]
-    if other:
-        raise PrerequisiteError(f"{folder} was built by another version", why="; ".join(other), fix=fix)
-    return manifest

@@ -10,21 +10,27 @@ from sdar_cli.retrieval.passages import Retriever
 
 
 def open_retriever(
-    where: str | Path, *, device: str = "auto", budget: float | None = None, answers: int = ANSWERS
+    where: str | Path,
+    *,
+    device: str = "auto",
+    budget: float | None = None,
+    answers: int = ANSWERS,
+    verify: bool = False,
 ) -> CachedRetriever:
     """The retriever at ``where``, behind a cache.
 
     where: a folder made by ``sdar retriever index``; ``http(s)://…``, several separated by commas; or
     ``opensearch+http://HOST:PORT/INDEX``.  device: of a dense engine's encoder.  budget: seconds of a remote search.
-    answers: how many the cache keeps; 0 = none, so that only the queries of one batch are asked once.
+    answers: how many the cache keeps; 0 = none, so that only the queries of one batch are asked once.  verify: read
+    every byte of a folder's files and compare it with the manifest, where otherwise large files are sampled.
     Raises PrerequisiteError where there is none, RetrieverUnavailableError where no server answers.
     """
-    retriever = CachedRetriever(_open(str(where), device, budget), answers)
+    retriever = CachedRetriever(_open(str(where), device, budget, verify), answers)
     retriever.info()
     return retriever
 
 
-def _open(where: str, device: str, budget: float | None) -> Retriever:
+def _open(where: str, device: str, budget: float | None, verify: bool) -> Retriever:
     from sdar_cli.base.retry import BUDGET
     from sdar_cli.retrieval.opensearch import SCHEME, OpenSearchRetriever
     from sdar_cli.retrieval.remote import RemoteRetriever
@@ -42,4 +48,4 @@ def _open(where: str, device: str, budget: float | None) -> Retriever:
         )
     from sdar_cli.retrieval.index import IndexRetriever
 
-    return IndexRetriever(folder, device)
+    return IndexRetriever(folder, device, verify=verify)

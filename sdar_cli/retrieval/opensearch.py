@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.base.retry import AGAIN, BUDGET, TryAgainError, retry_with_deadline
 from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError, no_answer
+from sdar_cli.retrieval.remote import credentials
 
 SCHEME = "opensearch+"
 FIELDS = ("title^0.5", "text", "contents")
@@ -32,14 +33,15 @@ class OpenSearchRetriever:
             from opensearchpy import OpenSearch
         except ImportError as error:
             raise PrerequisiteError(
-                "an OpenSearch index needs its client", why=str(error), fix="pip install 'sdar[opensearch]'"
+                "an OpenSearch index needs its client", why=str(error), fix="pip install opensearch-py"
             ) from error
         address = urlsplit(where.removeprefix(SCHEME))
         self._index = address.path.strip("/")
         if not self._index or not address.hostname:
             raise ConfigError(f"{where} names no index", fix=f"{SCHEME}http://HOST:9200/INDEX")
         self._budget = budget
-        self._client = OpenSearch(f"{address.scheme}://{address.netloc}", timeout=TIMEOUT, max_retries=0)
+        self._client = OpenSearch(f"{address.scheme}://{address.netloc}", timeout=TIMEOUT, max_retries=0,
+                                  http_auth=credentials())  # fmt: skip
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """At most ``k`` passages per query.  Raises RetrieverUnavailableError."""

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
+from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.retry import AGAIN, BUDGET, TryAgainError, retry_with_deadline
+from sdar_cli.base.text import mask, whole_characters
 from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError, no_answer
 from sdar_cli.retrieval.wire import read_result
 
@@ -31,6 +35,12 @@ AT_ONCE = 16
 """Requests at once to a server that takes one query each."""
 REST = 5.0
 """Seconds a server that failed is asked last."""
+LARGEST = 64 << 20
+"""Bytes of an answer; a longer one is refused."""
+LONGEST_INFO = 200
+"""Characters of a text in ``/info`` that are kept."""
+AUTH = "SDAR_RETRIEVER_AUTH"
+"""Environment variable with USER:PASSWORD for servers behind a gateway; a configuration may not hold one."""
 GARBLED = 2
 """Unreadable responses to one search after which it is given up."""
 Found = TypeVar("Found")
@@ -68,7 +78,7 @@ class RemoteRetriever:
         self._servers = [_Server(url.rstrip("/").removesuffix("/retrieve")) for url in urls]
         self._turn = itertools.count()
         self._budget, self._connect, self._read = budget, connect, read
-        self._client = httpx.Client(trust_env=False)
+        self._client = httpx.Client(trust_env=False, auth=credentials())
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._corpus: str | None = None
 
@@ -85,7 +95,7 @@ class RemoteRetriever:
             lambda until: self._round(lambda server: self._get_info(server, until)), self._budget, no_answer
         )
         unknown = {"engine": "remote", "passages": None, "corpus_sha256": None}
-        return {**unknown, **body, "urls": [server.url for server in self._servers]}
+        return {**unknown, **body, "urls": [mask(server.url) for server in self._servers]}
 
     def healthy(self) -> dict[str, bool]:
         """Whether each address answers now."""
@@ -162,12 +172,7 @@ class RemoteRetriever:
     def _get_info(self, server: _Server, until: float) -> dict[str, Any]:
         """The server's ``/info``, empty where it has none.  Raises RetrieverUnavailableError for another corpus."""
         response = self._send("GET", f"{server.url}/info", until)
-        try:
-            body = json.loads(response.body) if response.status == 200 else {}
-        except ValueError:
-            body = {}
-        if not isinstance(body, dict):
-            body = {}
+        body = _read_info(response.body) if response.status == 200 else {}
         corpus = body.get("corpus_sha256")
         if corpus and self._corpus and corpus != self._corpus:
             raise RetrieverUnavailableError(
@@ -187,11 +192,18 @@ class RemoteRetriever:
         """One request.  An answer that trickles is given up at ``until``."""
         read = max(0.05, min(self._read, until - time.monotonic()))
         timeout = httpx.Timeout(read, connect=min(self._connect, read))
-        parts = []
+        parts, size = [], 0
         try:
             with self._client.stream(method, url, json=body, timeout=timeout) as response:
                 for part in response.iter_bytes():
                     parts.append(part)
+                    size += len(part)
+                    if size > LARGEST:
+                        raise RetrieverUnavailableError(
+                            f"{url} does not answer as a retriever",
+                            why=f"its answer is longer than {LARGEST >> 20} MB",
+                            fix="check what listens there",
+                        )
                     if time.monotonic() > until:
                         raise TryAgainError("the answer took too long")
         except httpx.RequestError as error:
@@ -209,3 +221,41 @@ class RemoteRetriever:
                 why=response.body[:200].decode("utf-8", "replace"),
             )
         return read_result(json.loads(response.body), queries, k)
+
+
+def credentials() -> tuple[str, str] | None:
+    """User and password of ``$SDAR_RETRIEVER_AUTH``; None where it is not set.  Raises ConfigError without a colon."""
+    given = os.environ.get(AUTH)
+    if not given:
+        return None
+    user, colon, password = given.partition(":")
+    if not colon:
+        raise ConfigError(f"${AUTH} holds no colon", fix=f"export {AUTH}=USER:PASSWORD")
+    return user, password
+
+
+def _read_info(body: bytes) -> dict[str, Any]:
+    """What a server says of itself, as far as it can be recorded: numbers, short texts, and objects of those.
+
+    {} for what is no JSON object: other servers have no ``/info``.
+    """
+    try:
+        row = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(row, dict):
+        return {}
+    kept = {key: _plain(value) for key, value in row.items()}
+    for key, kind in (("engine", str), ("passages", int), ("corpus_sha256", str)):
+        if not isinstance(kept.get(key), kind):
+            kept.pop(key, None)
+    return {key: value for key, value in kept.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        inner = {key: _plain(each) for key, each in value.items() if not isinstance(each, dict | list)}
+        return {key: each for key, each in inner.items() if each is not None}
+    if isinstance(value, str):
+        return whole_characters(value[:LONGEST_INFO])
+    return value if isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)) else None

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import sys
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.retrieval.connections import LOGGING, bounded_protocol, log, most_connections
 from sdar_cli.retrieval.corpus import SURROGATES
 from sdar_cli.retrieval.passages import MAX_K, Passage, Retriever
 from sdar_cli.retrieval.wire import result
@@ -31,10 +30,10 @@ LONGEST_QUERY = 4096
 """Characters."""
 LARGEST_BODY = 8 << 20
 """Bytes."""
-MOST_AT_ONCE = 2048
-"""Connections and requests in work; what comes beyond them is a 503, which clients try again."""
 PER_BATCH = 1024
 """Queries searched at once."""
+THREADS = 4
+"""Searches at once."""
 
 
 class BadRequestError(Exception):
@@ -77,21 +76,27 @@ def read_request(body: bytes, default_k: int = DEFAULT_K) -> Asked:
 
 
 class Batcher:
-    """Searches in one thread, with everything that has arrived since the last search."""
+    """Searches in a few threads, each with everything that has arrived since the last search began.
 
-    def __init__(self, retriever: Retriever) -> None:
+    One slow search does not keep the others waiting.
+    """
+
+    def __init__(self, retriever: Retriever, threads: int = THREADS) -> None:
         self._retriever = retriever
         self._waiting: list[tuple[Asked, asyncio.Future[list[list[Passage]]]]] = []
-        self._thread = ThreadPoolExecutor(1)
-        self._task: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(threads)
+        self._most = threads
+        self._tasks: set[asyncio.Task[None]] = set()
         self.searches = 0
 
     async def search(self, asked: Asked) -> list[list[Passage]]:
         """The passages of one request."""
         answer: asyncio.Future[list[list[Passage]]] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, answer))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._work())
+        if len(self._tasks) < self._most:
+            task = asyncio.create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await answer
 
     async def _work(self) -> None:
@@ -99,8 +104,11 @@ class Batcher:
             batch, self._waiting = self._next()
             queries = [query for asked, _ in batch for query in asked.queries]
             most = max(asked.k for asked, _ in batch)
+            self.searches += 1
             try:
-                found = await asyncio.get_running_loop().run_in_executor(self._thread, self._find, queries, most)
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._retriever.search, queries, most
+                )
             except Exception as error:  # reported to every client of the batch, and logged by the endpoint
                 for _, answer in batch:
                     if not answer.done():
@@ -122,10 +130,6 @@ class Batcher:
             taken += 1
         return self._waiting[:taken], self._waiting[taken:]
 
-    def _find(self, queries: list[str], k: int) -> list[list[Passage]]:
-        self.searches += 1
-        return self._retriever.search(queries, k)
-
 
 def make_app(retriever: Retriever, default_k: int = DEFAULT_K) -> Starlette:
     """The ASGI application."""
@@ -144,7 +148,7 @@ def make_app(retriever: Retriever, default_k: int = DEFAULT_K) -> Starlette:
         try:
             found = await batcher.search(asked) if asked.queries else []
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
+            log(f"a search failed: {type(error).__name__}: {error}")
             return JSONResponse({"detail": f"the search failed: {type(error).__name__}"}, 500)
         return JSONResponse({"result": result(found, asked.with_scores)})
 
@@ -185,13 +189,17 @@ def serve(retriever: Retriever, host: str, port: int, ready: Callable[[str], Non
         fix = "choose another --port, or 0 for a free one"
         raise PrerequisiteError(f"cannot listen on {host}:{port}", why=str(error), fix=fix) from error
     listening.listen(1024)
+    most = most_connections()
     shown = f"[{host}]" if ":" in host else host
     ready(f"http://{shown}:{listening.getsockname()[1]}")
     config = uvicorn.Config(
         make_app(retriever, default_k),
+        http=bounded_protocol(most),
+        ws="none",
+        log_config=LOGGING,
         log_level="warning",
         access_log=False,
         lifespan="off",
-        limit_concurrency=MOST_AT_ONCE,
+        limit_concurrency=most,
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
+from sdar_cli.base.text import whole_characters
 from sdar_cli.retrieval.passages import Passage
 
 
@@ -46,6 +48,12 @@ def _passage(hit: Any, rank: int) -> Passage:
     score = hit.get("score") if scored else -float(rank)
     if not isinstance(doc, dict) or isinstance(score, bool) or not isinstance(score, int | float):
         raise ValueError(f"a hit is no document with a score: {str(hit)[:80]}")
+    try:
+        value = float(score)
+    except OverflowError as error:
+        raise ValueError("a score is larger than any number here") from error
+    if not isfinite(value):
+        raise ValueError(f"a score is no finite number: {score}")
     title, text, contents = doc.get("title"), doc.get("text"), doc.get("contents")
     if not isinstance(text, str):
         if not isinstance(contents, str):
@@ -55,5 +63,7 @@ def _passage(hit: Any, rank: int) -> Passage:
     title = title if isinstance(title, str) else ""
     name = doc.get("id")
     if name is None or name == "":
-        name = hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:16]
-    return Passage(str(name), title.strip().strip('"'), text, float(score))
+        name = hashlib.sha256(whole_characters(f"{title}\n{text}").encode()).hexdigest()[:16]
+    return Passage(
+        whole_characters(str(name)), whole_characters(title.strip().strip('"')), whole_characters(text), value
+    )

@@ -95,7 +95,7 @@ def connect(configs: Sequence[RunConfig], slots: int | None) -> RayExecutor:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise PrerequisiteError("Python package 'ray' is missing", fix="pip install 'sdar[ray]'") from error
+        raise PrerequisiteError("Python package 'ray' is missing", fix="pip install ray") from error
     if not ray.is_initialized():
         ray.init(logging_level=logging.WARNING, log_to_driver=False)
     has = ray.cluster_resources()

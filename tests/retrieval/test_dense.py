@@ -200,4 +200,4 @@ def test_without_the_extra_its_installation_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(PrerequisiteError, match="dense retrieval needs") as caught:
         dense._faiss() if package == "faiss" else dense.Encoder(DenseParameters.of("e5"))
-    assert caught.value.fix == "pip install 'sdar[dense]'"
+    assert caught.value.fix == "pip install sentence-transformers faiss-cpu"

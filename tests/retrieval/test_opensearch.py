@@ -133,4 +133,4 @@ def test_without_the_extra_its_installation_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "opensearchpy", None)
     with pytest.raises(PrerequisiteError, match="needs its client") as caught:
         open_retriever("opensearch+http://127.0.0.1:9200/wiki")
-    assert caught.value.fix == "pip install 'sdar[opensearch]'"
+    assert caught.value.fix == "pip install opensearch-py"

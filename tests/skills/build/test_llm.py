@@ -199,7 +199,7 @@ def test_vllm_is_asked_for_by_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(PrerequisiteError) as caught:
         open_chat("vllm", "m", 8)
-    assert "sdar[vllm]" in caught.value.fix
+    assert "pip install vllm" in caught.value.fix
 
 
 def test_the_key_is_nowhere_in_the_objects(endpoint):

@@ -222,7 +222,7 @@ def test_without_the_package_the_command_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("sdar_cli.models.hub.find_spec", lambda name: None)
     with pytest.raises(PrerequisiteError) as caught:
         make(embedding_model=str(tmp_path)).choose("embedding", TASK, GOAL)
-    assert "pip install 'sdar[dense]'" in str(caught.value.fix)
+    assert "pip install sentence-transformers" in str(caught.value.fix)
 
 
 def test_a_checkpoint_of_another_bank_says_nothing_of_this_one(tmp_path: Path) -> None:

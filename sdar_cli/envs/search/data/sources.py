@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.retrieval.bm25 import parameters
 from sdar_cli.retrieval.cache import ANSWERS
 from sdar_cli.retrieval.corpus import SUFFIXES
-from sdar_cli.retrieval.index import FORMAT, build_index
+from sdar_cli.retrieval.index import build_index
+from sdar_cli.retrieval.manifest import FORMAT, flaw_of
 from sdar_cli.retrieval.open import open_retriever
 from sdar_cli.retrieval.passages import Retriever
 
@@ -129,6 +131,10 @@ def ensure_index(corpus: Path, skip_bad: bool = False, reporter: Reporter | None
     folder = cache_dir() / "search" / f"index-{digest.hexdigest()[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked_in_turn(folder.with_suffix(".lock")):  # of several runs that start at once one builds
+        if folder.is_dir() and (flaw := flaw_of(folder)):
+            if reporter:
+                reporter.warn(f"the cached index is built again: {flaw}")
+            shutil.rmtree(folder)
         if not folder.is_dir():
             build_index(corpus, folder, skip_bad=skip_bad, reporter=reporter)
     return folder

