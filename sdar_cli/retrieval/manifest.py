@@ -52,13 +52,11 @@ def open_manifest(folder: Path, verify: bool = False) -> dict[str, Any]:
     try:
         manifest = read_json_object(path)
         found = {"format": manifest["format"], **{key: manifest["bm25"][key] for key in ("analyzer", "tantivy")}}
-    except RunFailedError as error:
-        raise damaged(folder, f"{MANIFEST}: {error.why}") from error
-    except (KeyError, TypeError) as error:
-        raise PrerequisiteError(
-            f"{path} is no manifest of an undamaged index", why=f"{type(error).__name__}: {error}", fix=FIX
-        ) from error
-    if "digest" in manifest and manifest["digest"] != _digest(manifest):
+    except (RunFailedError, KeyError, TypeError) as error:
+        why = error.why if isinstance(error, RunFailedError) else f"it has other keys: {error}"
+        what = f"the index {folder} is damaged: its {MANIFEST} is no manifest"
+        raise PrerequisiteError(what, why=why, fix=FIX) from error
+    if ("digest" in manifest or found["format"] == FORMAT) and manifest.get("digest") != _digest(manifest):
         raise damaged(folder, f"{MANIFEST} holds other values than were written")
     ours = parameters()
     wanted = {"format": FORMAT, "analyzer": ours["analyzer"], "tantivy": ours["tantivy"]}

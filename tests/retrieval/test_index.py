@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from sdar_cli.base.errors import PrerequisiteError, RunConflictError
 from sdar_cli.retrieval import index
 from sdar_cli.retrieval.bm25 import Bm25
 from sdar_cli.retrieval.index import IndexRetriever, build_index
+from sdar_cli.retrieval.manifest import seal
 from sdar_cli.retrieval.store import PassageStore
 
 DATA = SHARED / "data" / "search"
@@ -149,7 +151,8 @@ if where == "passages":
 elif where == "state":  # the index is committed, and the state does not know
     index.write_json_atomic = lambda path, value: dies() if value.get("passages") == 20 else write(path, value)
 elif where == "manifest":
-    index.write_json_atomic = lambda path, value: (write(path, value), "canary" in value and dies())
+    seal = index.seal
+    index.seal = lambda folder, manifest: (seal(folder, manifest), dies())
 elif where == "renamed":
     index.Path.unlink = dies
 index.build_index(corpus, out, commit_every=10)
@@ -216,11 +219,13 @@ def test_what_is_refused(tmp_path: Path, built: IndexRetriever) -> None:
         ({"bm25": {**manifest["bm25"], "tantivy": "0.1.0"}}, r"another version"),
         ({"bm25": {**manifest["bm25"], "analyzer": "other"}}, "another version"),
         ({"bm25": None}, "is no manifest"),
-        ({"passages": 6}, "is damaged"),
     ):
-        (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))
+        seal(folder, {**manifest, **change})
         with pytest.raises(PrerequisiteError, match=words):
             IndexRetriever(folder)
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "passages": 6}))
+    with pytest.raises(PrerequisiteError, match="is damaged"):
+        IndexRetriever(folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with (folder / "passages.jsonl").open("ab") as file:
         file.truncate((folder / "passages.jsonl").stat().st_size - 1)
@@ -248,3 +253,23 @@ def test_recall_on_real_questions(tmp_path: Path) -> None:
         recall[weight] = sum(shares) / len(shares)
     assert recall[0.0] >= 0.545
     assert recall[0.5] >= recall[0.0] + 0.02
+
+
+def test_every_damaged_byte_is_found(tmp_path: Path, built: IndexRetriever) -> None:
+    """One byte of any file, changed, or the file cut or empty: refused by name, and never another passage."""
+    folder = tmp_path / "i"
+    generator = random.Random(0)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    assert {"manifest.json", "passages.jsonl", "offsets.bin", "meta.json"} <= {path.name for path in files}
+    for path in files:
+        whole = path.read_bytes()
+        for _ in range(12):
+            place = generator.randrange(len(whole))
+            changed = bytearray(whole)
+            changed[place] ^= 1 << generator.randrange(8)
+            for content in (bytes(changed), whole[:place], b""):
+                path.write_bytes(content)
+                with pytest.raises(PrerequisiteError, match=r"is damaged|another version"):
+                    IndexRetriever(folder)
+        path.write_bytes(whole)
+    IndexRetriever(folder, verify=True).close()
