@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from sdar_cli.base.text import mask
 from sdar_cli.config.plugs import EVOLVE, RETRIEVAL
 from sdar_cli.envs.benchmark import Problem
 from sdar_cli.envs.registry import benchmark, built_in
@@ -21,7 +23,7 @@ UNTAUGHT = ("grpo", "skill-grpo", "skill-prompt")
 def cross_field_problems(config: RunConfig) -> list[Problem]:
     """Contradictions between fields that would make a run fail or mean nothing."""
     env, model, train = config.env, config.model, config.train
-    found = _teacher_problems(config) if train.steps else []
+    found = [*_password_problems(config.model_dump()), *(_teacher_problems(config) if train.steps else [])]
     if "embedding" in config.retrievals and config.skills.embedding_model is None:
         found.append(
             Problem(
@@ -54,6 +56,19 @@ def cross_field_problems(config: RunConfig) -> list[Problem]:
                 f"model.max_context_tokens ({model.max_context_tokens}) cannot hold one prompt and response ({budget})",
             )
         )
+    return found
+
+
+def _password_problems(values: Mapping[str, Any], above: str = "") -> list[Problem]:
+    """Addresses with a user and a password: a configuration is written to the run's files."""
+    found: list[Problem] = []
+    for name, value in values.items():
+        key = f"{above}{name}"
+        if isinstance(value, dict):
+            found += _password_problems(value, f"{key}.")
+        elif isinstance(value, str) and mask(value) != value:
+            text = f"{key} holds a user or password in its address, and would be written to files: leave it out"
+            found.append(Problem((key,), f"{text}, and for a retriever export SDAR_RETRIEVER_AUTH=USER:PASSWORD"))
     return found
 
 
