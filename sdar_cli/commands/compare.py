@@ -99,9 +99,13 @@ def compare_command(
     from sdar_cli.analysis.compare.render import show
     from sdar_cli.base.display import Reporter
     from sdar_cli.base.errors import ConfigError, WorseError
+    from sdar_cli.config.schema import RUN_NAME
 
     if margin and not fail_if_worse:
         raise ConfigError("--margin says nothing without --fail-if-worse", fix="add --fail-if-worse")
+    if evaluation is not None and not RUN_NAME.fullmatch(evaluation):
+        raise ConfigError(f"--evaluation {evaluation!r}: a name is made of letters, digits, '.', '_' and '-'",
+                          fix="the NAME of sdar eval --name")  # fmt: skip
     arms = resolve_arms(references or [], named or [], Places(runs_dir, sweeps_dir))
     if fail_if_worse and kind_of(arms) != "methods":
         single = [arm.label for arm in arms if len(arm.members) < 2]

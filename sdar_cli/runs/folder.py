@@ -26,12 +26,12 @@ def looks_like_run(path: Path) -> bool:
 
     Enough to list it; a model's folder or somebody's data has a ``config.json`` too, and no such provenance.
     """
-    if not (path / CONFIG).is_file() or not (path / PROVENANCE).is_file():
-        return False
     try:
-        return _is_ours(path)
+        return (path / CONFIG).is_file() and (path / PROVENANCE).is_file() and _is_ours(path)
     except RunFailedError:
         return True
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def is_run(path: Path) -> bool:

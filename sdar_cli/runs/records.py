@@ -13,6 +13,7 @@ from typing import Any
 
 from sdar_cli.base.errors import RunFailedError
 from sdar_cli.base.files import read_json_lines
+from sdar_cli.base.typed import check_fields
 from sdar_cli.envs.base import StopReason, Task, TurnView
 from sdar_cli.runs import older
 
@@ -165,8 +166,10 @@ def read_episodes(path: Path) -> Iterator[EpisodeRecord]:
         if is_ledger_line(row):
             continue
         try:
-            yield EpisodeRecord.from_json(row)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            record = EpisodeRecord.from_json(row)
+            check_fields(record)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise RunFailedError(
                 f"{path}, record {number}, is no episode", why=f"{type(error).__name__}: {error}"
             ) from error
+        yield record

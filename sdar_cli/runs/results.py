@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import RunFailedError
+from sdar_cli.base.typed import check_fields
 from sdar_cli.runs import older
 from sdar_cli.runs.records import SCHEMA, Json
 from sdar_cli.stats import PairedDifference
@@ -223,6 +224,8 @@ class EvaluationReport:
 def read_report(path: Path) -> EvaluationReport:
     """The report of a file.  Raises RunFailedError where it cannot be read or is none."""
     try:
-        return EvaluationReport.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        report = EvaluationReport.from_json(json.loads(path.read_text(encoding="utf-8")))
+        check_fields(report)
+        return report
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunFailedError(f"the evaluation {path} cannot be read", why=f"{type(error).__name__}: {error}") from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sdar_cli.base.display import Reporter, duration, sparkline
-from sdar_cli.base.errors import SdarError
+from sdar_cli.base.errors import SdarError, place_error
 from sdar_cli.config.merge import changed_keys, flatten
 from sdar_cli.runs.metrics import read_steps
 from sdar_cli.runs.rundir import RunDir
@@ -29,8 +29,9 @@ def overview(run: RunDir) -> dict[str, Any]:
     """One run's row; a damaged run is listed with what is wrong with it."""
     try:
         return run.overview()
-    except SdarError as error:
-        return {"name": run.name, "path": str(run.path), "status": "damaged", "error": error.what}
+    except (SdarError, OSError) as error:
+        wrong = (error if isinstance(error, SdarError) else place_error(error)).render().removeprefix("error: ")
+        return {"name": run.name, "path": str(run.path), "status": "damaged", "error": wrong}
 
 
 def _row(overview: dict[str, Any]) -> list[Any]:

@@ -17,12 +17,16 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
+from sdar_cli.base import locks
+from sdar_cli.base.errors import SdarError
 from sdar_cli.base.resources import PACKAGE, cache_dir
 from sdar_cli.envs.benchmark import Check
 from sdar_cli.envs.registry import benchmark, built_in
 
 DISTRIBUTION = "sdar"
 GAMES = ("textworld", "alfworld")
+PLATFORMS = {"Linux": "Linux", "Darwin": "macOS"}
+"""Supported systems as Python and as people name them."""
 TEMPORARY_SPACE = 500_000_000
 """Bytes: generated games and the copies the engines make of them."""
 
@@ -44,6 +48,8 @@ def all_checks() -> list[Check]:
     return [
         check_sdar(needs),
         *([check_python(needs.python)] if needs else []),
+        check_platform(),
+        check_locks(Path(tempfile.gettempdir())),
         *packages,
         *([check_compiler()] if games_missing else []),
         check_gpu(),
@@ -85,6 +91,25 @@ def check_python(needed: SpecifierSet) -> Check:
     fits = needed.contains(platform.python_version(), prereleases=True)
     state, fix = ("ok", "") if fits else ("missing", "install a later Python")
     return Check(state, "python", platform.python_version(), readable(needed), fix)
+
+
+def check_platform() -> Check:
+    """Linux and macOS are supported."""
+    system = platform.system()
+    fix = "" if system in PLATFORMS else "use Linux or macOS; on Windows: WSL"
+    return Check("missing" if fix else "ok", "platform", system or "unknown", " or ".join(PLATFORMS.values()), fix)
+
+
+def check_locks(folder: Path) -> Check:
+    """File locks keep two processes apart: of a run, a sweep, a cache.  A file of ``folder`` is locked for a moment."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            works = locks.lock_open_file(file.fileno(), Path(file.name))
+    except (SdarError, OSError) as error:
+        why = error.why if isinstance(error, SdarError) else str(error)
+        fix = "use Linux or macOS (on Windows: WSL), and a file system with locks"
+        return Check("missing", "file locks", f"none in {folder}: {why}", "to keep two processes apart", fix)
+    return Check("ok" if works else "missing", "file locks", str(folder), "to keep two processes apart", "")
 
 
 def check_package(requirement: Requirement) -> Check:
