@@ -91,12 +91,12 @@ def place_error(error: OSError, words: Sequence[str] = (), place: Path | None = 
 
 
 def _flag_of(path: str, words: Sequence[str]) -> str | None:
-    """The flag whose value is the path, or a folder above it."""
+    """The flag whose value is the path, a folder above it, or what the path is a temporary name of."""
     for flag, value in [*pairwise(words), *(word.split("=", 1) for word in words if "=" in word)]:
         given = Path(value).expanduser()
         if flag.startswith("--") and value and not value.startswith("-"):
-            own = Path(path).absolute()
-            if own == given.absolute() or given.absolute() in own.parents:
+            own, given = Path(path).absolute(), given.absolute()
+            if given in (own, *own.parents) or (own.parent == given.parent and own.name.startswith(f".{given.name}.")):
                 return flag
     return None
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
+_HINTS: dict[type, dict[str, Any]] = {}
+"""Annotations by class: resolving them takes longer than the check."""
 
 
 def check_fields(record: Any) -> None:
     """Check a dataclass and those inside it.  Raises TypeError that names the field with another value."""
-    hints = _hints(type(record))
+    kind = type(record)
+    hints = _HINTS.get(kind) or _HINTS.setdefault(kind, get_type_hints(kind))
     for field in fields(record):
         value = getattr(record, field.name)
         if not _fits(value, hints[field.name]):
             raise TypeError(f"{field.name} of {type(record).__name__} is {str(value)[:40]!r}")
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -74,9 +74,8 @@ def problems(checkpoint: Path) -> list[str]:
     files are looked at.
     """
     absent = [f"{name} is missing" for name in NEEDED if not (checkpoint / name).is_file()]
-    if not any(checkpoint.glob(WEIGHTS)):
-        absent.append(f"{WEIGHTS} is missing")
     if not (checkpoint / MANIFEST).is_file():
+        absent += [] if any(checkpoint.glob(WEIGHTS)) else [f"{WEIGHTS} is missing"]
         return absent or [text for path in _files(checkpoint) if (text := _flaw(path))]
     try:
         manifest = read_json_object(checkpoint / MANIFEST)

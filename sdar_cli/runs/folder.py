@@ -22,12 +22,14 @@ STEP = re.compile(r"step-(\d+)(?:\..*)?")
 
 
 def looks_like_run(path: Path) -> bool:
-    """Whether a folder is a run or a damaged one: a configuration, and a provenance that is ours or cannot be read.
+    """Whether a folder is a run or a damaged one: a configuration, and a provenance with a date or that is damaged.
 
     Enough to list it; a model's folder or somebody's data has a ``config.json`` too, and no such provenance.
     """
     try:
-        return (path / CONFIG).is_file() and (path / PROVENANCE).is_file() and _is_ours(path)
+        if not (path / CONFIG).is_file() or not (path / PROVENANCE).is_file():
+            return False
+        return "created" in read_json_object(path / PROVENANCE)
     except RunFailedError:
         return True
     except OSError:  # a folder that may not be looked into
@@ -37,13 +39,9 @@ def looks_like_run(path: Path) -> bool:
 def is_run(path: Path) -> bool:
     """Whether a folder is surely a run: a configuration, and a provenance with our schema.  Enough to remove it."""
     try:
-        return (path / CONFIG).is_file() and (path / PROVENANCE).is_file() and _is_ours(path)
-    except RunFailedError:
+        return (path / CONFIG).is_file() and is_provenance(read_json_object(path / PROVENANCE))
+    except (RunFailedError, OSError):
         return False
-
-
-def _is_ours(path: Path) -> bool:
-    return is_provenance(read_json_object(path / PROVENANCE))
 
 
 def is_free(path: Path) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from starlette.testclient import TestClient
 
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.retrieval import server
-from sdar_cli.retrieval.connections import most_connections
+from sdar_cli.retrieval.connections import OneLine, bounded_protocol, most_connections
 from sdar_cli.retrieval.index import IndexRetriever, build_index
 from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.server import THREADS, Asked, Batcher, make_app
@@ -185,3 +187,53 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(PrerequisiteError, match="cannot listen on"):
             server.serve(Slow(), "127.0.0.1", taken.getsockname()[1], print)
+
+
+def test_requests_that_do_not_arrive_give_their_place_back() -> None:
+    """Half requests fill every place; a whole one is answered, and each half one is dropped in time."""
+
+    async def scenario() -> tuple[bytes, list[bytes]]:
+        config = uvicorn.Config(
+            make_app(Slow()), http=bounded_protocol(3, arrival=0.5), lifespan="off", log_config=None, ws="none"
+        )
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        task = asyncio.create_task(server_of(config).serve(sockets=[listening]))
+        address = listening.getsockname()
+        await asyncio.sleep(0.1)
+        held = [await asyncio.open_connection(*address) for _ in range(6)]
+        for _, writer in held:
+            writer.write(b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 3)
+        ends = [await asyncio.wait_for(end_of(each), 3) for each, _ in held]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return answer, ends
+
+    answer, ends = asyncio.run(scenario())
+    assert answer.startswith(b"HTTP/1.1 200") and ends == [b""] * 6
+
+
+async def end_of(reader: asyncio.StreamReader) -> bytes:
+    """What the server says until it closes or resets the connection."""
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+def server_of(config: uvicorn.Config) -> uvicorn.Server:
+    made = uvicorn.Server(config)
+    made.install_signal_handlers = lambda: None  # type: ignore[method-assign,attr-defined]
+    return made
+
+
+def test_the_log_has_a_line_for_each_event() -> None:
+    record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "lost\n\x1b[2J %s", ("http://u:pw@h",), None)
+    try:
+        raise OSError("a\nb")
+    except OSError:
+        record.exc_info = sys.exc_info()
+    assert OneLine().format(record) == "error: lost [2J http://***@h (OSError('a\\nb'))"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from sdar_cli.runs.checkpoints import (
+    MANIFEST,
     checkpoint_path,
     latest_checkpoint,
     list_checkpoints,
+    problems,
     publish,
     remove_unfinished,
     step_of,
@@ -61,3 +64,48 @@ def test_half_written_ones_are_removed(folder: Path) -> None:
     write(folder, 99)
     remove_unfinished(folder)
     assert [path.name for path in folder.iterdir()] == ["step-000001"]
+
+
+FILES = ("optimizer.pt", "scheduler.pt", "trainer_state.json", "model.safetensors", "skills.json")
+
+
+def written(folder: Path) -> Path:
+    """A published checkpoint with everything a resumed run needs."""
+    path = folder / "checkpoint-1"
+    path.mkdir(parents=True)
+    for name in ("optimizer.pt", "scheduler.pt"):
+        with zipfile.ZipFile(path / name, "w") as archive:
+            archive.writestr("data", name * 100)
+    for name in ("trainer_state.json", "skills.json"):
+        (path / name).write_text("{}")
+    head = b'{"w": {"data_offsets": [0, 8]}}'
+    (path / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(8))
+    return publish(path, 1, keep=1)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_or_missing_file_is_named(folder: Path, name: str) -> None:
+    checkpoint = written(folder)
+    assert problems(checkpoint) == []
+    whole = (checkpoint / name).read_bytes()
+    for content in (whole[: len(whole) // 2], bytes([whole[0] ^ 1]) + whole[1:]):
+        (checkpoint / name).write_bytes(content)
+        assert [text for text in problems(checkpoint) if name in text]
+    (checkpoint / name).unlink()
+    assert problems(checkpoint) == [f"{name} is missing"]
+
+
+@pytest.mark.parametrize("name", FILES[:4])
+def test_a_checkpoint_of_an_earlier_version_is_judged_by_its_files(folder: Path, name: str) -> None:
+    checkpoint = written(folder)
+    (checkpoint / MANIFEST).unlink()
+    assert problems(checkpoint) == []
+    whole = (checkpoint / name).read_bytes()
+    (checkpoint / name).write_bytes(whole[: len(whole) // 2])
+    assert len(problems(checkpoint)) == 1 and name in problems(checkpoint)[0]
+
+
+def test_a_damaged_manifest_is_a_damaged_checkpoint(folder: Path) -> None:
+    checkpoint = written(folder)
+    (checkpoint / MANIFEST).write_text("{")
+    assert problems(checkpoint) == [f"{MANIFEST} is damaged"]

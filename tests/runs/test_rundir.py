@@ -17,6 +17,7 @@ from sdar_cli.base.files import read_json_lines, write_json_atomic, write_text_a
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.metrics import MetricsWriter, read_metrics
 from sdar_cli.runs.rundir import RunDir, default_name, differences, list_runs
+from sdar_cli.runs.show import overview
 
 
 def config(**sections: object) -> RunConfig:
@@ -221,3 +222,37 @@ def test_only_a_newline_ends_a_line_whatever_a_model_wrote(tmp_path: Path) -> No
     with pytest.raises(RunFailedError, match="line 3, is not JSON"):
         list(read_json_lines(path))
     assert list(read_json_lines(path, torn_tail=True)) == rows
+
+
+def test_a_start_that_was_killed_leaves_its_name_free(tmp_path: Path) -> None:
+    (tmp_path / "a" / "eval").mkdir(parents=True)
+    (tmp_path / "a" / "provenance.json").write_text("{")
+    (tmp_path / "a" / ".config.json.1.tmp").write_text("{")
+    run = RunDir.create(tmp_path, config(name="a"))
+    assert run.config() == config(name="a") and not list(run.path.glob(".*"))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.txt").write_text("mine")
+    with pytest.raises(RunConflictError) as caught:
+        RunDir.create(tmp_path, config(name="b"))
+    assert "remove it" in caught.value.fix and "--resume" not in caught.value.fix
+
+
+DAMAGES = [
+    ("status.json", '{"state": "done", "seconds": [null]}'), ("status.json", "[1]"), ("status.json", "["),
+    ("status.json", "[" * 100_000), ("status.json", '{"summary": "x"}'), ("metrics.jsonl", '"="\n'),
+    ("metrics.jsonl", '{"step": "two"}\n'), ("metrics.jsonl", "[]\n"), ("config.json", '{"env": 3}'),
+    ("config.json", '{"model": [], "train": {}}'), ("provenance.json", "{"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGES)
+def test_a_damaged_run_is_listed_beside_the_others(tmp_path: Path, name: str, content: str) -> None:
+    for each in ("good", "odd"):
+        run = RunDir.create(tmp_path, config(name=each))
+        run.start()
+        run.finish("done", summary={})
+    (tmp_path / "odd" / name).write_text(content)
+    rows = {row["name"]: row for row in map(overview, list_runs(tmp_path))}
+    assert rows["good"]["status"] == "done" and rows.keys() == {"good", "odd"}
+    if name != "provenance.json":
+        assert rows["odd"]["status"] == "damaged" and name in rows["odd"]["error"]

@@ -16,7 +16,6 @@ from typing import Any
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.envs.base import Act, Trace
-from sdar_cli.runs.folder import looks_like_run
 from sdar_cli.runs.records import EpisodeRecord, TurnRecord, is_ledger_line
 
 
@@ -86,7 +85,7 @@ def _files(source: str | Path, runs_dir: Path) -> list[tuple[str, Path]]:
         )
     if path.is_file():
         return [(path.name, path)]
-    folders = [path / "episodes", path / "eval"] if looks_like_run(path) else [path]
+    folders = [path / "episodes", path / "eval"] if (path / "config.json").is_file() else [path]
     for folder in folders:
         found = sorted(folder.absolute().glob("*.jsonl"))
         if found:
