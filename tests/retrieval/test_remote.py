@@ -12,6 +12,7 @@ import pytest
 from retrieval_material import Site, hit, listening, raw, released_many, released_one
 
 from sdar_cli.base import retry
+from sdar_cli.base.errors import ConfigError
 from sdar_cli.retrieval import remote
 from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
 from sdar_cli.retrieval.remote import RemoteRetriever
@@ -278,3 +279,48 @@ def test_a_site_counts_its_requests() -> None:
         assert isinstance(site, Site)
         client(site.url + "/retrieve").search(["q"], 1)
         assert [path for path, _ in site.asked] == ["/info", "/retrieve"]
+
+
+@pytest.mark.parametrize("score", ["9" * 400, "9" * 5000, "NaN", "Infinity", "true", '"1"', "[" * 50_000])
+def test_a_score_that_is_no_number_is_refused_by_address(score: str) -> None:
+    body = b'{"result": [[{"document": {"id": "1", "text": "x"}, "score": ' + score.encode() + b"}]]}"
+    with listening(lambda path, asked: (200, body)) as site:
+        with pytest.raises(RetrieverUnavailableError) as caught:
+            client(site.url).search(["q"], 1)
+        assert site.url in str(caught.value)
+
+
+def test_half_a_character_is_replaced() -> None:
+    body = b'{"result": [[{"id": "\\udc00", "title": "\\ud83d", "text": "a\\ud83db"}]]}'
+    with listening(lambda path, asked: (200, body)) as site:
+        assert client(site.url).search(["q"], 1)[0] == [Passage("\ufffd", "\ufffd", "a\ufffdb", 0.0)]
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"corpus_sha256": ["x"], "passages": "many", "a": {"b": [1]}}', b"3"]
+)
+def test_odd_information_is_left_out(body: bytes) -> None:
+    with listening(lambda path, asked: (200, body)) as site:
+        info = client(site.url).info()
+        assert (info["corpus_sha256"], info["passages"]) == (None, None)
+
+
+def test_an_endless_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LARGEST", 1000)
+    with (
+        listening(lambda path, asked: (200, b" " * 2000)) as site,
+        pytest.raises(RetrieverUnavailableError, match="does not answer as a retriever"),
+    ):
+        client(site.url).search(["q"], 1)
+
+
+def test_a_password_comes_from_the_environment_and_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(remote.AUTH, "me:secret")
+    assert remote.credentials() == ("me", "secret")
+    monkeypatch.setenv(remote.AUTH, "secret")
+    with pytest.raises(ConfigError, match="holds no colon"):
+        remote.credentials()
+    monkeypatch.delenv(remote.AUTH)
+    with listening(released_many) as site:
+        retriever = client(site.url.replace("//", "//me:secret@"))
+        assert retriever.info()["urls"] == [site.url.replace("//", "//***@")]

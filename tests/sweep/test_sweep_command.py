@@ -133,6 +133,8 @@ def test_resume_takes_no_other_settings_and_finds_names(sweep: Sweep) -> None:
         (("--sbatch=--time=1",), "--sbatch has no effect with --executor local"),
         (("--task", "1"), "--task is a run of a sweep that exists"),
         (("--name", "a b"), "a name is made of letters"),
+        (("--name", "../../outside"), "a name is made of letters"),
+        (("--name", "/tmp/outside"), "a name is made of letters"),
     ],
 )
 def test_flags_that_mean_nothing_are_refused(sweep: Sweep, words: tuple[str, ...], said: str) -> None:
