@@ -9,6 +9,9 @@ import pytest
 
 from commands.support import environment, sdar
 from sdar_cli import __version__
+from sdar_cli.algo.registry import GATE, OBJECTIVE
+from sdar_cli.base.plugins import Kind
+from sdar_cli.config.plugs import RETRIEVAL
 
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "textworld", "alfworld", "numpy")
 OWN = [
@@ -84,10 +87,7 @@ def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     "function, start, expected",
     [
-        ("gates", "s", ["soft-or"]),
-        ("objectives", "", ["surrogate", "signed", "k1", "k3", "reverse-kl", "forward-kl", "jsd"]),
-        ("retrievals", "t", ["task-type"]),
-        ("keys", "algo.gate_", ["algo.gate_beta=", "algo.gate_entropy="]),
+        ("keys", "algo.gate_", ["algo.gate_args=", "algo.gate_beta=", "algo.gate_entropy="]),
         ("preset_references", "methods/sk", ["methods/skill-grpo", "methods/skill-prompt", "methods/skill-sd"]),
     ],
 )
@@ -97,3 +97,18 @@ def test_values_are_completed(function: str, start: str, expected: list[str]) ->
     assert getattr(completion, function)(start) == expected
     assert completion.sweeps("g") == ["gate"]
     assert completion.preset_names("envs")("alfworld-") == ["alfworld-real"]
+
+
+@pytest.mark.parametrize(
+    "kind, start, expected",
+    [
+        (GATE, "s", ["soft-or"]),
+        (OBJECTIVE, "", ["surrogate", "signed", "k1", "k3", "reverse-kl", "forward-kl", "jsd"]),
+        (RETRIEVAL, "t", ["task-type"]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_plugs_are_completed(kind: Kind, start: str, expected: list[str]) -> None:
+    from sdar_cli.commands import completion
+
+    assert completion.plugs(kind)(start) == expected
