@@ -65,16 +65,6 @@ OPEN: dict[str, set[str]] = {
         "envs -> config: sdar_cli/envs/search/env.py",
         "envs -> config: sdar_cli/envs/webshop/env.py",
     },
-    "circles": {
-        "sdar_cli.config.checks, sdar_cli.config.schema",
-        "sdar_cli.envs.alfworld.env, sdar_cli.envs.alfworld.games.generator, sdar_cli.envs.alfworld.games.replay",
-    },
-    "long files": {
-        "tests/train/test_run.py",
-    },
-    "long functions": {
-        "tests/train/test_shaping.py: by_hand",
-    },
     "benchmarks": {
         "sdar_cli/analysis/compare/measures.py",
         "sdar_cli/analysis/report/sections.py",
