@@ -105,7 +105,9 @@ class Kind:
             functools.update_wrapper(bound, function)  # keeps marks such as full_vocabulary
         return bound if name in self.builtin() else _guarded(f"{self.name} {name!r}", function, bound)
 
-    def check_arguments(self, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def check_arguments(
+        self, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
+    ) -> dict[str, object]:
         """The keyword arguments with the types that the signature asks for.  Raises ConfigError where they do not fit.
 
         The positional arguments ``given`` must fit too.
@@ -183,7 +185,7 @@ def _guarded(what: str, function: Callable[..., Any], bound: Callable[..., Any])
     return call
 
 
-def _typed(what: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(what: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, object]:
     """Arguments converted as their annotations say, as JSON values (``"3"`` for an int is refused, 3 for a float and a
     list for a tuple are not)."""
     if not arguments:

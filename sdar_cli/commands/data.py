@@ -88,14 +88,14 @@ def _checked_by_opening(name: str, benchmark: Benchmark) -> Callable[..., None]:
         from sdar_cli.envs.registry import open_environment
 
         options = env_settings(name, data, sets or [])
-        report: dict[str, Any] = {"environment": name, "splits": {}}
+        splits: dict[str, dict[str, object]] = {}
         with Reporter(as_json) as reporter, open_environment(options, reporter) as environment:
             for split in dict.fromkeys([options.train_split, benchmark.held_out(options)]):
                 panel = make_panel(environment.tasks(split))
                 environment.preflight(panel.tasks)
                 reporter.info(f"{split}: {len(panel.tasks)} {benchmark.noun} are good, sha256 {panel.sha256[:12]}")
-                report["splits"][split] = {"tasks": len(panel.tasks), "sha256": panel.sha256}
+                splits[split] = {"tasks": len(panel.tasks), "sha256": panel.sha256}
             if as_json:
-                reporter.emit_object(report)
+                reporter.emit_object({"environment": name, "splits": splits})
 
     return verify

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -15,6 +16,7 @@ from sdar_cli.commands import completion
 
 if TYPE_CHECKING:
     from sdar_cli.envs.base import Environment, Step, Task
+    from sdar_cli.envs.benchmark import Message
     from sdar_cli.envs.options import EnvOptions
 
 EnvArgument = Annotated[
@@ -125,26 +127,56 @@ def play_command(
         _play(environment, config, chosen, script, shown, show, typed=actions is None, as_json=as_json)
 
 
+@dataclass(frozen=True)
+class Record:
+    """What is shown of a step.  number: of actions so far; action: the last one; prompt: with ``--prompt``."""
+
+    number: int
+    action: str | None
+    step: Step
+    prompt: list[Message] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.step.done
+
+    def to_json(self) -> Mapping[str, object]:
+        """Flat, with what else the environment says of the step."""
+        seen = self.step.observation
+        return {
+            "step": self.number,
+            "action": self.action,
+            "observation": seen.text,
+            "admissible": list(seen.admissible),
+            "reward": self.step.reward,
+            "done": self.step.done,
+            "won": self.step.won,
+            **self.step.info,
+            **({} if self.prompt is None else {"prompt": self.prompt}),
+        }
+
+
 def _play(
     environment: Environment,
     config: EnvOptions,
     task: Task,
     script: Iterator[str],
     style: str | None,
-    show: Callable[[dict[str, Any]], None],
+    show: Callable[[Record], None],
     typed: bool,
     as_json: bool,
 ) -> None:
     from sdar_cli.envs.registry import benchmark
 
-    record: dict[str, Any] = {}
-    end: dict[str, Any] = {}
+    record: Record | None = None
+    end: Record | None = None
     past_end = benchmark(config.name).play.past_end and not typed
     for record in episode(environment, config, task, script, style, past_end):
         show(record)
-        end = record if record["done"] and not end else end
-        if typed and not record["done"]:
+        end = record if record.done and not end else end
+        if typed and not record.done:
             typer.echo("> ", nl=False, err=as_json)
+    assert record is not None  # an episode has a first observation
     _report_end(end or record, [] if typed else list(script))
 
 
@@ -155,7 +187,7 @@ def episode(
     actions: Iterator[str],
     style: str | None,
     past_end: bool = False,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Record]:
     """One record per step until the episode or the actions end.
 
     past_end: go on after the end while there are actions, in an environment that takes them.
@@ -172,30 +204,17 @@ def episode(
         if step.failure:
             raise RunFailedError(f"the environment broke at step {len(past)} of {task.id}", why=step.failure)
         seen = step.observation
-        record = _record(len(past), action, step)
+        messages = None
         if style:
             shown = tuple(past[-config.history :]) if config.history else ()
             view = TurnView(seen.goal, seen.text, seen.admissible, shown, len(past), config.name)
-            record["prompt"] = prompts_of(config.name).messages(view, style)
-        yield record
+            messages = prompts_of(config.name).messages(view, style)
+        yield Record(len(past), action, step, messages)
         action = None if step.done and not past_end else next(actions, None)
         if action is None:
             return
         past.append((seen.text, action))
         step = environment.step({0: action})[0]
-
-
-def _record(number: int, action: str | None, step: Step) -> dict[str, Any]:
-    return {
-        "step": number,
-        "action": action,
-        "observation": step.observation.text,
-        "admissible": list(step.observation.admissible),
-        "reward": step.reward,
-        "done": step.done,
-        "won": step.won,
-        **step.info,
-    }
 
 
 def _lines(actions: str | None, verbatim: bool) -> Iterator[str]:
@@ -222,27 +241,28 @@ def _actions(stream: TextIO, verbatim: bool) -> Iterator[str]:
             yield line.rstrip("\r\n") if verbatim else line.strip()
 
 
-def _print_json(record: dict[str, Any]) -> None:
-    typer.echo(json.dumps(record, ensure_ascii=False))
+def _print_json(record: Record) -> None:
+    typer.echo(json.dumps(record.to_json(), ensure_ascii=False))
 
 
-def _print_text(record: dict[str, Any]) -> None:
+def _print_text(record: Record) -> None:
     from sdar_cli.base.display import clean
 
-    if record["action"] is not None:
-        typer.echo(f"[{record['step']}] {clean(record['action'])}")
-    typer.echo(clean(record["observation"] or record.get("question", "")))
-    if "prompt" in record:
-        for message in record["prompt"]:
+    seen = record.step.observation
+    if record.action is not None:
+        typer.echo(f"[{record.number}] {clean(record.action)}")
+    typer.echo(clean(seen.text or str(record.step.info.get("question", ""))))
+    if record.prompt is not None:
+        for message in record.prompt:
             typer.echo(f"\n--- {message['role']} ---\n{clean(message['content'])}\n---")
-    elif not record["done"]:
-        typer.echo("actions: " + ", ".join(clean(action) for action in record["admissible"]))
+    elif not record.done:
+        typer.echo("actions: " + ", ".join(clean(action) for action in seen.admissible))
     typer.echo()
 
 
-def _report_end(record: dict[str, Any], left: list[str]) -> None:
+def _report_end(record: Record, left: list[str]) -> None:
     """How the episode ended, on standard error."""
-    how = "won" if record["won"] else "lost" if record["done"] else "not finished"
-    typer.echo(f"{how} after {record['step']} steps", err=True)
+    how = "won" if record.step.won else "lost" if record.done else "not finished"
+    typer.echo(f"{how} after {record.number} steps", err=True)
     if left:
         typer.echo(f"{len(left)} actions left over, first: {left[0]}", err=True)

@@ -104,7 +104,7 @@ def show_command(reference: Reference, as_json: JsonObject = False) -> None:
         reporter.info(preset.path.read_text(encoding="utf-8"))
 
 
-def _settings_wanted(preset: Preset, kind: str) -> dict[str, dict[str, Any]]:
+def _settings_wanted(preset: Preset, kind: str) -> dict[str, dict[str, object]]:
     """Method or benchmark (kind) to the settings, by dotted key, that a model's preset, or one it extends, wants."""
     from sdar_cli.config.merge import Merger
 

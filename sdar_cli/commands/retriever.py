@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -156,7 +156,7 @@ def _ask(retriever: Retriever, questions: Any, k: int) -> Iterator[tuple[str, li
     yield from zip(batch, retriever.search(batch, k), strict=True)
 
 
-def _record(question: str, passages: list[Passage]) -> dict[str, Any]:
+def _record(question: str, passages: list[Passage]) -> Mapping[str, object]:
     fields = ("id", "title", "text", "score")
     return {"query": question, "passages": [{name: getattr(p, name) for name in fields} for p in passages]}
 

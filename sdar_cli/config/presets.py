@@ -121,7 +121,7 @@ def load_preset(reference: str, kind: str | None = None) -> Preset:
 def _guest_preset(name: str) -> Preset:
     """The settings of a guest's environment: its own file over its name and its skill bank."""
     record = benchmark(name)
-    values: dict[str, Any] = {"env": {"name": name}, "skills": {"bank": _bank_name(name, record)}}
+    values: Mapping[str, object] = {"env": {"name": name}, "skills": {"bank": _bank_name(name, record)}}
     first = Preset(f"environment {name}", Path(record.preset or ""), record.description, values)
     if record.preset is None:
         return first

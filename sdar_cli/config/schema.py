@@ -55,7 +55,7 @@ def _check_run_name(value: str) -> str:
     raise ValueError("should be letters, digits, '.', '_' or '-', starting with a letter or digit")
 
 
-def _json_values(arguments: dict[str, Any]) -> dict[str, Any]:
+def _json_values(arguments: dict[str, object]) -> dict[str, object]:
     try:
         json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError) as error:

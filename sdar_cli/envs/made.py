@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sdar_cli.base.errors import ConfigError
 
 
-def made_before(out: Path, wanted: dict[str, Any], manifest: str, what: str) -> list[str]:
+def made_before(out: Path, wanted: Mapping[str, object], manifest: str, what: str) -> list[str]:
     """The files of a ``what`` that was made with these parameters; none when the folder is empty or missing.
 
     manifest: the name of the file that says with which.

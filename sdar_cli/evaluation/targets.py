@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.config.presets import resolve
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.checkpoints import checkpoint_path, latest_checkpoint, list_checkpoints, step_of
-from sdar_cli.runs.records import SCHEMA, Json
+from sdar_cli.runs.records import SCHEMA
 from sdar_cli.runs.rundir import RunDir, list_runs
 
 if TYPE_CHECKING:
@@ -46,6 +46,31 @@ class Target:
         if self.run is None:
             return f"{self.benchmark}: {self.config.model.name}"
         return f"{self.benchmark}: {self.run.name}/{self.checkpoint.name if self.checkpoint else 'untrained'}"
+
+
+class PanelKey(TypedDict):
+    """Which tasks an evaluation plays."""
+
+    split: str
+    tasks: int
+    sha256: str
+
+
+class EvaluationKey(TypedDict):
+    """Everything that the outcome of an evaluation depends on, JSON-ready."""
+
+    schema: int
+    evaluated: str
+    model: Mapping[str, object]
+    panel: PanelKey
+    skills: Mapping[str, object]
+    env: Mapping[str, object]
+    tagger: str | None
+    teacher: Mapping[str, object]
+    generate_batch: int
+    threads: int
+    settings: Sequence[Mapping[str, object]]
+    versions: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -179,15 +204,15 @@ def play(
     return report, path
 
 
-def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Json:
-    """Everything that the outcome of an evaluation depends on, JSON-ready."""
+def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> EvaluationKey:
+    """The key of a target in these settings."""
     from sdar_cli import __version__
     from sdar_cli.evaluation.ledger import fingerprint
     from sdar_cli.models.loading import model_location
     from sdar_cli.runs.provenance import code_state, package_versions
 
     config = target.config
-    origin = session.provenance()
+    origin, panel = session.provenance(), session.panel
     base = Path(model_location(config.model.name))
     return {
         "schema": SCHEMA,
@@ -200,7 +225,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Jso
             "device": origin["gpu"] or origin["device"],
             **config.model.model_dump(mode="json"),
         },
-        "panel": origin["panel"],
+        "panel": {"split": panel.split, "tasks": len(panel.tasks), "sha256": panel.sha256},
         "skills": {"sha256": origin["skill_bank_sha256"], **config.skills.model_dump(mode="json")},
         "env": {k: v for k, v in config.env.model_dump(mode="json").items() if k not in NO_EFFECT},
         "tagger": getattr(session.environment, "tagger_id", None),
@@ -212,7 +237,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Jso
     }
 
 
-def path_of(target: Target, key: Mapping[str, Any], saving: Saving) -> Path:
+def path_of(target: Target, key: EvaluationKey, saving: Saving) -> Path:
     """``runs/RUN/eval/NAME.json`` or ``evals/NAME/BENCHMARK.json``; the key's digest stands in for a name."""
     from sdar_cli.evaluation.ledger import digest
 

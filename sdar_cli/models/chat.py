@@ -72,7 +72,7 @@ class Endpoint:
         }
         return self._answer(self._post(body))
 
-    def _post(self, body: dict[str, Any]) -> Any:
+    def _post(self, body: Mapping[str, object]) -> Any:
         import httpx
 
         key = os.environ.get(API_KEY)

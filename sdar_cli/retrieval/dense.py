@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -30,6 +30,16 @@ HEADER = struct.Struct("<4siqqq?iQ")
 """Of a flat faiss file: kind, dimensions, vectors, two unused, trained, metric (0: inner product), numbers."""
 MAX_TOKENS = 256
 INSTALL = "pip install 'sdar[dense]'"
+
+
+class DenseRecord(TypedDict):
+    """``DenseParameters`` as JSON."""
+
+    model: str
+    query_prefix: str
+    passage_prefix: str
+    index: str | None
+    max_tokens: int
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,15 @@ class DenseParameters:
         prefixes = ("query: ", "passage: ") if is_e5 else ("", "")
         return cls(model, *prefixes, str(index.resolve()) if index else None)
 
-    def as_dict(self) -> dict[str, Any]:
+    def record(self) -> DenseRecord:
         """For the manifest."""
-        return asdict(self)
+        return {
+            "model": self.model,
+            "query_prefix": self.query_prefix,
+            "passage_prefix": self.passage_prefix,
+            "index": self.index,
+            "max_tokens": self.max_tokens,
+        }
 
 
 class Encoder:

@@ -18,8 +18,6 @@ from sdar_cli.runs import older
 
 SCHEMA = 2
 """Of episodes, and of the reports of evaluations, in files.  Schema 1 wrote no number."""
-Json = dict[str, Any]
-"""One JSON object."""
 NAMED = ("label", "seed", "group", "index", "skill_ids", "skill_text")
 """Fields of an episode that a line has only where they apply."""
 
@@ -51,7 +49,7 @@ class TurnRecord:
     admissible: bool
     detail: TurnDetail | None = None
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """Flat: the detail's fields stand beside the turn's own."""
         own = {"response": self.response, "action": self.action, "valid": self.valid, "admissible": self.admissible}
         if self.detail is None:
@@ -109,7 +107,7 @@ class EpisodeRecord:
             reward_parts=self.reward_parts, stop=self.stop, failure=self.failure, turns=turns, label=label, seed=seed,
         )  # fmt: skip
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready, with the schema number."""
         named = {name: value for name in NAMED if (value := getattr(self, name)) is not None}
         return {

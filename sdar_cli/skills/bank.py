@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -220,7 +220,7 @@ def _decoded(data: bytes, path: Path) -> str:
         raise bad(path, f"it is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
 
 
-def _toml(text: str, path: Path) -> dict[str, Any]:
+def _toml(text: str, path: Path) -> Mapping[str, object]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -229,7 +229,7 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
         raise bad(path, f"TOML that cannot be read: {error}", "write plain strings and lists of strings") from error
 
 
-def _validated(model: type[Header], data: dict[str, Any], path: Path) -> Header:
+def _validated(model: type[Header], data: Mapping[str, object], path: Path) -> Header:
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
 
 from sdar_cli.envs.base import Observation, Task
 from sdar_cli.skills.bank import GENERAL, Bank, Skill
@@ -186,7 +185,7 @@ def lint_tokens(bank: Bank, count: Count, budget: int, prompts: Mapping[str, int
     return findings
 
 
-def summary(findings: Sequence[Finding]) -> dict[str, Any]:
+def summary(findings: Sequence[Finding]) -> dict[str, int]:
     """Counts by level."""
     return {level + "s": sum(f.level == level for f in findings) for level in LEVELS}
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from sdar_cli.runs.curves import EARLY_STEPS, early_training
-from sdar_cli.runs.records import Json
 from sdar_cli.runs.results import EvaluationResult, MetricLabel
 from sdar_cli.runs.rundir import RunDir
 
@@ -37,7 +36,7 @@ class Outcome:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     labels: tuple[MetricLabel, ...] = ()
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
         return {name: value for name, value in asdict(self).items() if name != "labels"}
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from sdar_cli.train.gradients import (
     task_gradients,
     turn_statistics,
 )
+from sdar_cli.train.probe_report import Comparison, EstimatorReport, Figures, Interval, ProbeReport
 from sdar_cli.train.teacher import TeacherPrompts
 
 if TYPE_CHECKING:
@@ -46,36 +47,10 @@ LEVEL = 95.0
 """Per cent of the bootstrap intervals."""
 SILENT = 1e-5
 """A gradient below this share of the largest estimator's is rounding, not a direction."""
+SHOWN = ("success", "reward", "turns", "invalid_ratio", "failed_episodes")
+"""What the report says of the batch, of the metrics of a rollout."""
 SAME = 1e-3
 """Nats of mean |gap| below which the teacher says what the student says."""
-
-
-class Interval(TypedDict):
-    """A cosine with the limits of its bootstrap interval."""
-
-    cosine: float
-    low: float
-    high: float
-
-
-class Comparison(TypedDict):
-    """What the gradients of one estimator say: see ``compare``."""
-
-    norm: float
-    between_halves: Interval | None
-    with_exact: Interval | None
-    with_policy: float | None
-    equal_norm_coef: float | None
-    noise: bool
-
-
-class EstimatorReport(Comparison):
-    """The comparison of a named estimator; ``own``: whether it is the loss of the configured method."""
-
-    name: str
-    gate: str | None
-    objective: str
-    own: bool
 
 
 # Statistics -----------------------------------------------------------------------------------------------------------
@@ -191,7 +166,7 @@ class _Batch:
         return mixed_groups(self.played.episodes)
 
 
-def probe(config: RunConfig, reporter: Reporter, checkpoint: Path | None, resamples: int) -> dict[str, Any]:
+def probe(config: RunConfig, reporter: Reporter, checkpoint: Path | None, resamples: int) -> ProbeReport:
     """Play one batch of ``train.tasks_per_step`` x ``train.group_size`` episodes and compare gradients on it.
 
     checkpoint: weights to load, else the model as it is.  Returns the report; weights are those of before.
@@ -207,10 +182,9 @@ def probe(config: RunConfig, reporter: Reporter, checkpoint: Path | None, resamp
         total = sum(map(len, batch.groups))
         with reporter.progress(f"gradients of {len(estimators)} estimators on {total} rows", total) as bar:
             found = task_gradients(trainer, batch.groups, estimators, config.algo.gate_beta, config.seed, bar.advance)
-        report = _report(config, batch, estimators, own, found, resamples)
-        report["provenance"] = session.provenance()
-        report["seconds"] = {"until_played": round(played - began, 1), "all": round(time.monotonic() - began, 1)}
-    return report
+        figures = _figures(config, batch, estimators, own, found, resamples)
+        seconds = {"until_played": round(played - began, 1), "all": round(time.monotonic() - began, 1)}
+        return {**figures, "provenance": session.provenance(), "seconds": seconds}
 
 
 def _estimators(config: RunConfig) -> tuple[list[Estimator], int | None]:
@@ -225,7 +199,7 @@ def probing(config: RunConfig) -> RunConfig:
     """The configuration of the trainer: a teacher of one view whose hidden states are kept, nothing else."""
     view = config.views[0]
     first = ViewConfig(retrieval=view.retrieval, form=view.form, placement=view.placement)
-    algo: dict[str, Any] = {
+    algo: dict[str, object] = {
         "coef": 1.0,
         "coef_schedule": "constant",
         "shaping": "none",
@@ -294,14 +268,14 @@ def _play(config: RunConfig, session: Session, reporter: Reporter) -> _Batch:
 # What is reported -----------------------------------------------------------------------------------------------------
 
 
-def _report(
+def _figures(
     config: RunConfig,
     batch: _Batch,
     estimators: Sequence[Estimator],
     own: int | None,
     found: TaskGradients,
     resamples: int,
-) -> dict[str, Any]:
+) -> Figures:
     """Everything but provenance: see ``compare`` and ``turn_statistics`` for the figures."""
     halves = halves_of(batch.tasks)
     seed = seed_of(config.seed, "bootstrap")
@@ -339,7 +313,7 @@ def _report(
             "episodes": len(played.episodes) - played.failed,
             "rows": sum(map(len, batch.groups)),
             "groups_with_both": batch.mixed,
-            **{key: played.metrics[key] for key in ("success", "reward", "turns", "invalid_ratio", "failed_episodes")},
+            **{key: cast(float, played.metrics[key]) for key in SHOWN},
         },
         "teacher": teacher,
         "parameters": found.parameters,

@@ -40,6 +40,24 @@ def config(**sections: Any) -> RunConfig:
     return toy.config(**sections)
 
 
+STEPS = 3
+SETTINGS = {
+    "plain": config(),
+    # A teacher with weights of its own, a reference model, two updates per step, a schedule that moves.
+    "everything": config(
+        algo={"kl_coef": 0.1, "entropy_coef": 0.01, "agg": "trajectory"},
+        teacher={"weights": "ema", "ema_decay": 0.8},
+        train={"updates_per_step": 2, "lr_schedule": "linear", "warmup_steps": 2, "weight_decay": 0.01},
+    ),
+    "adapter": config(
+        env={"context": "transcript"},
+        model={"lora": {"rank": 4, "dropout": 0.2}},
+        teacher={"weights": "frozen"},
+        train={"updates_per_step": 2, "lr": 1e-2},
+    ),
+}
+
+
 def play(
     folder: Path,
     settings: RunConfig,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -148,7 +148,7 @@ def _show(reporter: Reporter, bank: Bank, out: Path, warnings: Sequence[str]) ->
     reporter.info(f"{out}: {len(bank.skills)} skills, sha256 {bank.sha256}")
 
 
-def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
+def _parsed(arguments: Sequence[str]) -> dict[str, object]:
     """``KEY=VALUE`` each, values as in ``--set``.  Raises ConfigError for another form."""
     from sdar_cli.base.errors import ConfigError
     from sdar_cli.config.merge import parse_value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sdar_cli.config.schema import RunConfig
     from sdar_cli.runs.rundir import RunDir
     from sdar_cli.skills.choose.retriever import Retriever
+    from sdar_cli.skills.inspect import PanelCoverage, TaskPrompts
 
 WHAT, PROMPT = "What is shown", "Prompt"
 
@@ -121,7 +123,7 @@ def inspect_command(
             reporter.emit_object(record)
 
 
-def _record(reporter: Reporter, what: What, flags: Flags) -> dict[str, Any]:
+def _record(reporter: Reporter, what: What, flags: Flags) -> Mapping[str, object]:
     """The record of what is wanted, shown unless JSON is wanted."""
     from sdar_cli.commands.skills import show
     from sdar_cli.commands.skills.common import settings
@@ -133,20 +135,20 @@ def _record(reporter: Reporter, what: What, flags: Flags) -> dict[str, Any]:
     directory = RunDir.open(what.run, what.runs_dir) if what.run else None
     quiet = reporter.json_mode
     if directory is not None and not (what.task or what.panel):
-        record = describe_run(directory)
-        return record if quiet else show.run(reporter, record)
+        usage = describe_run(directory)
+        return usage if quiet else show.run(reporter, usage)
     if not (what.task or what.panel):
         bank = load_bank(what.bank) if what.bank else settings(None, what.env, None, flags)[0]
-        record = describe_bank(bank, _counter(what.model) if what.model else None)
-        return record if quiet else show.bank(reporter, record)
+        described = describe_bank(bank, _counter(what.model) if what.model else None)
+        return described if quiet else show.bank(reporter, described)
     bank, config = settings(what.bank, what.env, what.model, flags, directory.config_path if directory else None)
     retriever = _retriever(bank, config, directory)
     if what.panel:
-        record = _coverage(retriever, config, what.split, what.tasks, reporter)
-        return record if quiet else show.coverage(reporter, record)
+        coverage = _coverage(retriever, config, what.split, what.tasks, reporter)
+        return coverage if quiet else show.coverage(reporter, coverage)
     assert what.task is not None
-    record = _prompts(retriever, config, what.task, what.split)
-    return record if quiet else show.prompts(reporter, record)
+    prompts = _prompts(retriever, config, what.task, what.split)
+    return prompts if quiet else show.prompts(reporter, prompts)
 
 
 def _counter(model: str) -> Any:
@@ -172,7 +174,7 @@ def _retriever(bank: Any, config: RunConfig, run: RunDir | None) -> Retriever:
 
 def _coverage(
     retriever: Retriever, config: RunConfig, split: str | None, tasks: int, reporter: Reporter
-) -> dict[str, Any]:
+) -> PanelCoverage:
     from sdar_cli.commands.skills.common import goals_of
     from sdar_cli.session import eval_split
     from sdar_cli.skills.inspect import describe_coverage
@@ -182,7 +184,7 @@ def _coverage(
     return {"bank": retriever.bank.name, "sha256": retriever.bank.sha256, "tasks": len(goals), **record}
 
 
-def _prompts(retriever: Retriever, config: RunConfig, wanted: str, split: str | None) -> dict[str, Any]:
+def _prompts(retriever: Retriever, config: RunConfig, wanted: str, split: str | None) -> TaskPrompts:
     from sdar_cli.envs.registry import open_environment
     from sdar_cli.models.loading import load_tokenizer
     from sdar_cli.skills.inspect import Shown, describe_task, find_task, first_observation

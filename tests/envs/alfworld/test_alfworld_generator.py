@@ -15,14 +15,15 @@ import pytest
 from places import ROOT
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.envs.alfworld import env
 from sdar_cli.envs.alfworld.engine.engine import GameEngine, alfworld_module, speed_up
+from sdar_cli.envs.alfworld.env import ensure_games
 from sdar_cli.envs.alfworld.games import generator
 from sdar_cli.envs.alfworld.games.games import check_game, list_tasks, walkthrough
 from sdar_cli.envs.alfworld.games.generator import (
     Game,
     display_names,
     draw_games,
-    ensure_games,
     make_games,
     split_of,
 )
@@ -251,7 +252,7 @@ def test_progress_is_told_of_every_game(tmp_path: Path) -> None:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and games that count as proven (the proof has its own tests)."""
     monkeypatch.setenv("SDAR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(generator, "_prove", lambda *arguments: None)
+    monkeypatch.setattr(env, "_prove", lambda *arguments: None)
     return tmp_path / "cache"
 
 
@@ -262,7 +263,7 @@ def test_games_are_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list_tasks(root / "json_2.1.1", "train")) == 3 and len(list_tasks(root / "json_2.1.1", "eval")) == 2
     others = {ensure_games(config.model_copy(update=change), 1) for change in ({"games_seed": 1}, {"size": "full"})}
     assert len(others | {root}) == 3
-    monkeypatch.setattr(generator, "make_games", None)
+    monkeypatch.setattr(env, "make_games", None)
     assert ensure_games(config, 1) == root
 
 
@@ -274,7 +275,7 @@ def test_a_set_that_fails_its_proof_is_not_kept(cache: Path, monkeypatch: pytest
         raise RuntimeError("not won")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="not won"):
-        patch.setattr(generator, "_prove", fails)
+        patch.setattr(env, "_prove", fails)
         ensure_games(config, 1)
     assert [path.name for path in (cache / "alfworld").iterdir()] == []
     assert ensure_games(config, 1).is_dir()
@@ -288,9 +289,9 @@ def test_two_processes_making_the_same_set_do_not_disturb_each_other(
     made: list[Path] = []
 
     def meanwhile(*arguments: object) -> None:
-        monkeypatch.setattr(generator, "_prove", lambda *more: None)
+        monkeypatch.setattr(env, "_prove", lambda *more: None)
         made.append(ensure_games(config, 1))
 
-    monkeypatch.setattr(generator, "_prove", meanwhile)
+    monkeypatch.setattr(env, "_prove", meanwhile)
     assert ensure_games(config, 1) == made[0]
     assert len(list((cache / "alfworld").iterdir())) == 1

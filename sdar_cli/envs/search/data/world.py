@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Puzzle:
     split: str
     later: bool = False
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Mapping[str, object]:
         """A JSON line in the layout of question files, with the look-ups beside."""
         return {
             "id": self.id,
@@ -107,7 +107,7 @@ class Puzzle:
         }
 
     @classmethod
-    def of(cls, record: dict[str, Any]) -> Puzzle:
+    def of(cls, record: Mapping[str, Any]) -> Puzzle:
         """The puzzle of such a line."""
         hops = tuple(Hop(*hop) for hop in record["hops"])
         answer = record["golden_answers"][0]

@@ -40,7 +40,7 @@ from sdar_cli.envs.webshop.catalogue.goods import (
 )
 from sdar_cli.envs.webshop.catalogue.goods_nouns import ODD_NAMES, TAGGER, nouns_of
 
-Row: TypeAlias = dict[str, Any]
+Row: TypeAlias = dict[str, object]
 Options: TypeAlias = dict[str, list[str]]
 VERSION = 3
 """Raise when the same seed would give other files: it is part of the cache's key."""
@@ -133,15 +133,17 @@ def _write(paths: list[Path], products: int, seed: int, bad_rows: bool, progress
         nouns = _Joined(cast(IO[bytes], packed), f'{{"tagger": "{TAGGER}", "nouns": {{', "}}")
         for index in range(products):
             row, entry, asked = _product(index, products, seed)
+            name, asin = str(row["name"]), str(row["asin"])
             rows.add(row)
-            nouns.add(nouns_of(row["name"]), row["name"])
-            instructions.add(entry, row["asin"])
+            nouns.add(nouns_of(name), name)
+            instructions.add(entry, asin)
             if asked:
-                human.add(asked, row["asin"])
+                human.add(asked, asin)
             progress()
         for row in _bad_rows(products, seed) if bad_rows else ():
+            name = str(row["name"])
             rows.add(row)
-            nouns.add(nouns_of(row["name"]), row["name"])
+            nouns.add(nouns_of(name), name)
         for part in (rows, instructions, human, nouns):
             part.close()
 
