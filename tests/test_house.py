@@ -36,19 +36,19 @@ ARROWS: dict[str, set[str]] = {
     "algo": {"base"},
     "retrieval": {"base"},
     "envs": {"base", "retrieval"},
-    "config": {"base"},
-    "models": {"base", "config"},
-    "runs": {"__init__", "base", "config"},
-    "rollout": {"base", "envs", "config", "models"},
-    "skills": {"__init__", "base", "stats", "algo", "retrieval", "envs", "config", "models", "runs", "rollout"},
+    "config": {"base", "algo", "envs"},
+    "models": {"base", "envs", "config"},
+    "runs": {"__init__", "base", "stats", "envs", "config"},
+    "rollout": {"base", "algo", "envs", "config", "models", "runs"},
+    "skills": {"__init__", "base", "stats", "retrieval", "envs", "config", "models", "runs", "rollout"},
     "session": {"base", "envs", "config", "models", "runs", "rollout", "skills"},
-    "evaluation": {"__init__", "base", "stats", "envs", "config", "models", "runs", "rollout", "session"},
+    "evaluation": {"__init__", "base", "stats", "envs", "config", "models", "runs", "rollout", "skills", "session"},
     "train": {"base", "algo", "envs", "config", "models", "runs", "rollout", "skills", "session", "evaluation"},
     "tiny": {"base", "envs", "config", "skills"},
     "sweep": {"base", "config", "runs", "train"},
-    "analysis": {"base", "stats", "envs", "config", "models", "runs", "rollout", "sweep"},
-    "commands": {"base", "retrieval", "envs", "config", "models", "runs", "rollout", "skills", "session", "evaluation",
-        "train", "tiny", "sweep", "analysis"},
+    "analysis": {"base", "stats", "config", "models", "runs", "rollout", "evaluation", "sweep"},
+    "commands": {"base", "algo", "retrieval", "envs", "config", "models", "runs", "rollout", "skills", "session",
+        "evaluation", "train", "tiny", "sweep", "analysis"},
     "cli": {"__init__", "base", "commands"},
     "__main__": {"cli"},
 }  # fmt: skip
@@ -57,14 +57,6 @@ ARROWS: dict[str, set[str]] = {
 COMMON_TESTS = {"benchmarks", "docs", "invariants", "older"}
 
 OPEN: dict[str, set[str]] = {
-    "upward": {
-        "envs -> config: sdar_cli/envs/alfworld/env.py",
-        "envs -> config: sdar_cli/envs/alfworld/games/generator.py",
-        "envs -> config: sdar_cli/envs/registry.py",
-        "envs -> config: sdar_cli/envs/search/data/sources.py",
-        "envs -> config: sdar_cli/envs/search/env.py",
-        "envs -> config: sdar_cli/envs/webshop/env.py",
-    },
     "benchmarks": {
         "sdar_cli/analysis/compare/measures.py",
         "sdar_cli/analysis/report/sections.py",
