@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV
 from sdar_cli.commands.option_groups import Without, expand_groups
 from sdar_cli.commands.options import OUTPUT, RUN, RUNS_DIR, WHAT, Json, Settings, option, runs_dir_option
 
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from sdar_cli.config.schema import RunConfig
     from sdar_cli.runs.rundir import RunDir
 
-EPILOG = """Examples:
+EPILOG = f"""Examples:
 
 sdar probe
 
 sdar probe --run my-run
 
-sdar probe --model Qwen/Qwen2.5-1.5B-Instruct --data ~/alfworld --lora 16 --tasks 16
+sdar probe --model Qwen/Qwen2.5-1.5B-Instruct --data ~/{ENV} --lora 16 --tasks 16
 
 sdar probe --method grpo-opsd --beta 20 --seed 1 --json
 

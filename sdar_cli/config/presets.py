@@ -118,6 +118,12 @@ def load_preset(reference: str, kind: str | None = None) -> Preset:
     )
 
 
+def paper_columns() -> list[str]:
+    """What the figures of ``[about.paper]`` in a method's preset are, in their order."""
+    text = (resource_dir("presets") / "paper.toml").read_text(encoding="utf-8")
+    return [str(column) for column in tomllib.loads(text)["columns"]]
+
+
 def _guest_preset(name: str) -> Preset:
     """The settings of a guest's environment: its own file over its name and its skill bank."""
     record = benchmark(name)

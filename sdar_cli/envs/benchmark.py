@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from sdar_cli.base.errors import Missing
 from sdar_cli.envs.actions import ParsedAction
 from sdar_cli.envs.base import Environment, Trace, TurnView
-from sdar_cli.envs.options import EnvOptions
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
+    from sdar_cli.envs.options import EnvOptions
 
 Message = dict[str, str]
 
@@ -113,8 +113,8 @@ class PlayRules:
     """The split that is listed where none is named."""
     split_in_id: bool = False
     """A task's id begins with its split; elsewhere the environment has a method ``task(id)``."""
-    ids: str = ""
-    """What a task's id looks like, for the help."""
+    examples: tuple[str, ...] = ("",)
+    """Options of ``sdar play NAME``, one line of the help each."""
     verbatim: bool = False
     """Actions of a script keep the blanks around them."""
     past_end: bool = False

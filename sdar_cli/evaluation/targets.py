@@ -42,7 +42,7 @@ class Target:
 
     @property
     def title(self) -> str:
-        """``webshop: my-run/step-000018``."""
+        """``ENV: my-run/step-000018``, or the model in place of a run's checkpoint."""
         if self.run is None:
             return f"{self.benchmark}: {self.config.model.name}"
         return f"{self.benchmark}: {self.run.name}/{self.checkpoint.name if self.checkpoint else 'untrained'}"

@@ -13,7 +13,7 @@ import pytest
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.resources import resource_dir
 from sdar_cli.config.merge import Merger, field_table, flatten, nest, suggest
-from sdar_cli.config.presets import ABOUT, KINDS, list_presets, load_preset, resolve
+from sdar_cli.config.presets import ABOUT, KINDS, list_presets, load_preset, paper_columns, resolve
 
 ALL = [(kind, name) for kind in KINDS for name in list_presets(kind)]
 
@@ -295,3 +295,11 @@ def test_a_bare_model_name_in_set_is_warned_about() -> None:
 def test_flatten_and_nest_are_inverse() -> None:
     config = resolve().config
     assert nest(flatten(config)) == config.model_dump()
+
+
+def test_the_figures_of_the_paper_have_a_column_each() -> None:
+    columns = paper_columns()
+    assert len(columns) == 4 == len(set(columns))
+    for name in list_presets("methods"):
+        for model, values in load_preset(name, "methods").about.get("paper", {}).items():
+            assert len(str(values).split(" / ")) == len(columns), (name, model)

@@ -16,7 +16,7 @@ from sdar_cli.analysis.report.content import Chart, Section, Table, curve, share
 from sdar_cli.analysis.report.series import evaluations, metrics_of, panel_series, training_series, turn_series
 from sdar_cli.analysis.sweeps.records import SweepResults
 from sdar_cli.analysis.sweeps.results import point_table, remarks
-from sdar_cli.config.presets import list_presets, load_preset
+from sdar_cli.config.presets import list_presets, load_preset, paper_columns
 from sdar_cli.evaluation.render import metrics_of as further_metrics
 from sdar_cli.runs.records import read_episodes
 from sdar_cli.runs.results import EvaluationResult, MetricLabel, Rate
@@ -227,7 +227,7 @@ def paper(methods: Sequence[str]) -> Section | None:
             rows += [[method, model, *str(values).split(" / ")] for model, values in reported.items()]
     if not rows:
         return None
-    columns = ["method", "model", "ALFWorld success", "Search-QA mean", "WebShop score", "WebShop success"]
+    columns = ["method", "model", *paper_columns()]
     note = "Per cent, from the paper's Table 1: other models and tasks, one seed; not comparable with this report."
     return Section("paper", "The paper's own numbers", "", (), [Table("Reported by the paper", columns, rows, note)])
 
