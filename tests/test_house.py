@@ -154,7 +154,7 @@ def _compare(rule: str, found: Iterable[str], reason: str) -> None:
 def test_the_top_holds_rooms_only() -> None:
     names = {path.name for path in CODE.iterdir() if path.name not in ("__pycache__", "_resources")}
     loose = {name for name in names if (CODE / name).is_file()} - LOOSE_FILES
-    assert not loose, f"files beside the rooms; put each into the room that it belongs to: {sorted(loose)}"
+    assert not loose, f"files outside the rooms; put each into the room that it belongs to: {sorted(loose)}"
     unknown = {name.removesuffix(".py") for name in names} - set(ROOMS)
     assert not unknown, f"a new room has to be written into ROOMS, above all that it uses: {sorted(unknown)}"
     assert len(ROOMS) <= MOST_ROOMS, f"{len(ROOMS)} rooms, at most {MOST_ROOMS}: find it a place in one that exists"
@@ -287,7 +287,7 @@ def _rooms_tested(path: Path) -> frozenset[str]:
 
 
 def _helpers(file: Path, name: str) -> list[Path]:
-    """The files of tests/ that an import may mean: from the root, from tests/, or beside the importing file."""
+    """The files of tests/ that an import may mean: from the root, from tests/, or next to the importing file."""
     parts = name.split(".")
     bases = (ROOT, TESTS, file.parent)
     places = [base.joinpath(*some).with_suffix(".py") for base in bases for some in (parts, parts[:-1]) if some]
@@ -299,7 +299,7 @@ def test_every_folder_of_tests_is_a_room() -> None:
     strange = [str(f) for f in folders if f.parts[0] not in COMMON_TESTS and not (CODE / f).is_dir()]
     assert not strange, f"folders of tests/ with no folder of the same name in sdar_cli/: {sorted(strange)}"
     loose = {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")} - {*ROOMS, "house"}
-    assert not loose, f"tests beside the rooms; put each into its room's folder: {sorted(loose)}"
+    assert not loose, f"tests outside the rooms; put each into its room's folder: {sorted(loose)}"
 
 
 def test_tests_of_a_room_use_the_room() -> None:

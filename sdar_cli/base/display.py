@@ -164,7 +164,7 @@ class Reporter:
         self.log(f"warning: {text}")
 
     def confirm(self, question: str) -> None:
-        """Ask on a terminal whether to go on; elsewhere nothing is asked.  Raises typer.Abort on a no."""
+        """Ask on a terminal whether to continue; elsewhere nothing is asked.  Raises typer.Abort on a no."""
         if sys.stdin.isatty():
             import typer
 

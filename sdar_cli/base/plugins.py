@@ -165,7 +165,7 @@ def blame(what: str, error: BaseException, file: str | None = None) -> RunFailed
     own = [frame for frame in frames if frame.filename == file] or list(frames)
     where = f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}: {own[-1].line}" if own else ""
     first = f"{what} failed: {type(error).__name__}: {error}".splitlines()[0]
-    return RunFailedError(first, why=where, fix="mend it there; --debug shows the whole traceback")
+    return RunFailedError(first, why=where, fix="fix it there; --debug shows the whole traceback")
 
 
 def _guarded(what: str, function: Callable[..., Any], bound: Callable[..., Any]) -> Callable[..., Any]:

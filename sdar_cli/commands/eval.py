@@ -175,7 +175,7 @@ def evaluate(
 
 
 def _launch(targets: Sequence[Target], reporter: Reporter) -> None:
-    """Say what will be evaluated, and why where nobody named it."""
+    """Report what will be evaluated, and why where the command line did not name it."""
     for target in targets:
         reporter.info(f"evaluating {target.title}{f' ({target.why})' if target.why else ''}")
     described = [

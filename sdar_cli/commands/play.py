@@ -152,7 +152,7 @@ def episode(
 ) -> Iterator[dict[str, Any]]:
     """One record per step until the episode or the actions end.
 
-    past_end: go on after the end while there are actions, in an environment that takes them.
+    past_end: continue after the end while there are actions, in an environment that takes them.
     Raises RunFailedError when the environment broke.
     """
     from sdar_cli.base.errors import RunFailedError
@@ -195,7 +195,7 @@ def _record(number: int, action: str | None, step: Step) -> dict[str, Any]:
 def _lines(actions: str | None, verbatim: bool) -> Iterator[str]:
     """Actions from a file or standard input, blank lines left out.
 
-    verbatim: a script's actions keep the blanks around them: some environments understand none that begins with one.
+    verbatim: a script's actions keep the blanks around them, which some environments do not ignore.
     Raises ConfigError when there is no such file.
     """
     from sdar_cli.base.errors import ConfigError

@@ -72,10 +72,10 @@ def probe(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Ask on one batch whether the teacher says anything: gradients of every loss, signal against noise.
+    """Measure on one batch whether the teacher carries a signal: gradients of every loss, signal against noise.
 
-    Nothing is trained.  The tasks are split in two halves; a loss whose gradients on the halves point the same way has
-    something to say, and the exact reverse KL of the other half tells whether it is what the teacher says.
+    Nothing is trained.  The tasks are split in two halves; a loss whose gradients on the halves point the same way
+    carries a signal, and the exact reverse KL of the other half shows whether it is the teacher's.
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import SdarError

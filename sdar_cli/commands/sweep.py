@@ -216,6 +216,6 @@ def _refuse_changes(reference: str, request: Request, name: str | None) -> None:
     if name is not None or request != Empty(seeds=request.seeds, flags={}):
         raise ConfigError(
             "--resume takes the sweep as it is",
-            why="beside --seeds only --slots, --tries and --executor may be given",
+            why="besides --seeds only --slots, --tries and --executor may be given",
             fix=f"sdar sweep --resume {reference}, or a new sweep without --resume",
         )

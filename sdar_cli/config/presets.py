@@ -305,7 +305,7 @@ def env_settings(env: str, data: str | None, sets: Sequence[str], **values: Any)
     """The settings of an environment preset alone, for what opens an environment without a run.
 
     data: a folder of the original's data; without it the preset says which.  sets: ``env.KEY=VALUE`` each.
-    values: stronger than the preset, weaker than ``sets``; those that the environment lacks are left out.
+    values: stronger than the preset, weaker than ``sets``; those that the environment does not have are left out.
     Raises ConfigError for a setting of another section or a bad value.
     """
     merger = Merger()

@@ -148,7 +148,7 @@ class Benchmark:
     panel_size: Callable[[Any], int | None] = lambda options: None
     """Tasks of the held-out split, where the settings say it without opening the data."""
     missing: Callable[[Any], list[Missing]] = _nothing_missing
-    """What the data lack, found without opening them."""
+    """Which data are missing, found without opening them."""
     problems: Callable[[RunSettings], Sequence[Problem]] = _no_problem
     """Settings that contradict each other."""
     warnings: Callable[[RunSettings], Sequence[str]] = _no_problem

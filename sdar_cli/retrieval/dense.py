@@ -97,7 +97,7 @@ class Encoder:
 class VectorWriter:
     """A flat inner-product faiss file that grows on disk, ``CHUNK`` passages in memory at a time.
 
-    A file of an interrupted build is gone on with; what it holds behind its last whole vector is cut off.
+    A file of an interrupted build is resumed; what follows its last whole vector is cut off.
     """
 
     def __init__(self, path: Path, dimensions: int) -> None:

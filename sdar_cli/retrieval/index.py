@@ -1,6 +1,6 @@
 """An index folder: passages, engines and a manifest; built aside and moved into place when it is whole.
 
-An interrupted build is gone on with: a large corpus is committed now and then, and the next build of the same corpus
+An interrupted build is resumed: a large corpus is committed now and then, and the next build of the same corpus
 and settings compares the passages it has with the file's and adds the rest.  Errors are PrerequisiteError and
 RunConflictError.
 """
@@ -101,8 +101,8 @@ def _build(
     manifest = {**settings, "corpus_sha256": sha256, "passages": state["passages"], "rows_left_out": bad.count}
     store = PassageStore(building)
     if encoder and reporter:
-        told = encoder.parameters
-        reporter.info(f"encoder {told.model}, prefixes {told.query_prefix!r} and {told.passage_prefix!r}")
+        used = encoder.parameters
+        reporter.info(f"encoder {used.model}, prefixes {used.query_prefix!r} and {used.passage_prefix!r}")
     if encoder and not encoder.parameters.index:
         with _progress(reporter, "encoding passages", len(store)) as advance:
             build_vectors(building, store, encoder, advance)
@@ -128,7 +128,7 @@ def _start(building: Path, corpus: Path, settings: dict[str, Any], reporter: Rep
         old = json.loads((building / STATE).read_text(encoding="utf-8"))
         if {**old, "passages": 0} == new:
             if reporter:
-                reporter.info(f"going on with an interrupted build: {old['passages']} passages are there")
+                reporter.info(f"resuming an interrupted build: {old['passages']} passages are done")
             return old
         if reporter:
             reporter.info("an interrupted build with another corpus or other settings is removed")

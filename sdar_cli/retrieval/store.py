@@ -20,7 +20,7 @@ PASSAGES, OFFSETS = "passages.jsonl", "offsets.bin"
 class StoreWriter:
     """Appends passages.  ``sha256`` is of all lines so far: the name of the corpus, whatever file it came from.
 
-    A folder with the first ``kept`` passages of an interrupted build is gone on with; what lies behind them is cut off.
+    A folder with the first ``kept`` passages of an interrupted build is resumed; what follows them is cut off.
     """
 
     def __init__(self, folder: Path, kept: int = 0) -> None:

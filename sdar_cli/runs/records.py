@@ -1,6 +1,6 @@
 """The record of an episode: one shape for what training and evaluation write, a line of JSON each, and its reader.
 
-``episodes/step-*.jsonl`` of a run hold every token (``TurnDetail``); ``eval/*.jsonl`` hold what was said and what came
+``episodes/step-*.jsonl`` of a run hold every token (``TurnDetail``); ``eval/*.jsonl`` hold the responses and what came
 of it.  Every line has a schema number; lines of an earlier version are read through ``runs.older``.
 """
 
@@ -52,7 +52,7 @@ class TurnRecord:
     detail: TurnDetail | None = None
 
     def to_json(self) -> Json:
-        """Flat: the detail's fields stand beside the turn's own."""
+        """Flat: the detail's fields stand next to the turn's own."""
         own = {"response": self.response, "action": self.action, "valid": self.valid, "admissible": self.admissible}
         if self.detail is None:
             return own

@@ -163,7 +163,7 @@ class RunDir:
         return status
 
     def evaluation_path(self, step: int) -> Path:
-        """The evaluation that training makes after a step (0: before); its episodes lie beside it as ``.jsonl``."""
+        """The evaluation that training makes after a step (0: before); its episodes lie next to it as ``.jsonl``."""
         return self.eval / f"step-{step:06d}.json"
 
     def evaluated_steps(self) -> list[int]:

@@ -191,7 +191,7 @@ def _skill(path: Path, name: str, data: bytes) -> Skill:
 
 
 def _check(folder: Path, header: _BankHeader, skills: list[Skill]) -> None:
-    """What only the whole bank can tell: unique ids, known categories, no empty category."""
+    """What can be checked only on the whole bank: unique ids, known categories, no empty category."""
     where = folder / HEADER
     if GENERAL in header.categories:
         raise bad(where, f"{GENERAL!r} is not a task type", "remove its table: general skills need no keywords")

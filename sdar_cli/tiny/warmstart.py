@@ -36,7 +36,7 @@ HISTORY = 2
 MISTAKES = 0.03
 """Share of labels with the right skill that are a random legal action."""
 SLIPS = 0.08
-"""Share of moves replaced by taking the wanted object where it may not be: how to go on after
+"""Share of moves replaced by taking the wanted object where it may not be: what to do after
 ``Nothing happens.`` is learned, too."""
 BATCH = 60
 """Games demonstrated side by side."""

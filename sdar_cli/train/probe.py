@@ -2,7 +2,7 @@
 
 The tasks of a batch are split in two halves.  An estimator whose gradients on the halves point the same way carries a
 signal; one whose cosine is not distinguishable from 0 is noise at this batch size.  The exact reverse KL of the OTHER
-half tells whether the signal is the teacher's.
+half shows whether the signal is the teacher's.
 """
 
 from __future__ import annotations

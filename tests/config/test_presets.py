@@ -110,9 +110,9 @@ def test_an_environment_brings_its_own_policy(tmp_path: Path) -> None:
     assert (resolved.config.skills.bank, resolved.config.env.max_turns) == ("webshop", 15)
     assert (resolved.config.model.name, resolved.config.train.tasks_per_step) == ("tiny-webshop", 7)
     assert (resolved.config.algo.coef, resolved.warnings) == (0.1, [])
-    mine = tmp_path / "shop.toml"
-    mine.write_text('extends = "envs/webshop"\n[env]\nmax_turns = 9\n')
-    assert resolve(env=str(mine)).config.model.name == "tiny-webshop"
+    own = tmp_path / "shop.toml"
+    own.write_text('extends = "envs/webshop"\n[env]\nmax_turns = 9\n')
+    assert resolve(env=str(own)).config.model.name == "tiny-webshop"
     assert resolve(env="alfworld-real").config.model.name == "tiny-alfworld"
     assert "another benchmark than webshop" in " ".join(resolve(env="webshop", model="tiny-alfworld").warnings)
     assert resolve(env="webshop", model="qwen3-1.7b").warnings == []
@@ -268,7 +268,7 @@ def test_a_config_file_comes_back_as_it_was(tmp_path: Path) -> None:
     assert resolve(config_file=tmp_path).config == first  # a run directory
 
 
-def test_presets_apply_over_a_config_file_only_when_asked_for(tmp_path: Path) -> None:
+def test_presets_apply_over_a_config_file_only_when_named(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(resolve(sets=["algo.coef=0.7"]).config.model_dump(mode="json")))
     assert resolve(config_file=path).config.algo.coef == 0.7

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 import toy
-from sdar_cli.evaluation.means import means_over_sources
 from toy import TAKE, say
 
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import RunFailedError
 from sdar_cli.envs.base import StopReason, Task
+from sdar_cli.envs.benchmark import Rates
 from sdar_cli.envs.panels import make_panel
+from sdar_cli.envs.registry import benchmark
 from sdar_cli.evaluation import play as module
 from sdar_cli.evaluation.panel import dump_episodes, evaluate_panel
 from sdar_cli.evaluation.play import evaluate
@@ -144,7 +145,7 @@ def test_greedy_decoding_is_played_once(tokenizer) -> None:
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_the_skill_is_in_the_prompts_only_where_it_is_asked_for(tokenizer, shown: bool) -> None:
+def test_the_skill_is_in_the_prompts_only_where_it_is_wanted(tokenizer, shown: bool) -> None:
     result, _, engine = play(tokenizer, Setting(shown, "sampled", 0.4, (0,)))
     assert engine.prompts and all((f"Skill: {SKILL}" in prompt) is shown for prompt in engine.prompts)
     assert result.with_skill is shown
@@ -153,16 +154,16 @@ def test_the_skill_is_in_the_prompts_only_where_it_is_asked_for(tokenizer, shown
 def test_a_large_panel_is_played_in_parts(tokenizer, monkeypatch) -> None:
     """Parts of four: still every task once per seed, each part with draws of its own."""
     monkeypatch.setattr(module, "CHUNK", 4)
-    said: list[int] = []
+    progress: list[int] = []
     settings = toy.config()
     engine = Noting(tokenizer, toy.walker)
     collector = Collector(settings, toy.Corridor(PANEL.tasks), engine, tokenizer)
-    result, episodes = evaluate(collector, PANEL, SAMPLED, lambda task, goal: "", said.append)
+    result, episodes = evaluate(collector, PANEL, SAMPLED, lambda task, goal: "", progress.append)
     assert Counter((e.seed, e.task.id) for e in episodes) == {(s, t.id): 1 for s in (0, 1) for t in PANEL.tasks}
     assert max(engine.calls) == 4
     seeds = [seed for seed, *_ in engine.asked]
     assert len(set(seeds)) == len(seeds)
-    assert sum(said) == 18 and result.overall.of == 18
+    assert sum(progress) == 18 and result.overall.of == 18
 
 
 def test_invalid_actions_and_cut_prompts_are_reported(tokenizer) -> None:
@@ -227,15 +228,16 @@ def test_a_broken_environment_is_no_result(tokenizer, tmp_path) -> None:
 def test_means_over_the_data_sets_of_search_qa() -> None:
     """Rates 1/2 of 2, 1/4 of 8 and 1 of 1: macro (1/2 + 1/4 + 1) / 3, micro 4/11, without Bamboogle (1/2 + 1/4) / 2."""
     rates = {"nq": 0.5, "popqa": 0.25, "bamboogle": 1.0}
-    means = means_over_sources(rates, 4 / 11)
+    means_of = benchmark("search").means
+    means = means_of(Rates(rates, 4 / 11))
     assert means == {
         "macro mean": pytest.approx(7 / 12),
         "micro mean": 4 / 11,
         "macro mean without bamboogle": pytest.approx(3 / 8),
     }
-    assert list(means_over_sources({"nq": 0.5}, 0.5) or {}) == ["macro mean", "micro mean"]
-    assert "macro mean without bamboogle" not in (means_over_sources({"bamboogle": rates["nq"]}, rates["nq"]) or {})
-    assert means_over_sources({**rates, "direct": 1.0}, 0.5) is None
+    assert list(means_of(Rates({"nq": 0.5}, 0.5))) == ["macro mean", "micro mean"]
+    assert "macro mean without bamboogle" not in means_of(Rates({"bamboogle": rates["nq"]}, rates["nq"]))
+    assert means_of(Rates({**rates, "direct": 1.0}, 0.5)) == {}
 
 
 def test_other_benchmarks_have_no_means(tokenizer) -> None:

@@ -77,7 +77,7 @@ class Pair:
     tests: Mapping[str, Corrected]
 
     def to_json(self) -> Json:
-        """Flat: the tests stand beside the difference."""
+        """Flat: the tests stand next to the difference."""
         tests = {name: test.to_json(name) for name, test in self.tests.items()}
         return {"first": self.first, "second": self.second, "difference": self.difference, **tests}
 
@@ -114,7 +114,7 @@ class SettingDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that can be said of the arms.
+    """Everything that is reported of the arms.
 
     kind: ``one`` arm, ``checkpoints``, ``methods`` or ``mixed``.  notes: what a reader must know, most important first.
     """

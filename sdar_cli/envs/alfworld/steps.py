@@ -72,17 +72,17 @@ def _steps_of(act: Act, now: _Now) -> Iterator[str]:
     """The step of an action, if it is one, and what it changes."""
     words = act.action.split()
     thing, place = " ".join(words[1:3]), " ".join(words[4:6])
-    mine = _kind(thing) == now.thing
+    wanted = _kind(thing) == now.thing
     if not act.acted or not words:
         yield UNLISTED
     elif words[0] == "take":
         now.holding = thing
-        yield _taken(place, mine, now)
+        yield _taken(place, wanted, now)
     elif words[0] == "move":
         now.holding = ""
-        yield _moved(place, mine, now)
+        yield _moved(place, wanted, now)
     elif words[0] in VERBS:
-        yield f"{words[0]} {'the object' if mine else 'something else'} with the {_kind(place)}"
+        yield f"{words[0]} {'the object' if wanted else 'something else'} with the {_kind(place)}"
     elif words[0] == "use":
         yield LAMP if _kind(now.holding) == now.thing else "use the desklamp without the object"
     elif words[0] == "go":
@@ -95,16 +95,16 @@ def _steps_of(act: Act, now: _Now) -> Iterator[str]:
         now.seen.add(now.place)
 
 
-def _taken(place: str, mine: bool, now: _Now) -> str:
-    if not mine:
+def _taken(place: str, wanted: bool, now: _Now) -> str:
+    if not wanted:
         return "take something else"
     if place in now.delivered:
         return "take an object out of the target"
     return TAKE_SECOND if now.delivered else TAKE
 
 
-def _moved(place: str, mine: bool, now: _Now) -> str:
-    if not mine:
+def _moved(place: str, wanted: bool, now: _Now) -> str:
+    if not wanted:
         return "put something else down"
     if _kind(place) != now.target:
         return "put the object down elsewhere"
