@@ -13,9 +13,9 @@ import pytest
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.alfworld import env
+from sdar_cli.envs.alfworld.benchmark import ALFWORLD
 from sdar_cli.envs.alfworld.games import games
 from sdar_cli.envs.alfworld.options import AlfworldOptions
-from sdar_cli.train.doctor import check_alfworld_data
 from sdar_cli.train.preflight import missing
 
 SPLIT = "train"
@@ -166,4 +166,4 @@ def test_downloaded_games_need_no_word(made_root: Path, tmp_path: Path, monkeypa
     (tmp_path / ".cache" / "alfworld").symlink_to(made_root.parent)
     assert games.real_root(None).resolve() == made_root.resolve()
     assert missing(RunConfig(env=AlfworldOptions(source="real"))) == []
-    assert check_alfworld_data().state == "ok"
+    assert [check.state for check in ALFWORLD.checks()] == ["ok"]
