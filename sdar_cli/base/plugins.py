@@ -184,7 +184,7 @@ def _guarded(what: str, function: Callable[..., Any], bound: Callable[..., Any])
 
 
 def _typed(what: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments converted as their annotations say, as JSON values (``"3"`` for an int is refused, 3 for a float and a
+    """Arguments converted to their annotated types, as JSON values (``"3"`` for an int is refused, 3 for a float and a
     list for a tuple are not)."""
     if not arguments:
         return {}

@@ -1,4 +1,4 @@
-"""The door for environments: one frozen record says everything the rest of the program asks of a benchmark.
+"""The door for environments: one frozen record holds everything the rest of the program needs of a benchmark.
 
 A built-in benchmark is a folder here with a module ``benchmark`` that holds its record.  A guest's is a record in a
 package of its own, named by an entry point of the group ``sdar.environment`` or by an import path.
@@ -146,7 +146,7 @@ class Benchmark:
     held_out: Callable[[Any], str] = lambda options: "eval"
     """The split that an evaluation plays unless ``eval.split`` names another."""
     panel_size: Callable[[Any], int | None] = lambda options: None
-    """Tasks of the held-out split, where the settings say it without opening the data."""
+    """Tasks of the held-out split, where the settings give it without opening the data."""
     missing: Callable[[Any], list[Missing]] = _nothing_missing
     """Which data are missing, found without opening them."""
     problems: Callable[[RunSettings], Sequence[Problem]] = _no_problem

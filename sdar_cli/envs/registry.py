@@ -56,7 +56,7 @@ def prompts_of(name: str) -> Prompts:
 
 
 def steps_of(name: str) -> Steps:
-    """The functions that say an environment's episodes as steps.  Raises ConfigError where it has none."""
+    """The functions that turn an environment's episodes into steps.  Raises ConfigError where it has none."""
     found = benchmark(name)
     if found.steps is None:
         raise ConfigError(

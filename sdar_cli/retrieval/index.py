@@ -259,7 +259,7 @@ class IndexRetriever:
         if len(self._store) != self._manifest["passages"] or not self._store.is_whole():
             raise PrerequisiteError(
                 f"{folder} is damaged",
-                why=f"its manifest says {self._manifest['passages']} passages, and its files hold other ones",
+                why=f"its manifest names {self._manifest['passages']} passages, and its files hold other ones",
                 fix="build it again: sdar retriever index",
             )
         self._engine = _engine(folder, self._store, self._manifest, _encoder(self._manifest, device))

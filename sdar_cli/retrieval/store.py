@@ -80,7 +80,7 @@ class PassageStore:
         return len(self._offsets) - 1
 
     def is_whole(self) -> bool:
-        """Whether the lines end where the offsets say."""
+        """Whether the lines end where the offsets are."""
         return int(self._offsets[-1]) == len(self._lines)
 
     def line(self, number: int) -> bytes:

@@ -79,7 +79,7 @@ DETAILS = tuple(field.name for field in fields(TurnDetail) if field.name != "vie
 class EpisodeRecord:
     """One episode.
 
-    reward: what training was given; None where an older file does not say.  score: the benchmark's own, in [0, 1],
+    reward: what training was given; None where an older file does not have it.  score: the benchmark's own, in [0, 1],
     where it has one.  reward_parts: what the score is made of, in the environment's words.  label, seed: setting and
     sampling seed of an evaluation.  group, index, skill_ids, skill_text: place in a step of training, and what the
     teacher was shown.
@@ -152,7 +152,7 @@ class EpisodeRecord:
 
 
 def is_ledger_line(row: Mapping[str, Any]) -> bool:
-    """Whether a line of ``eval/*.jsonl`` is no episode but says what is evaluated, or closes a chunk."""
+    """Whether a line of ``eval/*.jsonl`` is no episode but names what is evaluated, or closes a chunk."""
     return "key" in row or "chunk" in row
 
 

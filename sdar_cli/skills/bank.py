@@ -37,7 +37,7 @@ class Skill:
     ``path`` is relative to the bank's folder, with forward slashes.
 
     ``sources``: where it came from, such as ``runs/a/episodes/step-000001.jsonl:3,7-9`` (lines, from 1).
-    ``kind``: a ``mistake`` says what to avoid; it is shown like any other skill.
+    ``kind``: a ``mistake`` is about what to avoid; it is shown like any other skill.
     """
 
     id: str

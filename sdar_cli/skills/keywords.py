@@ -21,7 +21,7 @@ some than that the their them then there these this to under up want was what wh
 your
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""Words that say nothing of a task by themselves; a phrase with another word in it may hold them."""
+"""Words that do not identify a task by themselves; a phrase with another word in it may hold them."""
 
 
 def learn_keywords(goals: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:

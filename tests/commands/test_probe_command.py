@@ -169,7 +169,7 @@ def test_a_teacher_without_a_skill_is_told(corridor, capsys) -> None:
     result = sdar(capsys, *words(corridor, *more, "--out", "same.json"))
     assert result.code == 0, result.err
     report = json.loads(Path("same.json").read_text(encoding="utf-8"))
-    assert any("the teacher says the same as the student" in w for w in report["warnings"])
+    assert any("the teacher agrees with the student" in w for w in report["warnings"])
     records = {each["name"]: each for each in report["estimators"]}
     for name in ("signed", "reverse-kl", "jsd"):
         assert records[name]["noise"] and records[name]["between_halves"] is None

@@ -1,4 +1,4 @@
-"""What a comparison says, as data: arms, measures with their intervals, and the tests of pairs of arms."""
+"""A comparison as data: arms, measures with their intervals, and the tests of pairs of arms."""
 
 from __future__ import annotations
 

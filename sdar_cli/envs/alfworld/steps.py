@@ -1,8 +1,8 @@
 """What an ALFWorld episode did, in words of the goal: which object, which target, in which order.
 
 A step is a short imperative such as ``heat the object with the microwave``; names and numbers of this one house are
-gone.  ``brief`` says an order of steps in the words that skills for this environment use.  Opening is no step: whether
-it is needed depends on the house.  Leaving a place unopened is one.
+gone.  ``brief`` writes an order of steps in the words that skills for this environment use.  Opening is no step:
+whether it is needed depends on the house.  Leaving a place unopened is one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def brief(order: Sequence[str]) -> str:
 
 def general_brief(good: Sequence[str], bad: Sequence[str]) -> str:
     """One short sentence about how to search, from the steps that go with winning or losing in every type of task;
-    empty where they say nothing of it."""
+    empty where there are none."""
     parts = ["search every place"] if AGAIN in bad else []
     parts += ["open closed ones" if parts else "open closed places"] if UNOPENED in bad else []
     return " and ".join(parts) + "." if parts else ""

@@ -1,7 +1,7 @@
 """How an answer is judged: exact match and F1 after SQuAD's normalisation.
 
 The released reward reads the last ``<answer>`` of the whole history, passages included; here the final action alone is
-judged unless ``env.score_scope`` says otherwise.
+judged unless ``env.score_scope`` is set otherwise.
 """
 
 from __future__ import annotations

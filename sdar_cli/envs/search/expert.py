@@ -36,7 +36,7 @@ class Move(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What one passage says of one thing."""
+    """One fact of a passage about one thing."""
 
     subject: str
     attribute: str
@@ -91,7 +91,7 @@ CLUES = {"country": "in", "product": "makes", "birthplace": "in", "job": "as", "
 
 
 def read_facts(sentence: str) -> list[Fact]:
-    """What a passage of the world says; nothing of any other."""
+    """The facts of a passage of the world; none of any other passage."""
     for pattern, attributes in _SENTENCES:
         match = pattern.fullmatch(sentence)
         if match and not attributes:
@@ -103,12 +103,12 @@ def read_facts(sentence: str) -> list[Fact]:
 
 
 def facts_in(observation: str) -> list[Fact]:
-    """What the passages of an observation say, in their order."""
+    """The facts of an observation's passages, in their order."""
     return [fact for _, text in documents(observation) for fact in read_facts(text)]
 
 
 class Seen(NamedTuple):
-    """One search and what its passages say."""
+    """One search and the facts of its passages."""
 
     query: str
     facts: list[Fact]

@@ -3,7 +3,7 @@
 A shopper sees what the policy sees (the page's text, what can be clicked, the instruction), remembers the pages and
 actions of its episode, and answers with a sub-goal and an action.  The expert of a kind of goods follows that kind's
 procedure whatever the request is, so the same state can be labelled with the right skill, with a wrong one, and with
-none.  It looks no further than a compact prompt shows, and decides by what the last two pages say.
+none.  It looks no further than a compact prompt shows, and decides by the last two pages.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ PROCEDURES = {
     "beauty": Procedure(("scent", "size")),
     "other": Procedure(("flavor", "variety", "pack")),
 }
-"""By task type; what the skill of that type says."""
+"""By task type; what the skill of that type describes."""
 NO_SKILL = Procedure()
 """Search, open the first result, buy it."""
 

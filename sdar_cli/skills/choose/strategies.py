@@ -140,7 +140,7 @@ def by_route(query: Query) -> Choice:
 def learns(retrieval: Retrieval) -> bool:
     """Whether the rewards of its choices are added to ``Query.statistics``.
 
-    A guest's says so: ``function.learns = True``.
+    A guest's is marked: ``function.learns = True``.
     """
     return inspect.unwrap(retrieval) in LEARNING or bool(getattr(retrieval, "learns", False))
 

@@ -143,7 +143,7 @@ def _digest(text: str, answers: Sequence[str]) -> str:
 
 
 def _split(values: Mapping[str, Any]) -> str:
-    """What a row says of its split; empty where it says nothing."""
+    """The split that a row names; empty where it names none."""
     more = values.get("extra_info")
     named = values.get("split") or (more.get("split") if isinstance(more, Mapping) else None)
     return "" if not isinstance(named, str) or not named else TRAIN if named == TRAIN else EVAL

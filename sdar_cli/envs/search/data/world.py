@@ -73,7 +73,7 @@ YEARS = tuple(str(year) for year in range(1900, 2000, 10))
 
 @dataclass(frozen=True)
 class Hop:
-    """One look-up: what is asked about, the word for what is asked, the passage that says it, and what it says."""
+    """One look-up: what is asked about, the word for what is asked, the passage with the fact, and the fact's value."""
 
     subject: str
     attribute: str
@@ -127,7 +127,7 @@ class World:
     towns: list[str] = field(default_factory=list)
 
     def add_passage(self, subject: str, title: str, text: str, **facts: str) -> None:
-        """Add a passage and what it says of its subject."""
+        """Add a passage and its facts about its subject."""
         name = f"w{len(self.passages):05d}"
         self.passages.append({"id": name, "contents": f'"{title}"\n{text}'})
         for attribute, value in facts.items():
