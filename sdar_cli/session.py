@@ -167,7 +167,7 @@ def _check_bank(retriever: Retriever, config: RunConfig, tasks: Sequence[Task]) 
 
 
 def _require_one_device(config: RunConfig) -> None:
-    """One process on at most one GPU, for now: anything else would train something other than it says."""
+    """One process on at most one GPU, for now: anything else would train something other than the settings."""
     import torch
 
     if distributed.launched_world_size() > 1:

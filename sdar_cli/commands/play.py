@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import with_examples
 
 if TYPE_CHECKING:
     from sdar_cli.envs.base import Environment, Step, Task
@@ -68,7 +69,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON line per step
 
 def register(app: typer.Typer) -> None:
     """Add ``play`` to the main application."""
-    app.command("play", rich_help_panel="Look and prepare")(play_command)
+    app.command("play", cls=with_examples(_examples), rich_help_panel="Look and prepare")(play_command)
+
+
+def _examples() -> list[str]:
+    """Of every environment, as its record gives them."""
+    from sdar_cli.envs.registry import ENVIRONMENT, benchmark
+
+    return [f"sdar play {name} {each}" for name in ENVIRONMENT.names() for each in benchmark(name).play.examples]
 
 
 def play_command(
@@ -87,20 +95,6 @@ def play_command(
 
     Step 0 is the reset.  The observation is the environment's own text; an action that is not admissible changes
     nothing.
-
-    Examples:
-
-    sdar play alfworld
-
-    sdar play alfworld --list --split eval
-
-    sdar play alfworld --task pick_heat_then_place_in_recep --prompt --style compact
-
-    sdar play alfworld --data $ALFWORLD_DATA --split valid_seen --actions plan.txt --json
-
-    sdar play webshop --task human/12 --data ~/webshop --actions plan.txt --json --set env.observation=text_rich
-
-    sdar play search --task bridge/00010 --actions plan.txt --json
     """
     from sdar_cli.base.display import Reporter
     from sdar_cli.config.presets import env_settings
@@ -190,7 +184,7 @@ def episode(
 ) -> Iterator[Record]:
     """One record per step until the episode or the actions end.
 
-    past_end: go on after the end while there are actions, in an environment that takes them.
+    past_end: continue after the end while there are actions, in an environment that takes them.
     Raises RunFailedError when the environment broke.
     """
     from sdar_cli.base.errors import RunFailedError
@@ -220,7 +214,7 @@ def episode(
 def _lines(actions: str | None, verbatim: bool) -> Iterator[str]:
     """Actions from a file or standard input, blank lines left out.
 
-    verbatim: a script's actions keep the blanks around them: some environments understand none that begins with one.
+    verbatim: a script's actions keep the blanks around them, which some environments do not ignore.
     Raises ConfigError when there is no such file.
     """
     from sdar_cli.base.errors import ConfigError

@@ -125,5 +125,7 @@ def _show_about(reporter: Reporter, about: Mapping[str, Any]) -> None:
     rows = [(key, about[key]) for key in ("formula", "weight", "sink", "source") if key in about]
     reporter.table("\nthe method", ["part", "what it is"], rows)
     if "paper" in about:
-        columns = ["model", "ALFWorld success / Search-QA mean / WebShop score / WebShop success, %"]
+        from sdar_cli.config.presets import paper_columns
+
+        columns = ["model", f"{' / '.join(paper_columns())}, %"]
         reporter.table("what the paper reports (Table 1)", columns, list(about["paper"].items()))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV
 from sdar_cli.commands.option_groups import Without, expand_groups
 from sdar_cli.commands.options import OUTPUT, RUN, RUNS_DIR, WHAT, Json, Settings, option, runs_dir_option
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from sdar_cli.runs.rundir import RunDir
     from sdar_cli.train.probe_report import EstimatorReport, Interval, NamedReport, ProbeReport
 
-EPILOG = """Examples:
+EPILOG = f"""Examples:
 
 sdar probe
 
 sdar probe --run my-run
 
-sdar probe --model Qwen/Qwen2.5-1.5B-Instruct --data ~/alfworld --lora 16 --tasks 16
+sdar probe --model Qwen/Qwen2.5-1.5B-Instruct --data ~/{ENV} --lora 16 --tasks 16
 
 sdar probe --method grpo-opsd --beta 20 --seed 1 --json
 
@@ -73,10 +74,10 @@ def probe(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Ask on one batch whether the teacher says anything: gradients of every loss, signal against noise.
+    """Measure on one batch whether the teacher carries a signal: gradients of every loss, signal against noise.
 
-    Nothing is trained.  The tasks are split in two halves; a loss whose gradients on the halves point the same way has
-    something to say, and the exact reverse KL of the other half tells whether it is what the teacher says.
+    Nothing is trained.  The tasks are split in two halves; a loss whose gradients on the halves point the same way
+    carries a signal, and the exact reverse KL of the other half shows whether it is the teacher's.
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import SdarError

@@ -124,8 +124,8 @@ def config_warnings(config: Settings) -> list[str]:
         )
     if config.skills.retrieval == "released":
         found.append(
-            "skills.retrieval = released chooses the teacher's skill by the name of the data set, which tells it what "
-            "no question does: for new work use keyword"
+            "skills.retrieval = released chooses the teacher's skill by the name of the data set, which is more than "
+            "a question contains: for new work use keyword"
         )
     return [*found, *_foreign_policy(config)]
 

@@ -107,7 +107,7 @@ def nest(flat: Mapping[str, object]) -> Mapping[str, object]:
 
 @dataclass(frozen=True)
 class _Text:
-    """A value as it was written on the command line; its field says how it is read."""
+    """A value as it was written on the command line; its field decides how it is read."""
 
     text: str
 

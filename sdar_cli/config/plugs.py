@@ -90,7 +90,7 @@ def check_plugs(config: Settings) -> None:
             elif plug.kind.missing_module(plug.name):
                 continue
             elif plug.kind is METRIC:
-                plug.kind.load(plug.name)  # a record or a function: evaluation/metrics.py says which
+                plug.kind.load(plug.name)  # a record or a function: evaluation/metrics.py checks which
             elif plug.arguments or plug.name not in plug.kind.builtin():
                 plug.kind.bind(plug.name, plug.arguments)
         except ConfigError as error:

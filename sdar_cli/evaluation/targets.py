@@ -1,7 +1,7 @@
 """What ``sdar eval`` evaluates: which model, from where, on which benchmark; and the playing of one such target.
 
-What is evaluated is always named: a benchmark is never played by the checkpoint of another one unless a person asked
-for that run or model.
+What is evaluated is always named: a benchmark is never played by the checkpoint of another one unless that run or
+model was named on the command line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NO_EFFECT = ("workers", "step_timeout")
 @dataclass(frozen=True)
 class Target:
     """A model on a benchmark.  checkpoint: of ``run``; None, the configuration's model as it is.  why: how it was
-    chosen, where a person did not name it."""
+    chosen, where the command line did not name it."""
 
     benchmark: str
     config: RunConfig
@@ -42,7 +42,7 @@ class Target:
 
     @property
     def title(self) -> str:
-        """``webshop: my-run/step-000018``."""
+        """``ENV: my-run/step-000018``, or the model in place of a run's checkpoint."""
         if self.run is None:
             return f"{self.benchmark}: {self.config.model.name}"
         return f"{self.benchmark}: {self.run.name}/{self.checkpoint.name if self.checkpoint else 'untrained'}"
@@ -75,7 +75,7 @@ class EvaluationKey(TypedDict):
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for on the command line.  flags: dotted key to (value, the flag's name)."""
+    """What the command line names.  flags: dotted key to (value, the flag's name)."""
 
     run: str | None
     checkpoint: int | None
@@ -96,7 +96,10 @@ class Saving:
 
 
 def choose_targets(asked: Asked) -> list[Target]:
-    """One target per benchmark.  Raises ConfigError and PrerequisiteError for what does not go or is not there."""
+    """One target per benchmark.
+
+    Raises ConfigError for options that exclude each other, PrerequisiteError for what is missing.
+    """
     if asked.model is not None and (asked.run is not None or asked.checkpoint is not None):
         raise ConfigError("--model excludes --run and --checkpoint", fix="give a model or a run")
     envs = _benchmarks(asked.envs)
@@ -129,11 +132,11 @@ def _sets_for(asked: Asked, env: str | None) -> list[str]:
     from sdar_cli.config.merge import owners_of
     from sdar_cli.config.presets import benchmark_of
 
-    mine, all_named = benchmark_of(env) if env else None, {benchmark_of(each) for each in _benchmarks(asked.envs)}
+    own, all_named = benchmark_of(env) if env else None, {benchmark_of(each) for each in _benchmarks(asked.envs)}
 
     def meant(assignment: str) -> bool:
         owners = set(owners_of(assignment.partition("=")[0].strip()))
-        return mine is None or not owners or mine in owners or not owners & all_named
+        return own is None or not owners or own in owners or not owners & all_named
 
     return [assignment for assignment in asked.sets if meant(assignment)]
 
@@ -144,7 +147,7 @@ def _of_model(asked: Asked, env: str | None, model: str | None, why: str = "") -
 
 
 def _of_run(asked: Asked, run: RunDir, env: str | None, why: str = "") -> Target:
-    """A run's checkpoint on its own benchmark, or on another that was asked for."""
+    """A run's checkpoint on its own benchmark, or on another that was named."""
     config = resolve(config_file=run.config_path, env=env, sets=_sets_for(asked, env), flags=asked.flags).config
     trained_on = run.benchmark()[0]
     if config.env.name != trained_on:
@@ -180,7 +183,7 @@ def _latest_of(asked: Asked, env: str) -> Target:
 def play(
     target: Target, settings: Sequence[Setting], saving: Saving, reporter: Reporter
 ) -> tuple[EvaluationReport, Path]:
-    """Evaluate one target, resuming what is on disk, and write ``NAME.json`` beside ``NAME.jsonl``: (report, path)."""
+    """Evaluate one target, resuming what is on disk, and write ``NAME.json`` next to ``NAME.jsonl``: (report, path)."""
     from sdar_cli.base.files import write_json_atomic
     from sdar_cli.evaluation.ledger import Ledger
     from sdar_cli.evaluation.panel import play_panel

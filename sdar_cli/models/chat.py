@@ -188,7 +188,7 @@ def open_chat(backend: Backend, model: str, max_tokens: int) -> Chat:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds an endpoint asks to wait, within reason; None where it does not say, or names a date."""
+    """Seconds an endpoint asks to wait, within reason; None where it does not ask, or names a date."""
     try:
         return min(max(float(header or ""), 0.0), BACKOFF.longest)
     except ValueError:

@@ -1,7 +1,7 @@
 """BM25 by tantivy (k1 1.2, b 0.75): English stems, without stop words, of the whole passage and of its title.
 
 A passage's score is that of its whole text plus ``title_weight`` times that of its title; 0 is plain BM25.  The index
-holds numbers only; texts are in the ``PassageStore`` beside it.
+holds numbers only; texts are in the ``PassageStore`` next to it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class CachedRetriever:
         self.answered = 0
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        """As the retriever behind.  Answers of another corpus are forgotten when ``info`` tells of it."""
+        """As the retriever behind.  Answers of another corpus are forgotten when ``info`` reports one."""
         keys = [(self._corpus, k, " ".join(query.split())) for query in queries]
         new = [key for key in dict.fromkeys(keys) if key not in self._known]
         self.asked += len(keys)

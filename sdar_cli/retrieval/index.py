@@ -1,6 +1,6 @@
 """An index folder: passages, engines and a manifest; built aside and moved into place when it is whole.
 
-An interrupted build is gone on with: a large corpus is committed now and then, and the next build of the same corpus
+An interrupted build is resumed: a large corpus is committed now and then, and the next build of the same corpus
 and settings compares the passages it has with the file's and adds the rest.  Errors are PrerequisiteError and
 RunConflictError.
 """
@@ -127,8 +127,8 @@ def _build(
     sha256 = _add_passages(building, corpus, state, bad, reporter, commit_every)
     store = PassageStore(building)
     if encoder and reporter:
-        told = encoder.parameters
-        reporter.info(f"encoder {told.model}, prefixes {told.query_prefix!r} and {told.passage_prefix!r}")
+        used = encoder.parameters
+        reporter.info(f"encoder {used.model}, prefixes {used.query_prefix!r} and {used.passage_prefix!r}")
     if encoder and not encoder.parameters.index:
         with _progress(reporter, "encoding passages", len(store)) as advance:
             build_vectors(building, store, encoder, advance)
@@ -161,7 +161,7 @@ def _start(building: Path, corpus: Path, settings: IndexSettings, reporter: Repo
         old = json.loads((building / STATE).read_text(encoding="utf-8"))
         if {**old, "passages": 0} == new:
             if reporter:
-                reporter.info(f"going on with an interrupted build: {old['passages']} passages are there")
+                reporter.info(f"resuming an interrupted build: {old['passages']} passages are done")
             return old
         if reporter:
             reporter.info("an interrupted build with another corpus or other settings is removed")
@@ -292,7 +292,7 @@ class IndexRetriever:
         if len(self._store) != self._manifest["passages"] or not self._store.is_whole():
             raise PrerequisiteError(
                 f"{folder} is damaged",
-                why=f"its manifest says {self._manifest['passages']} passages, and its files hold other ones",
+                why=f"its manifest names {self._manifest['passages']} passages, and its files hold other ones",
                 fix="build it again: sdar retriever index",
             )
         self._engine = _engine(folder, self._store, self._manifest, _encoder(self._manifest, device))

@@ -80,7 +80,7 @@ class RemoteRetriever:
         return out
 
     def info(self) -> Mapping[str, object]:
-        """What the first server that answers says of itself; little where it is not ours."""
+        """What the first server that answers reports of itself; little where it is not ours."""
         body = retry_with_deadline(
             lambda until: self._round(lambda server: self._get_info(server, until)), self._budget, no_answer
         )

@@ -1,7 +1,7 @@
 """What earlier versions wrote, brought into the present shape: the only place that knows of it.
 
 Schema 1 wrote no number.  Its training episodes named the task as a record and had no goal of their own; its evaluation
-episodes named the task by its id, with the type beside it, and did not say which actions were possible.
+episodes named the task by its id, with the type next to it, and did not record which actions were possible.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The record of an episode: one shape for what training and evaluation write, a line of JSON each, and its reader.
 
-``episodes/step-*.jsonl`` of a run hold every token (``TurnDetail``); ``eval/*.jsonl`` hold what was said and what came
+``episodes/step-*.jsonl`` of a run hold every token (``TurnDetail``); ``eval/*.jsonl`` hold the responses and what came
 of it.  Every line has a schema number; lines of an earlier version are read through ``runs.older``.
 """
 
@@ -50,7 +50,7 @@ class TurnRecord:
     detail: TurnDetail | None = None
 
     def to_json(self) -> Mapping[str, object]:
-        """Flat: the detail's fields stand beside the turn's own."""
+        """Flat: the detail's fields stand next to the turn's own."""
         own = {"response": self.response, "action": self.action, "valid": self.valid, "admissible": self.admissible}
         if self.detail is None:
             return own
@@ -77,7 +77,7 @@ DETAILS = tuple(field.name for field in fields(TurnDetail) if field.name != "vie
 class EpisodeRecord:
     """One episode.
 
-    reward: what training was given; None where an older file does not say.  score: the benchmark's own, in [0, 1],
+    reward: what training was given; None where an older file does not have it.  score: the benchmark's own, in [0, 1],
     where it has one.  reward_parts: what the score is made of, in the environment's words.  label, seed: setting and
     sampling seed of an evaluation.  group, index, skill_ids, skill_text: place in a step of training, and what the
     teacher was shown.
@@ -150,7 +150,7 @@ class EpisodeRecord:
 
 
 def is_ledger_line(row: Mapping[str, Any]) -> bool:
-    """Whether a line of ``eval/*.jsonl`` is no episode but says what is evaluated, or closes a chunk."""
+    """Whether a line of ``eval/*.jsonl`` is no episode but names what is evaluated, or closes a chunk."""
     return "key" in row or "chunk" in row
 
 

@@ -29,7 +29,7 @@ class Rate:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_json(self) -> Mapping[str, object]:
-        """Flat: the metrics stand beside success, by their names."""
+        """Flat: the metrics stand next to success, by their names."""
         return {"won": self.won, "of": self.of, "success": self.success, "low": self.low, "high": self.high,
                 **self.metrics}  # fmt: skip
 

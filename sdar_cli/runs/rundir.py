@@ -202,7 +202,7 @@ class RunDir:
         return cast(Status, _read_json(self.status_path))
 
     def evaluation_path(self, step: int) -> Path:
-        """The evaluation that training makes after a step (0: before); its episodes lie beside it as ``.jsonl``."""
+        """The evaluation that training makes after a step (0: before); its episodes lie next to it as ``.jsonl``."""
         return self.eval / f"step-{step:06d}.json"
 
     def evaluated_steps(self) -> list[int]:
@@ -330,7 +330,7 @@ def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 
 def default_name(config: RunConfig, when: datetime) -> str:
-    """``alfworld-sdar-gap-s0-20261122-221500``; without a gate where none acts."""
+    """``ENV-sdar-gap-s0-20261122-221500``: environment, method, gate, seed and time; without a gate where none acts."""
     gated = config.algo.coef > 0 and config.algo.shaping == "none"
     gate = [config.algo.gate.rpartition(":")[2]] if gated else []
     parts = [config.env.name, config.method, *gate, f"s{config.seed}", f"{when:%Y%m%d-%H%M%S}"]

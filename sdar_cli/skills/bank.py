@@ -37,7 +37,7 @@ class Skill:
     ``path`` is relative to the bank's folder, with forward slashes.
 
     ``sources``: where it came from, such as ``runs/a/episodes/step-000001.jsonl:3,7-9`` (lines, from 1).
-    ``kind``: a ``mistake`` says what to avoid; it is shown like any other skill.
+    ``kind``: a ``mistake`` is about what to avoid; it is shown like any other skill.
     """
 
     id: str
@@ -191,7 +191,7 @@ def _skill(path: Path, name: str, data: bytes) -> Skill:
 
 
 def _check(folder: Path, header: _BankHeader, skills: list[Skill]) -> None:
-    """What only the whole bank can tell: unique ids, known categories, no empty category."""
+    """What can be checked only on the whole bank: unique ids, known categories, no empty category."""
     where = folder / HEADER
     if GENERAL in header.categories:
         raise bad(where, f"{GENERAL!r} is not a task type", "remove its table: general skills need no keywords")

@@ -2,7 +2,7 @@
 
 The bank alone: repeated texts, keywords that cannot work.  On a panel of tasks: what no task reaches and what no skill
 covers.  With a model's tokenizer: what would not fit the teacher's budget.  An ``error`` would make a run fail or show
-a teacher something else than the bank says; a ``warning`` deserves a look; a ``note`` is fine in the right place.
+a teacher something else than the bank holds; a ``warning`` deserves a look; a ``note`` is fine in the right place.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def lint_bank(bank: Bank) -> list[Finding]:
 
 
 def _repeats(bank: Bank) -> Iterator[Finding]:
-    """Texts that say the same.  In one category both are shown together; in two it may be meant."""
+    """Texts with the same content.  In one category both are shown together; in two it may be meant."""
     for pair in similar_pairs([skill.text for skill in bank.skills]):
         skill, other = bank.skills[pair.later], bank.skills[pair.earlier]
         exact = pair.similarity == 100

@@ -1,6 +1,6 @@
 """What a run did with its skills, read from its directory: use, gap, gate and success per skill, and the bandit.
 
-``episodes/`` say what every episode's teacher was shown (its first view) and what every token's gap and gate were;
+``episodes/`` hold what every episode's teacher was shown (its first view) and what every token's gap and gate were;
 ``skills.jsonl`` which skill the bandit chose for every group and the reward that came back.
 """
 

@@ -1,4 +1,4 @@
-"""What one finished run says: success at the end and at its best, without and with the skill, and how early it rose."""
+"""The outcome of a run: success at the end and at its best, without and with the skill, and how early it rose."""
 
 from __future__ import annotations
 

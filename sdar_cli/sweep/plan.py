@@ -1,6 +1,6 @@
 """A sweep before it starts: every point and seed resolved and validated, and the runs in their order.
 
-Runs are ordered by seed (seed 0 of all points first), so that a sweep that is stopped early says something about
+Runs are ordered by seed (seed 0 of all points first), so that a sweep that is stopped early has results for
 every point.  The evaluation before training is the same for all points that share model, panel, skills and evaluation
 settings: it is a run of its own without steps, and the others have ``eval.before`` off.
 """
@@ -192,7 +192,7 @@ def _resolve_all(every: Sequence[Point], request: Request) -> dict[str, Resolved
 
 
 def _resolve_point(point: Point, request: Request) -> Resolved:
-    """A method that does not train keeps its 0 steps whatever ``--steps`` says."""
+    """A method that does not train keeps its 0 steps whatever ``--steps`` is."""
     flags = dict(request.flags or {})
     steps = flags.pop("train.steps", None)
     if steps is None:

@@ -1,4 +1,4 @@
-"""What a run would do, need and lack, found without loading a model or a game."""
+"""What a run would do and need, and what of it is missing, found without loading a model or a game."""
 
 from __future__ import annotations
 

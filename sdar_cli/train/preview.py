@@ -89,7 +89,7 @@ def _print_estimates(sizes: Estimates | None, reporter: Reporter) -> None:
     parts = ", ".join(f"{name} {_size(amount)}" for name, amount in sizes.memory.items())
     reporter.info(f"memory: {_size(sizes.memory_total)} in {sizes.dtype} ({parts}); activations not counted")
     if sizes.checkpoint is None or sizes.disk_total is None:
-        reporter.info("disk: adapter checkpoints, small beside the model")
+        reporter.info("disk: adapter checkpoints, small next to the model")
     else:
         reporter.info(f"disk: {_size(sizes.disk_total)} of checkpoints, {_size(sizes.checkpoint)} each")
 

@@ -1,8 +1,8 @@
-"""``sdar probe``: what the teacher's gradient says on one batch, before anything is trained.
+"""``sdar probe``: the teacher's gradient on one batch, before anything is trained.
 
 The tasks of a batch are split in two halves.  An estimator whose gradients on the halves point the same way carries a
 signal; one whose cosine is not distinguishable from 0 is noise at this batch size.  The exact reverse KL of the OTHER
-half tells whether the signal is the teacher's.
+half shows whether the signal is the teacher's.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SILENT = 1e-5
 SHOWN = ("success", "reward", "turns", "invalid_ratio", "failed_episodes")
 """What the report says of the batch, of the metrics of a rollout."""
 SAME = 1e-3
-"""Nats of mean |gap| below which the teacher says what the student says."""
+"""Nats of mean |gap| below which the teacher agrees with the student."""
 
 
 # Statistics -----------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def halves_of(tasks: Sequence[Task]) -> np.ndarray:
 def compare(
     gram: np.ndarray, halves: np.ndarray, weights: np.ndarray, *, policy: int, exact: int, resamples: int, seed: int
 ) -> list[Comparison]:
-    """What the gradients of E estimators on T tasks say, one record per estimator.
+    """Statistics of the gradients of E estimators on T tasks, one record per estimator.
 
     gram (E, T, E, T): inner products of the tasks' gradient sums v_et; halves (T,) 0 or 1; weights (T,) sums of token
     weights.  g_e(S) = sum over tasks t in S of v_et / sum of their weights.  ``policy`` and ``exact`` are the indices
@@ -350,7 +350,7 @@ def _warnings(
         )
         found.append(f"no group had both a success and a failure: raise --tasks or --group ({rest})")
     if every["gap_abs_mean"] is not None and every["gap_abs_mean"] < SAME:
-        found.append(f"the teacher says the same as the student: the mean |gap| is {every['gap_abs_mean']:.1e} nats")
+        found.append(f"the teacher agrees with the student: the mean |gap| is {every['gap_abs_mean']:.1e} nats")
     if teacher.get("skill_present", 1.0) < 1:
         found.append(f"{1 - teacher['skill_present']:.1%} of the teacher's prompts hold no skill")
     noise = [each["name"] for each in named if each["noise"]]

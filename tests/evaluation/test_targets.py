@@ -87,7 +87,7 @@ def test_a_model(runs: Path) -> None:
         chosen(runs, model="tiny-alfworld", run="house")
 
 
-def test_what_is_not_there(runs: Path) -> None:
+def test_missing_runs_and_checkpoints(runs: Path) -> None:
     with pytest.raises(PrerequisiteError) as caught:
         chosen(runs, run="house", checkpoint=7)
     assert caught.value.why == "checkpoints: 6, 12"

@@ -81,9 +81,9 @@ def test_names_are_copied_token_by_token(made, tokenizer) -> None:
     answers = 0
     for prompt, response in encode(own, right, respond):
         if open_tag in response:
-            said = response[response.index(open_tag) + 1 : response.index(close_tag)]
+            content = response[response.index(open_tag) + 1 : response.index(close_tag)]
             answers += 1
-            assert any(prompt[n : n + len(said)] == said for n in range(len(prompt)))
+            assert any(prompt[n : n + len(content)] == content for n in range(len(prompt)))
     assert answers > 20
 
 

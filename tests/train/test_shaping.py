@@ -38,7 +38,7 @@ def settings(shaping: str, coef: float = COEF, **sections):
 
 
 def mixed_rows(masked: bool = False, winners: tuple[int, ...] = (0, 2)) -> list[Sample]:
-    """The handmade rows; the first trajectory of either group succeeded, unless said otherwise."""
+    """The handmade rows; the first trajectory of either group succeeded, unless stated otherwise."""
     return [replace(row, success=row.trajectory in winners) for row in handmade_rows(masked=masked)]
 
 
@@ -318,7 +318,7 @@ def test_an_outsiders_shaping_must_give_one_advantage_per_token(model, tokenizer
     monkeypatch.syspath_prepend(str(tmp_path))
     rows = mixed_rows()
     grpo = train(plain_settings(algo={"coef": 0.0}), model, rows, tmp_path, tokenizer)
-    mine = train(settings("my_shapings:doubled"), model, rows, tmp_path, tokenizer)
-    assert_same(mine.gradients[0], {name: 2 * value for name, value in grpo.gradients[0].items()})
+    ours = train(settings("my_shapings:doubled"), model, rows, tmp_path, tokenizer)
+    assert_same(ours.gradients[0], {name: 2 * value for name, value in grpo.gradients[0].items()})
     with pytest.raises(ValueError, match="the shaping's result has shape"):
         train(settings("my_shapings:rows_only"), model, rows, tmp_path, tokenizer)

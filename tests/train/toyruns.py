@@ -108,8 +108,8 @@ def assert_same_record(found: Path, expected: Path, step: int) -> None:
     texts, weights = record(found, step)
     wanted_texts, wanted_weights = record(expected, step)
     assert [row["step"] for row in texts["metrics"]] == list(range(1, step + 1))
-    for mine, other in zip(texts["metrics"], wanted_texts["metrics"], strict=True):
-        assert mine == other
+    for own, other in zip(texts["metrics"], wanted_texts["metrics"], strict=True):
+        assert own == other
     assert texts == wanted_texts
     assert weights.keys() == wanted_weights.keys() and weights
     different = [name for name, value in weights.items() if not bool((value == wanted_weights[name]).all())]

@@ -1,4 +1,4 @@
-"""What a comparison says, as data: arms, measures with their intervals, and the tests of pairs of arms."""
+"""A comparison as data: arms, measures with their intervals, and the tests of pairs of arms."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Pair:
     tests: Mapping[str, Corrected]
 
     def to_json(self) -> Mapping[str, object]:
-        """Flat: the tests stand beside the difference."""
+        """Flat: the tests stand next to the difference."""
         tests = {name: test.to_json(name) for name, test in self.tests.items()}
         return {"first": self.first, "second": self.second, "difference": self.difference, **tests}
 
@@ -113,7 +113,7 @@ class SettingDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that can be said of the arms.
+    """Everything that is reported of the arms.
 
     kind: ``one`` arm, ``checkpoints``, ``methods`` or ``mixed``.  notes: what a reader must know, most important first.
     """

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sdar_cli.commands.examples import ENV
 from sdar_cli.commands.skills.common import JsonOption
 
 if TYPE_CHECKING:
@@ -14,23 +15,22 @@ if TYPE_CHECKING:
 First = Annotated[str, typer.Argument(metavar="A", help="Bundled bank or folder.")]
 Second = Annotated[str, typer.Argument(metavar="B", help="Bundled bank or folder.")]
 
+EPILOG = f"""Examples:
+
+sdar skills diff {ENV} my-bank/
+
+sdar skills diff bank-v1/ bank-v2/
+
+sdar skills diff bank-v1/ bank-v2/ --json"""
+
 
 def register(app: typer.Typer) -> None:
     """Add ``diff``."""
-    app.command("diff")(diff_command)
+    app.command("diff", epilog=EPILOG)(diff_command)
 
 
 def diff_command(a: First, b: Second, as_json: JsonOption = False) -> None:
-    """What differs between two banks: skills by id, keywords, order of categories, and the text line by line.
-
-    Examples:
-
-    sdar skills diff alfworld my-bank/
-
-    sdar skills diff bank-v1/ bank-v2/
-
-    sdar skills diff bank-v1/ bank-v2/ --json
-    """
+    """What differs between two banks: skills by id, keywords, order of categories, and the text line by line."""
     from sdar_cli.commands.skills.common import print_json
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.diff import diff_banks

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV, OTHER_ENV
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import RUNS_DIR, given_flags, option, runs_dir_option
 from sdar_cli.commands.skills.common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
@@ -82,9 +83,24 @@ class PromptOptions:
     limit: Limit = None
 
 
+EPILOG = f"""Examples:
+
+sdar skills inspect
+
+sdar skills inspect my-bank/ --model Qwen/Qwen3-0.6B
+
+sdar skills inspect {OTHER_ENV} --task footwear
+
+sdar skills inspect --task look_at_obj_in_light --retrieval keyword --form full --placement system --json
+
+sdar skills inspect --env {ENV} --panel --retrieval keyword
+
+sdar skills inspect --run my-run"""
+
+
 def register(app: typer.Typer) -> None:
     """Add ``inspect``."""
-    app.command("inspect")(inspect_command)
+    app.command("inspect", epilog=EPILOG)(inspect_command)
 
 
 @expand_groups
@@ -93,22 +109,7 @@ def inspect_command(
     prompt: PromptOptions,
     as_json: JsonOption = False,
 ) -> None:
-    """List a bank; or show exactly what teacher and student read for a task, a panel's coverage, a run's use of skills.
-
-    Examples:
-
-    sdar skills inspect
-
-    sdar skills inspect my-bank/ --model Qwen/Qwen3-0.6B
-
-    sdar skills inspect webshop --task footwear
-
-    sdar skills inspect --task look_at_obj_in_light --retrieval keyword --form full --placement system --json
-
-    sdar skills inspect --env alfworld --panel --retrieval keyword
-
-    sdar skills inspect --run my-run
-    """
+    """List a bank; or show what teacher and student read for a task, a panel's coverage, or a run's use of skills."""
     from sdar_cli.base.display import Reporter, json_stdout
 
     flags = given_flags(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 import typer
 
+from sdar_cli.commands.examples import ENV, OTHER_ENV, POLICY
 from sdar_cli.commands.options import given_flags, option
 from sdar_cli.commands.skills.common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
 
@@ -23,6 +24,14 @@ SplitOption = Annotated[
 ]
 TasksOption = Annotated[int, option("--tasks", "N tasks spread over the panel; 0 = all.", min=0)]
 
+EPILOG = f"""Examples:
+
+sdar skills lint
+
+sdar skills lint my-bank/ --env {ENV} --model {POLICY}
+
+sdar skills lint {OTHER_ENV} --env {OTHER_ENV} --tasks 200 --json"""
+
 
 class Checked(TypedDict):
     """A bank, and what of it was checked; no more than that of one that cannot be read."""
@@ -37,7 +46,7 @@ class Checked(TypedDict):
 
 def register(app: typer.Typer) -> None:
     """Add ``lint``."""
-    app.command("lint")(lint_command)
+    app.command("lint", epilog=EPILOG)(lint_command)
 
 
 def lint_command(
@@ -52,14 +61,6 @@ def lint_command(
     """Check a bank: repeated texts and bad keywords; with --env a panel of tasks; with --model the token budget.
 
     Exit code 1 with errors, 0 with warnings or nothing.
-
-    Examples:
-
-    sdar skills lint
-
-    sdar skills lint my-bank/ --env alfworld --model tiny-alfworld
-
-    sdar skills lint webshop --env webshop --tasks 200 --json
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import ConfigError

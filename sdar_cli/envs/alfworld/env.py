@@ -34,7 +34,7 @@ class AlfworldEnvironment:
     """Episodes of the games under ``root``, a folder ``json_2.1.1`` or one that holds it.
 
     workers: number of processes; they start at the first reset.
-    step_timeout: seconds a worker may be silent while it owes an answer.
+    step_timeout: seconds a worker may be silent while an answer is expected.
     """
 
     def __init__(

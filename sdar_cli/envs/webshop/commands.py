@@ -23,7 +23,7 @@ from sdar_cli.envs.webshop.parity.verify import verify as compare
 from sdar_cli.envs.webshop.store.goals import load_goals
 
 MANIFEST = "catalogue.json"
-"""Written last, beside the files: what they were made with."""
+"""Written last, next to the files: what they were made with."""
 
 
 Out = Annotated[
@@ -98,7 +98,7 @@ def verify(data: Data = None, against: Against = None, strict: Strict = False, a
                 reporter.emit_object(report)
             return
         result = compare(
-            folder, against.expanduser(), lambda file: _tell(file, reporter), strict=strict, reporter=reporter
+            folder, against.expanduser(), lambda file: _report(file, reporter), strict=strict, reporter=reporter
         )
         if result.tagger:
             reporter.info(f"nouns of titles: {result.tagger}")
@@ -120,7 +120,7 @@ def _load(folder: Path, strict: bool, reporter: Reporter) -> Mapping[str, object
     reporter.info(f"loading {folder}; store and search index are made the first time")
     catalog = open_catalog(folder, strict=strict, reporter=reporter)
     reporter.info(f"{len(catalog)} products of {catalog.source}")
-    _tell_left_out("rows", catalog.skipped, reporter)
+    _report_left_out("rows", catalog.skipped, reporter)
     for row, reason in catalog.bad:
         reporter.info(f"  row {row} (from 0): {reason}; the original fails on it")
     counts: dict[str, int] = {}
@@ -128,7 +128,7 @@ def _load(folder: Path, strict: bool, reporter: Reporter) -> Mapping[str, object
     for kind in KINDS:
         goals = load_goals(catalog, kind, strict=strict)
         reporter.info(f"{len(goals)} {kind} goals")
-        _tell_left_out("entries", goals.skipped, reporter)
+        _report_left_out("entries", goals.skipped, reporter)
         for place in goals.failing:
             reporter.info(f"  {place}; the original fails on it")
         counts[kind], left_out[kind] = len(goals), goals.skipped
@@ -149,12 +149,12 @@ def _load(folder: Path, strict: bool, reporter: Reporter) -> Mapping[str, object
     }
 
 
-def _tell_left_out(what: str, counts: Counter[str], reporter: Reporter) -> None:
+def _report_left_out(what: str, counts: Counter[str], reporter: Reporter) -> None:
     for reason, count in counts.most_common():
         reporter.info(f"  {what} left out: {count} ({reason})")
 
 
-def _tell(file: FileReport, reporter: Reporter) -> None:
+def _report(file: FileReport, reporter: Reporter) -> None:
     """One file's line, and its first differences."""
     reporter.info(str(file))
     for difference in file.differences:

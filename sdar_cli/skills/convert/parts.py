@@ -21,7 +21,7 @@ BRIEF_WORDS = 30
 
 @dataclass(frozen=True)
 class Header:
-    """What neither format says of a bank."""
+    """What neither format holds of a bank."""
 
     name: str
     version: str

@@ -69,7 +69,7 @@ def digests(split: str, seed: int, count: int = 150, size: str = "small") -> set
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_exactly_as_many_distinct_games_as_asked_for_the_six_types_in_turn(
+def test_exactly_as_many_distinct_games_as_wanted_the_six_types_in_turn(
     drawn: dict[str, list[Game]], size: str
 ) -> None:
     games = drawn[size]
@@ -79,7 +79,7 @@ def test_exactly_as_many_distinct_games_as_asked_for_the_six_types_in_turn(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_houses_have_the_size_asked_for(drawn: dict[str, list[Game]], size: str) -> None:
+def test_houses_have_the_wanted_size(drawn: dict[str, list[Game]], size: str) -> None:
     for game in drawn[size]:
         counts = Counter(game.house.receptacles)
         rooms = [room for room in ROOMS.values() if counts.keys() <= room.keys()]
@@ -242,10 +242,10 @@ def test_a_set_is_never_added_to(tmp_path: Path) -> None:
         make_games("train", 1, 1, "small", tmp_path)
 
 
-def test_progress_is_told_of_every_game(tmp_path: Path) -> None:
-    said: list[int] = []
-    make_games("train", 3, 0, "small", tmp_path, lambda: said.append(1))
-    assert len(said) == 3
+def test_progress_is_reported_for_every_game(tmp_path: Path) -> None:
+    progress: list[int] = []
+    make_games("train", 3, 0, "small", tmp_path, lambda: progress.append(1))
+    assert len(progress) == 3
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def replay_walkthroughs(
 ) -> dict[str, str]:
     """What is wrong, by task id: no walkthrough, an action that is not admissible, or an end that is not won.
 
-    Empty when every game is won.  ``progress`` is told how many games have just been replayed.
+    Empty when every game is won.  ``progress`` gets the number of games that have just been replayed.
     """
     wrong: dict[str, str] = {}
     for start in range(0, len(tasks), SIDE_BY_SIDE):

@@ -2,7 +2,7 @@
 
 Products come in families of five.  A family shares an item ("hiking boots" are style and noun) and differs in what
 one kind of shopper must look at: the feature in the name, the price (home), or a feature that only the Features page
-tells (electronics; it is in no text that the search index sees).  Each kind of goods has its own options.  Which
+shows (electronics; it is in no text that the search index sees).  Each kind of goods has its own options.  Which
 words of a name are nouns is known (``goods_nouns``), so the exact noun cache is written along with the files.
 
 The same seed gives the same bytes everywhere (of ``nouns.json.gz``: the same content).  Left out on purpose: reviews,
@@ -182,9 +182,9 @@ def _member(index: int, products: int, seed: int) -> _Member:
         return _Member(kind, brand, item, noun, (features[0],), wanted, goals, cents)
     if kind == "electronics":
         cents = ((rng.randrange(2, 10) * 10 + own.randrange(10)) * 100 + 99,)
-        told = ([features[0]] if chosen else []) + own.sample(features[1:], 2)
-        own.shuffle(told)
-        return _Member(kind, brand, item, noun, tuple(told), features[0] * chosen, int(chosen), cents)
+        shown = ([features[0]] if chosen else []) + own.sample(features[1:], 2)
+        own.shuffle(shown)
+        return _Member(kind, brand, item, noun, tuple(shown), features[0] * chosen, int(chosen), cents)
     feature = features[place]
     return _Member(kind, brand, item, noun, (feature,), feature * chosen, int(chosen), _prices(own, chosen))
 

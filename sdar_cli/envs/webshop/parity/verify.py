@@ -112,10 +112,10 @@ def verify(
     strict: bool = False,
     reporter: Reporter | None = None,
 ) -> Report:
-    """Compare the catalogue in ``folder`` with the golden files in ``against``; ``progress`` hears of each file.
+    """Compare the catalogue in ``folder`` with the golden files in ``against``; ``progress`` gets each file's report.
 
     strict: refuse a catalogue with rows or entries on which the original fails.  reporter: shown the progress on a
-    large catalogue, and told of nouns that are guessed.
+    large catalogue, and warned of nouns that are guessed.
     Raises PrerequisiteError as above, and for a catalogue that cannot be used.
     """
     files = find_golden(against)
@@ -338,7 +338,7 @@ def _rows(path: Path, *needed: str) -> list[Mapping[str, Any]]:
                 raise _broken(path, f"record {number} is not JSON: {error}") from error
             missing = [name for name in needed if not isinstance(row, dict) or name not in row]
             if missing:
-                raise _broken(path, f"record {number} lacks {', '.join(missing)}")
+                raise _broken(path, f"record {number} has no {', '.join(missing)}")
             rows.append(row)
     return rows
 
