@@ -120,11 +120,11 @@ def choose_targets(asked: Asked) -> list[Target]:
 
 
 def _benchmarks(envs: Sequence[str]) -> list[str]:
-    """Presets without repeats; ``all`` is every benchmark."""
-    from sdar_cli.envs.registry import ENVIRONMENTS
+    """Presets without repeats; ``all`` is every benchmark, those of installed packages too."""
+    from sdar_cli.envs.registry import ENVIRONMENT
 
     named = [name for env in envs for name in env.split(",") if name]
-    return list(dict.fromkeys(name for env in named for name in (list(ENVIRONMENTS) if env == "all" else [env])))
+    return list(dict.fromkeys(name for env in named for name in (ENVIRONMENT.names() if env == "all" else [env])))
 
 
 def _sets_for(asked: Asked, env: str | None) -> list[str]:

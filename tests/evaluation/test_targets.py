@@ -9,7 +9,6 @@ import pytest
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.config.presets import resolve
-from sdar_cli.envs.registry import ENVIRONMENTS
 from sdar_cli.evaluation.targets import Asked, Saving, choose_targets, path_of
 
 
@@ -63,8 +62,7 @@ def test_a_benchmark_without_a_run_is_its_bundled_policy(runs: Path, tmp_path: P
 
 
 def test_all_benchmarks(runs: Path, monkeypatch) -> None:
-    two = {name: ENVIRONMENTS[name] for name in ("alfworld", "webshop")}
-    monkeypatch.setattr("sdar_cli.envs.registry.ENVIRONMENTS", two)
+    monkeypatch.setattr("sdar_cli.base.plugins.Kind.names", lambda kind: ("alfworld", "webshop"))
     targets = chosen(runs, "all")
     assert [target.benchmark for target in targets] == ["alfworld", "webshop"]
     assert [target.config.env.name for target in targets] == ["alfworld", "webshop"]

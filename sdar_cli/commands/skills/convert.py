@@ -104,12 +104,10 @@ def export_command(bank: BankOption, form: FormatOption, out: TargetOption, as_j
 
 
 def require_env(name: str) -> None:
-    """Raises ConfigError for an environment that does not exist."""
-    from sdar_cli.base.errors import ConfigError
-    from sdar_cli.envs.registry import ENVIRONMENTS
+    """Raises ConfigError for an environment that there is not, here or in an installed package."""
+    from sdar_cli.envs.registry import benchmark
 
-    if name not in ENVIRONMENTS:
-        raise ConfigError(f"unknown environment {name!r}", why=f"known: {', '.join(ENVIRONMENTS)}", fix="--env NAME")
+    benchmark(name)
 
 
 def _renames(maps: list[str]) -> dict[str, tuple[str, ...]]:
