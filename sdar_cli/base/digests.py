@@ -22,9 +22,9 @@ class FileDigest:
     sha256: str
     sample: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
-        own = {"bytes": self.size, "sha256": self.sha256}
+        own: Mapping[str, object] = {"bytes": self.size, "sha256": self.sha256}
         return own if self.sample == self.sha256 else {**own, "sample": self.sample}
 
     @classmethod

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-_HINTS: dict[type, dict[str, Any]] = {}
+_HINTS: dict[type, Mapping[str, object]] = {}
 """Annotations by class: resolving them takes longer than the check."""
 
 

@@ -29,7 +29,7 @@ sdar compare 'beta:*' --against-first
 
 sdar compare 'main-s*' 'branch-s*' --fail-if-worse --margin 3
 
-docs/statistics.md says which test is used when, and why."""
+docs/statistics.md explains which test is used when, and why."""
 WHAT, HOW = "What is compared", "How"
 
 References = Annotated[
@@ -102,7 +102,7 @@ def compare_command(
     from sdar_cli.config.schema import RUN_NAME
 
     if margin and not fail_if_worse:
-        raise ConfigError("--margin says nothing without --fail-if-worse", fix="add --fail-if-worse")
+        raise ConfigError("--margin has no effect without --fail-if-worse", fix="add --fail-if-worse")
     if evaluation is not None and not RUN_NAME.fullmatch(evaluation):
         raise ConfigError(f"--evaluation {evaluation!r}: a name is made of letters, digits, '.', '_' and '-'",
                           fix="the NAME of sdar eval --name")  # fmt: skip

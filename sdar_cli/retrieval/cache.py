@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import Any
 
 from sdar_cli.base.text import whole_characters
 from sdar_cli.retrieval.passages import Passage, Retriever
@@ -31,7 +30,7 @@ class CachedRetriever:
         self.answered = 0
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        """As the retriever behind.  Answers of another corpus are forgotten when ``info`` tells of it."""
+        """As the retriever behind.  Answers of another corpus are forgotten when ``info`` reports one."""
         keys = [(self._corpus, k, whole_characters(" ".join(query.split()))) for query in queries]
         with self._lock:
             known = {key: self._known[key] for key in keys if key in self._known}
@@ -48,7 +47,7 @@ class CachedRetriever:
                 self._known.popitem(last=False)
         return [list(found[key] if key in found else known[key]) for key in keys]
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Mapping[str, object]:
         """As the retriever behind; its corpus and settings name the answers from now on."""
         info = self._inner.info()
         self._corpus = repr(sorted((key, str(value)) for key, value in info.items()))

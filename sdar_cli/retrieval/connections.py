@@ -89,7 +89,7 @@ class OneLine(logging.Formatter):
 
 
 _ONE_LINE = {"handlers": ["stderr"], "level": "WARNING", "propagate": False}
-LOGGING: dict[str, Any] = {
+LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": OneLine}},

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal, NotRequired, TypedDict, cast
 
 from sdar_cli.base.digests import FileDigest, digest_of, problems_of
 from sdar_cli.base.errors import PrerequisiteError, RunFailedError
 from sdar_cli.base.files import read_json_object, write_json_atomic
-from sdar_cli.retrieval.bm25 import parameters
+from sdar_cli.retrieval.bm25 import Bm25Parameters, parameters
+from sdar_cli.retrieval.dense import DenseRecord
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -25,11 +27,34 @@ LOCKS = ".lock"
 FIX = "build it again: sdar retriever index CORPUS --out DIR"
 
 
-def seal(folder: Path, manifest: dict[str, Any]) -> None:
+ENGINES = ("bm25", "dense", "fused")
+EngineName = Literal["bm25", "dense", "fused"]
+
+
+class IndexSettings(TypedDict):
+    """What an index is built with; ``dense`` and ``fusion`` where its engine has them."""
+
+    format: int
+    engine: EngineName
+    bm25: Bm25Parameters
+    dense: NotRequired[DenseRecord]
+    fusion: NotRequired[str]
+
+
+class Manifest(IndexSettings):
+    """``manifest.json``: also what was indexed.  canary: share of sampled passages that their titles find."""
+
+    corpus_sha256: str
+    passages: int
+    rows_left_out: int
+    canary: float
+
+
+def seal(folder: Path, manifest: Manifest) -> None:
     """Write the manifest with the digests of the folder's files, and of vectors that lie elsewhere."""
     paths = [path for path in folder.rglob("*") if path.is_file() and _counts(path)]
     files = {path.relative_to(folder).as_posix(): digest_of(path) for path in sorted(paths)}
-    vectors = (manifest.get("dense") or {}).get("index")
+    vectors = manifest["dense"]["index"] if "dense" in manifest else None
     if vectors:
         files[vectors] = digest_of(Path(vectors))
     sealed = {**manifest, "files": {name: digest.to_json() for name, digest in files.items()}}
@@ -40,7 +65,7 @@ def _counts(path: Path) -> bool:
     return path.suffix != LOCKS and path.name not in (MANIFEST, "building.json") and not path.name.endswith(".tmp")
 
 
-def open_manifest(folder: Path, verify: bool = False) -> dict[str, Any]:
+def open_manifest(folder: Path, verify: bool = False) -> Manifest:
     """The manifest of a whole index that this version can read.
 
     verify: every byte of every file is read; else sizes, small files and samples of large ones.
@@ -69,7 +94,7 @@ def open_manifest(folder: Path, verify: bool = False) -> dict[str, Any]:
         raise damaged(folder, f"{MANIFEST} has no digests") from error
     if problems := problems_of(folder, files, whole=verify):
         raise damaged(folder, "; ".join(problems))
-    return manifest
+    return cast(Manifest, manifest)
 
 
 def flaw_of(folder: Path) -> str | None:
@@ -86,6 +111,6 @@ def damaged(folder: Path, why: str) -> PrerequisiteError:
     return PrerequisiteError(f"the index {folder} is damaged", why=why, fix=FIX)
 
 
-def _digest(manifest: dict[str, Any]) -> str:
+def _digest(manifest: Mapping[str, object]) -> str:
     own = {key: value for key, value in manifest.items() if key != "digest"}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sdar_cli.base import locks
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
@@ -42,18 +42,9 @@ from sdar_cli.runs.folder import (
 )
 from sdar_cli.runs.metrics import read_steps
 from sdar_cli.runs.results import EvaluationReport, read_report
+from sdar_cli.runs.status import CONFIG_TYPES, PROVENANCE_TYPES, STATUS_TYPES, Overview, Status
 
 RUNS_DIR = Path("runs")
-STATUS_TYPES: dict[str, type | tuple[type, ...]] = {
-    "state": str, "started": str, "attempt_started": str, "ended": str, "seconds": (int, float), "attempts": int,
-    "pid": int, "host": str, "error": str, "summary": dict,
-}  # fmt: skip
-CONFIG_TYPES: dict[str, type | tuple[type, ...]] = {
-    "env": dict, "model": dict, "train": dict, "method": str, "seed": int, "name": str,
-}  # fmt: skip
-PROVENANCE_TYPES: dict[str, type | tuple[type, ...]] = {
-    "created": str, "argv": list, "packages": dict, "seeds": dict, "resumed": list,
-}  # fmt: skip
 
 
 class RunDir:
@@ -62,7 +53,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._locked: locks.Lock | None = None
-        self._begun: dict[str, Any] = {}
+        self._begun: Status = {}
         """The status that ``start`` wrote."""
 
     @property
@@ -188,27 +179,27 @@ class RunDir:
         """Add or replace entries, for what is known only once the run is under way."""
         write_json_atomic(self.provenance_path, {**self.provenance(), **values})
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """The last status written; {} before the first.  ``state`` is ``lost`` where the process is gone.
 
         Raises RunFailedError where the file is damaged.
         """
         if not self.status_path.is_file():
             return {}
-        status = self._written_status()
+        status = self._read_status()
         if status.get("state") == "running" and not self._is_locked():
             status["state"] = "lost"
         return status
 
-    def _written_status(self) -> dict[str, Any]:
-        return check_types(self.status_path, read_json_object(self.status_path), STATUS_TYPES)
+    def _read_status(self) -> Status:
+        return cast(Status, check_types(self.status_path, read_json_object(self.status_path), STATUS_TYPES))
 
     def _settings(self) -> dict[str, Any]:
         """The configuration as it stands in the file."""
         return check_types(self.config_path, read_json_object(self.config_path), CONFIG_TYPES)
 
     def evaluation_path(self, step: int) -> Path:
-        """The evaluation that training makes after a step (0: before); its episodes lie beside it as ``.jsonl``."""
+        """The evaluation that training makes after a step (0: before); its episodes lie next to it as ``.jsonl``."""
         return self.eval / f"step-{step:06d}.json"
 
     def evaluated_steps(self) -> list[int]:
@@ -245,26 +236,39 @@ class RunDir:
         if not self._lock():
             raise RunConflictError(f"run {self.name} is still running", fix="wait for it or end it first")
         remove_temporary(self.path)
-        old = self._written_status() if self.status_path.is_file() else {}
+        old = self._read_status() if self.status_path.is_file() else Status()
         now = _now()
-        status = {"state": "running", "started": old.get("started", now), "attempt_started": now}
-        status |= {"attempts": old.get("attempts", 0) + 1, "seconds": old.get("seconds", 0.0)}
-        self._begun = status
-        write_json_atomic(self.status_path, {**status, "pid": os.getpid(), "host": socket.gethostname()})
+        self._begun = {
+            "state": "running",
+            "started": old.get("started", now),
+            "attempt_started": now,
+            "attempts": old.get("attempts", 0) + 1,
+            "seconds": old.get("seconds", 0.0),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        write_json_atomic(self.status_path, self._begun)
 
     def finish(self, state: str, **values: Any) -> None:
         """``status.json``: done, failed or interrupted; all attempts' seconds; ``values`` such as error or summary."""
-        now = _now()
-        seconds = self._begun["seconds"] + _seconds_between(self._begun["attempt_started"], now)
-        kept = {key: self._begun[key] for key in ("started", "attempt_started", "attempts")}
-        rewrite_json(self.status_path, {"state": state, **kept, "ended": now, "seconds": round(seconds, 3), **values})
+        begun, now = self._begun, _now()
+        ended = {
+            "state": state,
+            "started": begun["started"],
+            "attempt_started": begun["attempt_started"],
+            "attempts": begun["attempts"],
+            "ended": now,
+            "seconds": round(begun["seconds"] + _seconds_between(begun["attempt_started"], now), 3),
+            **values,
+        }
+        rewrite_json(self.status_path, ended)
         if self._locked is not None:
             self._locked.close()
             self._locked = None
 
     def add_to_summary(self, **values: Any) -> None:
         """Put into a finished run's summary what was measured apart from it."""
-        status = self._written_status()
+        status = self._read_status()
         write_json_atomic(self.status_path, {**status, "summary": {**(status.get("summary") or {}), **values}})
 
     def resume(self, argv: Sequence[str], config: RunConfig) -> None:
@@ -288,7 +292,7 @@ class RunDir:
         self.update_provenance(resumed=starts)
         write_json_atomic(self.config_path, to_file(config))
 
-    def overview(self) -> dict[str, Any]:
+    def overview(self) -> Overview:
         """One row of ``sdar runs list``: status, method, steps, each step's success, held-out success at both ends."""
         config = self._settings()
         status = self.status()
@@ -326,7 +330,7 @@ def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 
 def default_name(config: RunConfig, when: datetime) -> str:
-    """``alfworld-sdar-gap-s0-20261122-221500``; without a gate where none acts."""
+    """``ENV-sdar-gap-s0-20261122-221500``: environment, method, gate, seed and time; without a gate where none acts."""
     gated = config.algo.coef > 0 and config.algo.shaping == "none"
     gate = [config.algo.gate.rpartition(":")[2]] if gated else []
     parts = [config.env.name, config.method, *gate, f"s{config.seed}", f"{when:%Y%m%d-%H%M%S}"]

@@ -24,7 +24,6 @@ from sdar_cli.envs.benchmark import Check
 from sdar_cli.envs.registry import benchmark, built_in
 
 DISTRIBUTION = "sdar"
-GAMES = ("textworld", "alfworld")
 PLATFORMS = {"Linux": "Linux", "Darwin": "macOS"}
 """Supported systems as Python and as people name them."""
 TEMPORARY_SPACE = 500_000_000
@@ -44,14 +43,15 @@ def all_checks() -> list[Check]:
     """Every check, in the order shown."""
     needs = read_needs()
     packages = [check_package(requirement) for requirement in needs.packages] if needs else []
-    games_missing = any(check.state == "missing" and check.name in GAMES for check in packages)
+    engines = {name for env in built_in() for name in benchmark(env).packages}
+    engine_missing = any(check.state == "missing" and check.name in engines for check in packages)
     return [
         check_sdar(needs),
         *([check_python(needs.python)] if needs else []),
         check_platform(),
         check_locks(Path(tempfile.gettempdir())),
         *packages,
-        *([check_compiler()] if games_missing else []),
+        *([check_compiler()] if engine_missing else []),
         check_gpu(),
         check_writable("cache", cache_dir(), "export SDAR_CACHE=FOLDER"),
         check_temporary_space(),
