@@ -140,7 +140,8 @@ def test_a_killed_run_is_continued_to_the_same_end(place: Path, whole: Path, cap
     code = stop_when(process, lambda: lines_in(run / "metrics.jsonl") >= 2, signal.SIGKILL, place / "killed.err")
     assert code == -signal.SIGKILL
     assert RunDir(run).status()["state"] == "lost"
-    (launch,) = assert_json_lines((place / "killed.out").read_text())
+    launch, *inner = assert_json_lines((place / "killed.out").read_text())
+    assert {each["event"] for each in inner} == {"step", "evaluation"}
     assert (launch["event"], launch["run"], launch["resumed"]) == ("launch", "killed", False)
 
     capfd.readouterr()
@@ -152,8 +153,9 @@ def test_a_killed_run_is_continued_to_the_same_end(place: Path, whole: Path, cap
     assert sdar("train", "--resume", "killed", "--json") == 0
     captured = capfd.readouterr()
     events = assert_json_lines(captured.out)
-    assert [each["event"] for each in events] == ["launch", "done"]
-    assert events[0]["resumed"] is True and events[1]["status"] == "done"
+    assert (events[0]["event"], events[-1]["event"]) == ("launch", "done")
+    assert {each["event"] for each in events[1:-1]} == {"step", "evaluation"}
+    assert events[0]["resumed"] is True and events[-1]["status"] == "done"
     assert "success" in captured.err
     assert RunDir(run).status()["attempts"] == 2
     assert_same_record(run, whole, STEPS)
