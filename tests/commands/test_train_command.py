@@ -68,12 +68,13 @@ def test_a_run_leaves_its_record(command: Command, training: Callable[[Body], No
     assert "10.0%" in result.out and "1m02s" in result.out
 
 
-def test_json_puts_two_lines_on_stdout_and_the_rest_on_stderr(
+def test_json_puts_start_steps_and_end_on_stdout_and_the_rest_on_stderr(
     command: Command, training: Callable[[Body], None]
 ) -> None:
     training(three_steps)
     result = command("--json", "--name", "a", "--steps", "2")
-    launch, done = (json.loads(line) for line in result.out.splitlines())
+    launch, *steps, done = (json.loads(line) for line in result.out.splitlines())
+    assert [(each["event"], each["step"]) for each in steps] == [("step", 1), ("step", 2)]
     assert (launch["event"], launch["run"], launch["config"]["train"]["steps"]) == ("launch", "a", 2)
     assert (done["event"], done["status"], done["summary"]["success_after"]) == ("done", "done", 0.5)
     assert "step 2" in result.err and "chatter of a library" in result.err
