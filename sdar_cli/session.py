@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,8 @@ class Session:
             return None
         from peft import LoraConfig
 
-        targets = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
+        parts = [part.strip() for part in lora.targets.split(",")]
+        targets = lora.targets if lora.targets == "all-linear" else parts
         return LoraConfig(
             r=lora.rank,
             lora_alpha=lora.alpha,
@@ -95,6 +97,8 @@ class Session:
             "skill_bank": {"name": self.bank.name, "version": self.bank.version},
             "skill_bank_sha256": self.bank.sha256,
             "model": self.config.model.name,
+            "chat_template_sha256": sha256(self.tokenizer.get_chat_template().encode()).hexdigest(),
+            "template_date": self.config.model.template_date,
             "model_commit": getattr(self.model.config, "_commit_hash", None),
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.model.dtype),
@@ -117,7 +121,11 @@ def open_session(
 
     checkpoint: load the weights (or the adapter) saved there.  Raises SdarError subclasses.
     """
+    from sdar_cli.models.check import check_model
+
     _require_one_device(config)
+    for note in check_model(config):
+        reporter.warn(note)
     with ExitStack() as stack:
         with distributed.main_first():  # games are made, and checked, once
             environment = stack.enter_context(open_environment(config.env, reporter))
@@ -183,18 +191,21 @@ def _load(config: RunConfig, checkpoint: Path | None) -> tuple[PreTrainedModel, 
     import torch
     from transformers.utils import logging
 
-    from sdar_cli.models.loading import load_model, load_tokenizer
+    from sdar_cli.models.loading import fit_together, load_model, load_policy, load_tokenizer
 
     logging.disable_progress_bar()  # of loading and saving weights; a tiny model's flicker by
 
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    tokenizer = load_tokenizer(config.model.name, config.model.revision)
-    if checkpoint is None:
-        return load_model(config.model), tokenizer
-    if (checkpoint / "adapter_config.json").exists():
-        from peft import PeftModel
+    adapter = checkpoint is not None and (checkpoint / "adapter_config.json").exists()
+    if checkpoint is None or adapter:
+        model, tokenizer = load_policy(config.model)
+        if adapter:
+            from peft import PeftModel
 
-        return PeftModel.from_pretrained(load_model(config.model), str(checkpoint)), tokenizer
-    own = config.model.model_copy(update={"name": str(checkpoint), "revision": None})
-    return load_model(own), tokenizer
+            model = PeftModel.from_pretrained(model, str(checkpoint))
+        return model, tokenizer
+    tokenizer = load_tokenizer(config.model)
+    model = load_model(config.model.model_copy(update={"name": str(checkpoint), "revision": None}))
+    fit_together(model, tokenizer, config.model)
+    return model, tokenizer

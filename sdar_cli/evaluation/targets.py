@@ -195,6 +195,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Jso
         "model": {
             "files": fingerprint(base) if base.is_dir() else None,
             "commit": origin["model_commit"],
+            "chat_template_sha256": origin["chat_template_sha256"],
             "checkpoint": fingerprint(target.checkpoint) if target.checkpoint else None,
             "dtype": origin["dtype"],
             "device": origin["gpu"] or origin["device"],

@@ -136,10 +136,9 @@ class Local:
 
     def __init__(self, model: str, max_tokens: int) -> None:
         from sdar_cli.config.schema import ModelConfig
-        from sdar_cli.models.loading import load_model, load_tokenizer
+        from sdar_cli.models.loading import load_policy
 
-        self.tokenizer = load_tokenizer(model)
-        self.model = load_model(ModelConfig(name=model))
+        self.model, self.tokenizer = load_policy(ModelConfig(name=model))
         self.max_tokens = max_tokens
         self.where = f"transformers, on {self.model.device}"
 

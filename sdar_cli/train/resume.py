@@ -12,7 +12,14 @@ from sdar_cli.runs.checkpoints import latest_checkpoint, remove_unfinished, step
 from sdar_cli.runs.metrics import MetricsWriter
 from sdar_cli.runs.rundir import RunDir
 
-IDENTITY = ("panel_sha256", "train_tasks_sha256", "skill_bank_sha256", "model_commit", "corpus_sha256")
+IDENTITY = (
+    "panel_sha256",
+    "train_tasks_sha256",
+    "skill_bank_sha256",
+    "model_commit",
+    "chat_template_sha256",
+    "corpus_sha256",
+)
 """Entries of the provenance that a resumed run must not change."""
 
 

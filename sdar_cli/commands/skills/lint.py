@@ -115,7 +115,7 @@ def _measure(config: RunConfig, goals: Sequence[Goal]) -> tuple[Callable[[str], 
     from sdar_cli.models.loading import load_tokenizer
     from sdar_cli.rollout.prompt import count_tokens, render
 
-    tokenizer = load_tokenizer(config.model.name, config.model.revision)
+    tokenizer = load_tokenizer(config.model)
     longest: dict[str, int] = {}
     for goal in goals:
         assert goal.seen is not None
