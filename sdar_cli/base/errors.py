@@ -53,6 +53,10 @@ class RunFailedError(SdarError):
     """The run started and could not go on (exit 1)."""
 
 
+class NotFiniteError(RunFailedError):
+    """A loss, a gradient or a weight holds NaN or an infinity."""
+
+
 class WorseError(SdarError):
     """``compare --fail-if-worse`` found what it looks for (exit 5)."""
 

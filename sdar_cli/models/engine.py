@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sdar_cli.base.errors import ConfigError, RunFailedError
+from sdar_cli.base.errors import ConfigError, NotFiniteError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,7 @@ class HuggingFaceEngine:
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling, seed: int) -> list[list[int]]:
         """See ``Engine``.
 
-        Raises ConfigError for a token that the model has no embedding of, RunFailedError where a next token's
+        Raises ConfigError for a token that the model has no embedding of, NotFiniteError where a next token's
         distribution is not finite.
         """
         import torch
@@ -124,14 +124,14 @@ class HuggingFaceEngine:
 
 
 def _refuse_not_finite(ids: Tensor, logits: Tensor) -> Tensor:
-    """The logits (R, V) as they are.  Raises RunFailedError where a row has no distribution: NaN, or infinite."""
+    """The logits (R, V) as they are.  Raises NotFiniteError where a row has no distribution: NaN, or infinite."""
     import torch
 
     if not torch.isfinite(logits.max(dim=-1).values).all():
-        raise RunFailedError(
+        raise NotFiniteError(
             "the policy's distribution over the next token is not finite",
             why="its weights are destroyed, or overflow in their dtype",
-            fix="go back to an earlier checkpoint; a smaller train.lr, or model.dtype=float32",
+            fix="use an earlier checkpoint, or --set model.dtype=float32",
         )
     return logits
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base import distributed
-from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.errors import ConfigError, NotFiniteError
 from sdar_cli.base.signals import handled
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.evaluation.panel import evaluate_panel
@@ -84,6 +84,8 @@ class _Run:
         self.learning = SkillLearning(config, session.retriever, run.skills, reporter)
         self.episodes: list[Episode] = []
         """Those of the present step."""
+        self.at = "before the first step"
+        """Where the run is, for errors."""
         self.stopping = False
         self.in_rollout = False
         self.saved = self.first_step
@@ -96,7 +98,20 @@ class _Run:
         self.learning.close()
 
     def execute(self) -> Summary:
-        """Evaluate, train, evaluate."""
+        """Evaluate, train, evaluate.
+
+        Raises NotFiniteError, with the last good checkpoint, where loss, gradient or weights are not finite.
+        """
+        try:
+            return self._execute()
+        except NotFiniteError as error:
+            kept = latest_checkpoint(self.run.checkpoints)
+            fix = "a new run with a smaller --set train.lr, or --set train.on_nonfinite=skip"
+            good = f"the last good checkpoint is {kept}" if kept else "no checkpoint was saved before it"
+            what = error.what if "step" in error.what else f"{self.at}: {error.what}"
+            raise NotFiniteError(what, why=f"{error.why}; {good}", fix=fix) from error
+
+    def _execute(self) -> Summary:
         import torch
 
         from sdar_cli.train.trainer import SDARTrainer
@@ -111,6 +126,7 @@ class _Run:
             self._rollout,
             self._after_step,
             peft_config=session.peft_config(),
+            warn=self.reporter.warn,
         )
         session.adopt(trainer.model, trainer.generating)
         if self.start:
@@ -146,7 +162,7 @@ class _Run:
         """Play the groups of a step and make its samples, with the teacher's prompts where it has a teacher."""
         from sdar_cli.train.trainer import StepData
 
-        self.in_rollout = True
+        self.in_rollout, self.at = True, f"step {step}"
         played = play_step(
             self.session.collector,
             self.session.train_tasks,
@@ -220,6 +236,7 @@ class _Run:
         self.reporter.info(f"the last checkpoint is that of step {self.saved}")
 
     def _evaluate(self, step: int) -> EvaluationReport:
+        self.at = f"evaluation after step {step}"
         return evaluate_panel(
             self.session,
             self.run if distributed.is_main() else None,
