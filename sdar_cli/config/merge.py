@@ -16,6 +16,9 @@ from sdar_cli.base.errors import ConfigError
 from sdar_cli.config.schema import RunConfig, env_options
 from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
 
+SHOWN = 200
+"""Characters of a wrong value in a message."""
+
 
 def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
     """Every dotted key of a section and its field; a section's own fields in place of the section."""
@@ -84,13 +87,24 @@ def _kinds_of(info: FieldInfo) -> tuple[Any, ...]:
 
 
 def parse_value(text: str, info: FieldInfo | None) -> Any:
-    """A TOML value, else the bare text; for a text field always the text (``revision=1234567``)."""
+    """A TOML value, else the bare text; for a text field always the text (``revision=1234567``).
+
+    Raises ConfigError for a number or a nesting that no TOML reader takes.
+    """
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists thousands deep
+        raise ConfigError(f"{shortened(text)} cannot be read as a value", why=str(error).split(";")[0]) from error
     wants_text = info is not None and str in _kinds_of(info)
     return text if wants_text and not isinstance(value, str) else value
+
+
+def shortened(value: Any) -> str:
+    """How a value is shown in a message: at most ``SHOWN`` characters of it."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,14 +215,22 @@ class Merger:
             for key, given, source in self._given:
                 if (above := table_above(key, env)) is not None:
                     entry = key.removeprefix(f"{above}.").split(".")
-                    value = parse_value(given.text, None) if isinstance(given, _Text) else given
+                    try:
+                        value = parse_value(given.text, None) if isinstance(given, _Text) else given
+                    except ConfigError as error:
+                        problems.append(f"{source}: {key}: {error.what} ({error.why})")
+                        continue
                     values[above], sources[above] = _with_entry(values[above], entry, value), source
                     continue
                 if problem := _unknown(key, env):
                     problems.append(f"{source}: {problem}")
                     continue
                 info = field_table(env)[key]
-                value = parse_value(given.text, info) if isinstance(given, _Text) else given
+                try:
+                    value = parse_value(given.text, info) if isinstance(given, _Text) else given
+                except ConfigError as error:
+                    problems.append(f"{source}: {key}: {error.what} ({error.why})")
+                    continue
                 optional = type(None) in _kinds_of(info)
                 values[key] = None if optional and value in ("none", "null") else value
                 sources[key] = source
@@ -218,23 +240,25 @@ class Merger:
             self._settled = values, sources, problems
         return self._settled
 
-    def build(self) -> RunConfig:
-        """The configuration.  Raises one ConfigError with every problem, found here or before."""
+    def build(self, training: bool = True) -> RunConfig:
+        """The configuration; ``training``: whether it is of a training, whose settings must fit each other.
+
+        Raises one ConfigError with every problem, found here or before."""
         invalid: set[str] = set()
-        config = self._validate(invalid)
+        config = self._validate(invalid, training)
         if config is None and invalid:  # check the fields that are right against each other
             defaults = default_values(self.env)
             self._settle()[0].update({key: defaults[key] for key in invalid})
-            self._validate(invalid)
+            self._validate(invalid, training)
         if config is None or self.problems:
             raise problems_error(self.problems)
         return config
 
-    def _validate(self, invalid: set[str]) -> RunConfig | None:
+    def _validate(self, invalid: set[str], training: bool) -> RunConfig | None:
         """Adds problems, and to ``invalid`` the keys whose own value is wrong."""
         known_bad = frozenset(invalid)
         try:
-            return RunConfig.model_validate(nest(self.values))
+            return RunConfig.model_validate(nest(self.values), context={"training": training})
         except ValidationError as error:
             for item in error.errors(include_url=False):
                 if item["type"] == "cross_field":
@@ -249,7 +273,7 @@ class Merger:
                 message = item["msg"].removeprefix("Value error, ")
                 message = message[:1].lower() + message[1:]
                 where = f" at {inside}" if inside else ""
-                self._problems.append(f"{self.sources[key]}: {key} = {self.values[key]!r}:{where} {message}")
+                self._problems.append(f"{self.sources[key]}: {key} = {shortened(self.values[key])}:{where} {message}")
         return None
 
     def _report_contradictions(self, found: Sequence[Any], known_bad: frozenset[str]) -> None:

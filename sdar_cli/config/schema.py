@@ -12,7 +12,15 @@ import re
 from datetime import date
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
@@ -309,8 +317,8 @@ class RunConfig(Section):
         return {self.skills.retrieval, *(view.retrieval for view in self.views)}
 
     @model_validator(mode="after")
-    def _fields_agree(self) -> RunConfig:
-        problems = cross_field_problems(self)
+    def _fields_agree(self, info: ValidationInfo) -> RunConfig:
+        problems = cross_field_problems(self, training=(info.context or {}).get("training", True))
         if problems:
             text = "; ".join(problem.text for problem in problems)
             raise PydanticCustomError("cross_field", "{text}", {"text": text, "problems": problems})

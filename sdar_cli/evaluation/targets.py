@@ -114,13 +114,15 @@ def _sets_for(asked: Asked, env: str | None) -> list[str]:
 
 
 def _of_model(asked: Asked, env: str | None, model: str | None, why: str = "") -> Target:
-    config = resolve(env=env, model=model, sets=_sets_for(asked, env), flags=asked.flags).config
+    config = resolve(env=env, model=model, sets=_sets_for(asked, env), flags=asked.flags, training=False).config
     return Target(env or config.env.name, config, why=why)
 
 
 def _of_run(asked: Asked, run: RunDir, env: str | None, why: str = "") -> Target:
     """A run's checkpoint on its own benchmark, or on another that was asked for."""
-    config = resolve(config_file=run.config_path, env=env, sets=_sets_for(asked, env), flags=asked.flags).config
+    config = resolve(
+        config_file=run.config_path, env=env, sets=_sets_for(asked, env), flags=asked.flags, training=False
+    ).config
     trained_on = run.benchmark()[0]
     if config.env.name != trained_on:
         why = f"{run.name} was trained on {trained_on}"

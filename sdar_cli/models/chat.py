@@ -26,7 +26,6 @@ BUSY = AGAIN | {408, 409, 425}
 """HTTP statuses that may pass."""
 SHOWN = 300
 """Characters of a server's own words in an error."""
-THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 class Chat(Protocol):
