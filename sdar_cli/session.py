@@ -126,6 +126,7 @@ def open_session(
     _require_one_device(config)
     for note in check_model(config):
         reporter.warn(note)
+    bank = open_bank(config)
     with ExitStack() as stack:
         with distributed.main_first():  # games are made, and checked, once
             environment = stack.enter_context(open_environment(config.env, reporter))
@@ -136,7 +137,6 @@ def open_session(
         counts.append(f"{len(panel.tasks)} held out ({panel.split})")
         noun = benchmark(config.env.name).noun
         reporter.info(f"{config.env.source} {config.env.name} {noun}: {', '.join(counts)}")
-        bank = load_bank(config.skills.bank)
         retriever = Retriever(bank, config.skills, config.seed)
         _check_bank(retriever, config, [*panel.tasks, *train_tasks])
         reporter.info(f"loading {checkpoint or config.model.name}")
@@ -151,6 +151,16 @@ def open_session(
         yield session
 
 
+def open_bank(config: RunConfig) -> Bank:
+    """The skill bank of a configuration.  Raises ConfigError for a bad one, or one of another environment."""
+    bank, name = load_bank(config.skills.bank), benchmark(config.env.name).name
+    if bank.environment != name:
+        raise ConfigError(
+            f"skill bank {bank.name} is for {bank.environment}, not for {name}", fix="--set skills.bank=NAME"
+        )
+    return bank
+
+
 def load_skills(retriever: Retriever, checkpoint: Path) -> bool:
     """Take over what a checkpoint knows of its run's skills; False where it knows nothing of this bank."""
     path = checkpoint / SKILLS_FILE
@@ -162,13 +172,7 @@ def load_skills(retriever: Retriever, checkpoint: Path) -> bool:
 
 
 def _check_bank(retriever: Retriever, config: RunConfig, tasks: Sequence[Task]) -> None:
-    """The bank is of this environment and has a skill for every type of task that will be played."""
-    bank = retriever.bank
-    name = benchmark(config.env.name).name
-    if bank.environment != name:
-        raise ConfigError(
-            f"skill bank {bank.name} is for {bank.environment}, not for {name}", fix="--set skills.bank=NAME"
-        )
+    """The bank has a skill for every type of task that will be played."""
     for task in {task.type: task for task in tasks}.values():
         for strategy in config.retrievals:
             retriever.choose(strategy, task, "")  # raises for a type it knows nothing of

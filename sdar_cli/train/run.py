@@ -18,6 +18,8 @@ from sdar_cli.config.schema import RunConfig
 from sdar_cli.evaluation.panel import evaluate_panel
 from sdar_cli.rollout.step import Metrics, play_step
 from sdar_cli.runs.checkpoints import latest_checkpoint, step_of
+from sdar_cli.runs.collapse import CollapseWatch, success_sign
+from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.runs.sinks import Recorder
 from sdar_cli.train.resume import refuse_other_data, starting_point
 
@@ -84,6 +86,7 @@ class _Run:
         self.learning = SkillLearning(config, session.retriever, run.skills, reporter)
         self.episodes: list[Episode] = []
         """Those of the present step."""
+        self.collapse = CollapseWatch(read_metrics(run.metrics))
         self.at = "before the first step"
         """Where the run is, for errors."""
         self.stopping = False
@@ -208,6 +211,8 @@ class _Run:
         if self.metrics:
             self.metrics.write(metrics)
         self.reporter.step(metrics)
+        for sign in self.collapse.new(metrics):
+            self.reporter.warn(sign)
         self.stopping = any(distributed.gather(self.stopping))
         every = self.config.train.save_every
         # before the checkpoint: a run that dies in between repeats the step and its evaluation
@@ -254,6 +259,12 @@ class _Run:
             found = report.result(with_skill) if report else None
             return found.overall.success if found else None
 
+        signs = [*self.collapse.said.values()]
+        for with_skill, what in ((False, "without the skill"), (True, "with the skill")):
+            sign = success_sign(success(before, with_skill), success(after, with_skill), what)
+            if sign is not None:
+                signs.append(sign)
+                self.reporter.warn(sign)
         return {
             "run": str(self.run.path),
             "steps": self.config.train.steps,
@@ -264,6 +275,7 @@ class _Run:
             "with_skill_after": success(after, True),
             **audit_summary(self.run.metrics),
             "checkpoint": str(latest_checkpoint(self.run.checkpoints) or "none"),
+            **({"warning": "; ".join(signs)} if signs else {}),
         }
 
 
