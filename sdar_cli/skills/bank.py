@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -37,7 +37,7 @@ class Skill:
     ``path`` is relative to the bank's folder, with forward slashes.
 
     ``sources``: where it came from, such as ``runs/a/episodes/step-000001.jsonl:3,7-9`` (lines, from 1).
-    ``kind``: a ``mistake`` says what to avoid; it is shown like any other skill.
+    ``kind``: a ``mistake`` is about what to avoid; it is shown like any other skill.
     """
 
     id: str
@@ -191,7 +191,7 @@ def _skill(path: Path, name: str, data: bytes) -> Skill:
 
 
 def _check(folder: Path, header: _BankHeader, skills: list[Skill]) -> None:
-    """What only the whole bank can tell: unique ids, known categories, no empty category."""
+    """What can be checked only on the whole bank: unique ids, known categories, no empty category."""
     where = folder / HEADER
     if GENERAL in header.categories:
         raise bad(where, f"{GENERAL!r} is not a task type", "remove its table: general skills need no keywords")
@@ -220,7 +220,7 @@ def _decoded(data: bytes, path: Path) -> str:
         raise bad(path, f"it is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
 
 
-def _toml(text: str, path: Path) -> dict[str, Any]:
+def _toml(text: str, path: Path) -> Mapping[str, object]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -229,7 +229,7 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
         raise bad(path, f"TOML that cannot be read: {error}", "write plain strings and lists of strings") from error
 
 
-def _validated(model: type[Header], data: dict[str, Any], path: Path) -> Header:
+def _validated(model: type[Header], data: Mapping[str, object], path: Path) -> Header:
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -30,8 +30,7 @@ def test_values_that_are_not_there_are_no_sign() -> None:
 
 
 def test_success_far_below_that_before_training() -> None:
-    assert (
-        success_sign(0.4, 0.1, "with the skill") == "success with the skill fell from 40.0 % before training to 10.0 %"
-    )
+    said = success_sign(0.4, 0.1, "with the skill")
+    assert said == "success with the skill fell from 40.0 % before training to 10.0 %"
     for before, after in ((0.4, 0.3), (0.1, 0.04), (None, 0.1), (0.4, None), (0.2, 0.9)):
         assert success_sign(before, after, "") is None

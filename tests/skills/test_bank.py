@@ -82,7 +82,7 @@ def test_hash_does_not_see_time_stamps_or_other_files(folder):
     assert load_bank(folder).sha256 == before
 
 
-def test_hash_tells_where_one_file_ends(tmp_path):
+def test_hash_depends_on_where_one_file_ends(tmp_path):
     """The same bytes in a row, cut elsewhere, are another bank."""
     from sdar_cli.skills.files import content_hash
 

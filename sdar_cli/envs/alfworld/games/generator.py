@@ -10,14 +10,12 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base.errors import ConfigError
-from sdar_cli.base.resources import cache_dir, made_once
 from sdar_cli.envs.alfworld.engine.engine import alfworld_module
 from sdar_cli.envs.alfworld.games.layout import (
     LAMP,
@@ -30,13 +28,8 @@ from sdar_cli.envs.alfworld.games.layout import (
     draw_house,
     objects_with,
 )
-from sdar_cli.envs.alfworld.options import AlfworldOptions
-
-if TYPE_CHECKING:
-    from sdar_cli.base.display import Reporter
 
 SPLITS = ("train", "eval")
-COMPLETE = "complete"
 VERB = {"Cleanable": "clean", "Coolable": "cool", "Heatable": "heat"}
 GENERATOR_VERSION = 1
 """Raise when the same seed would give other games: it is part of the cache's key."""
@@ -249,7 +242,7 @@ def manifest(out: Path, split: str) -> Path:
 
 
 @contextmanager
-def new_set(out: Path, split: str, parameters: dict[str, Any]) -> Iterator[Path]:
+def new_set(out: Path, split: str, parameters: Mapping[str, object]) -> Iterator[Path]:
     """A folder to make a split's games in; they come to ``out`` when the block ends well, and vanish when not."""
     final = Path(out) / "json_2.1.1" / split
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -267,31 +260,3 @@ def _domain_and_grammar() -> tuple[str, str]:
     assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent / "data"
     return (folder / "alfred.pddl").read_text(), (folder / "alfred.twl2").read_text()
-
-
-def ensure_games(config: AlfworldOptions, workers: int, reporter: Reporter | None = None) -> Path:
-    """The cached root of the generated train and eval games of a configuration.
-
-    When absent they are made, and every one is won once in the engine by its plan; a set that fails is not
-    kept.  Raises RunFailedError then.
-    """
-    key = f"{GENERATOR_VERSION}-{config.size}-s{config.games_seed}-t{config.games_train}-e{config.games_eval}"
-    root = cache_dir() / "alfworld" / f"games-{key}"
-
-    def make(folder: Path) -> None:
-        make_games("train", config.games_train, config.games_seed, config.size, folder)
-        make_games("eval", config.games_eval, config.games_seed, config.size, folder)
-        _prove(folder, workers, config.step_timeout, reporter)
-        (folder / COMPLETE).write_text("every game was won once in the engine\n")
-
-    return made_once(root, make)
-
-
-def _prove(root: Path, workers: int, timeout: float, reporter: Reporter | None) -> None:
-    from sdar_cli.base.display import Reporter
-    from sdar_cli.envs.alfworld.env import AlfworldEnvironment
-    from sdar_cli.envs.alfworld.games.replay import prove
-
-    with AlfworldEnvironment(root, workers, timeout, reporter) as environment:
-        tasks = [task for split in SPLITS for task in environment.tasks(split)]
-        prove(environment, tasks, reporter or Reporter(json_mode=True))
