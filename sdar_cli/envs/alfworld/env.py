@@ -16,6 +16,7 @@ from sdar_cli.base.resources import core_count
 from sdar_cli.envs.alfworld.engine.pool import WorkerPool
 from sdar_cli.envs.alfworld.engine.worker import Outcome
 from sdar_cli.envs.alfworld.games import games
+from sdar_cli.envs.alfworld.games.made import released_gap
 from sdar_cli.envs.alfworld.options import AlfworldOptions
 from sdar_cli.envs.alfworld.prompt import goal_of
 from sdar_cli.envs.base import Observation, Step, Task
@@ -42,8 +43,13 @@ class AlfworldEnvironment:
         self._now: dict[int, Step] = {}
 
     def tasks(self, split: str) -> list[Task]:
-        """Every task of a split, sorted by id.  Raises PrerequisiteError when there is none."""
-        return games.list_tasks(self.root, split)
+        """Every task of a split, sorted by id.  Raises PrerequisiteError when there is none.
+
+        That a released split lacks games is said."""
+        found = games.list_tasks(self.root, split)
+        if self._reporter and (gap := released_gap(found)):
+            self._reporter.warn(gap)
+        return found
 
     def preflight(self, tasks: Sequence[Task]) -> None:
         """Check the game files of these tasks.  Raises one PrerequisiteError that lists the bad ones."""
