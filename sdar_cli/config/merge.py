@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,8 +12,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.files import parse_toml
 from sdar_cli.config.schema import RunConfig, env_options
 from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
+
+DEEPEST = 20
+"""Dots of the longest key that is looked at."""
 
 
 def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
@@ -86,8 +89,8 @@ def _kinds_of(info: FieldInfo) -> tuple[Any, ...]:
 def parse_value(text: str, info: FieldInfo | None) -> Any:
     """A TOML value, else the bare text; for a text field always the text (``revision=1234567``)."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
     wants_text = info is not None and str in _kinds_of(info)
     return text if wants_text and not isinstance(value, str) else value
@@ -173,13 +176,16 @@ class Merger:
 
         A key below a field that holds a table (``algo.gate_args.threshold``) sets that entry.
         """
+        if key.count(".") > DEEPEST:
+            self.complain(f"{source}: {key[:60]}…: no key has more than {DEEPEST} dots")
+            return
         self._given.append((key, value, source))
         self._settled = None
 
     def put_tree(self, tree: Mapping[str, Any], source: str, prefix: str = "") -> None:
         """A nested table; ``env.data`` before ``env.source``, so that an explicit source wins."""
         for name, value in sorted(tree.items(), key=lambda item: item[0] == "source"):
-            if isinstance(value, Mapping) and prefix + name not in field_table():
+            if isinstance(value, Mapping) and prefix + name not in field_table() and prefix.count(".") <= DEEPEST:
                 self.put_tree(value, source, f"{prefix}{name}.")
             else:
                 self.put(prefix + name, value, source)

@@ -7,8 +7,6 @@ came from, and all mistakes are reported together.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.files import parse_json, parse_toml, read_regular
 from sdar_cli.base.plugins import is_path
 from sdar_cli.base.resources import resource_dir
 from sdar_cli.config.checks import config_warnings
@@ -33,6 +32,8 @@ METADATA = frozenset({"description", "extends", "parameters", "about", "methods"
 """Top-level keys of a preset file that are not settings."""
 ABOUT = ("formula", "optimises", "reduces_to", "weight", "sink", "source", "paper")
 """What a method's preset says of itself under ``[about]``; docs/methods.md is made of it."""
+SECTIONS = ("about", "methods", "envs", "env", "model")
+"""Top-level keys of a preset file that are read here and must hold tables."""
 DEFAULT_METHOD = "sdar"
 GENERIC_MODEL = "instruct"
 """The model preset of any model that has none of its own."""
@@ -86,15 +87,16 @@ def list_presets(kind: str) -> list[str]:
     return [*shipped, *(name for name in guests if name not in shipped)]
 
 
-def load_preset(reference: str, kind: str | None = None) -> Preset:
+def load_preset(reference: str, kind: str | None = None, above: tuple[Path, ...] = ()) -> Preset:
     """A shipped preset by name (``sdar`` or ``methods/sdar``) or a TOML file by path.
 
-    Raises ConfigError for an unknown name or an unreadable file.
+    above: the files of the presets that extend this one.
+    Raises ConfigError for an unknown name, an unreadable file, or presets that extend each other in a circle.
     """
     if reference.endswith(".toml"):
         path = Path(reference).expanduser()
         if path.is_file():
-            return _read_preset(path, str(path))
+            return _read_preset(path, str(path), above)
         raise ConfigError(
             f"no preset file {reference!r}", fix="give the path of a TOML file, or see: sdar presets list"
         )
@@ -105,7 +107,7 @@ def load_preset(reference: str, kind: str | None = None) -> Preset:
     for folder in kinds:
         path = resource_dir("presets") / folder / f"{name}.toml"
         if folder in KINDS and path.is_file():
-            return _read_preset(path, f"{folder}/{name}.toml")
+            return _read_preset(path, f"{folder}/{name}.toml", above)
         if folder == "envs" and name in list_presets(folder):
             return _guest_preset(name)
     known = [f"{each}/{stem}" for each in KINDS for stem in list_presets(each) if kind in (None, each)]
@@ -135,23 +137,47 @@ def _bank_name(name: str, record: Benchmark) -> str:
     return str(record.bank) if is_path(name) else name
 
 
-def _read_preset(path: Path, label: str) -> Preset:
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML", why=str(error)) from error
+def _read_preset(path: Path, label: str, above: tuple[Path, ...] = ()) -> Preset:
+    chain = (*above, path.resolve())
+    if path.resolve() in above:
+        raise ConfigError(
+            f"{path} extends itself",
+            why=" extends ".join(each.name for each in chain),
+            fix="remove one of these lines: extends = …",
+        )
+    raw = _read_toml(path)
     base = raw.get("extends")
+    if base is not None and not isinstance(base, str):
+        raise ConfigError(f"{path}: extends is no text", fix='write it as extends = "NAME"')
     return Preset(
         label=f"preset {label}",
         path=path,
         description=str(raw.get("description", "")),
         values={key: value for key, value in raw.items() if key not in METADATA},
         parameters=raw.get("parameters"),
-        base=load_preset(str(base)) if base is not None else None,
+        base=load_preset(base, above=chain) if base is not None else None,
         about=raw.get("about", {}),
         methods=raw.get("methods", {}),
         envs=raw.get("envs", {}),
     )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """The content of a preset file.  Raises ConfigError for one that cannot be read, or whose sections are none."""
+    try:
+        raw = parse_toml(read_regular(path).decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", why=error.strerror or str(error), fix="give a TOML file") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML", why=str(error), fix="correct the file") from error
+    for name in SECTIONS:
+        if not isinstance(raw.get(name, {}), dict):
+            raise ConfigError(f"{path}: {name} is no section", fix=f"write [{name}] and its settings below it")
+    for name in ("methods", "envs"):
+        wrong = [key for key, value in raw.get(name, {}).items() if not isinstance(value, dict)]
+        if wrong:
+            raise ConfigError(f"{path}: {name}.{wrong[0]} is no section", fix=f"write [{name}.{wrong[0]}.SECTION]")
+    return raw
 
 
 def model_preset(reference: str) -> Preset:
@@ -181,14 +207,18 @@ def model_preset(reference: str) -> Preset:
 def _read_config_file(path: Path) -> dict[str, Any]:
     path = path / "config.json" if path.is_dir() else path
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(read_regular(path))
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration file {path}", fix="sdar runs list") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} is not a readable JSON configuration", why=str(error)) from error
+    except (OSError, ValueError) as error:
+        what = f"{path} is not a readable JSON configuration"
+        raise ConfigError(what, why=str(error), fix="give a run's config.json") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} is not a configuration", why="its top level is not an object")
-    return current_shape(tree)
+    try:
+        return current_shape(tree)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a configuration", why=str(error), fix="give a run's config.json") from error
 
 
 def resolve(
@@ -258,7 +288,7 @@ def _benchmark_in(reference: str, kind: str | None = None) -> str | None:
     except ConfigError:
         return None
     names = [preset.values["env"]["name"] for preset in chain if "name" in preset.values.get("env", {})]
-    return names[-1] if names else None
+    return names[-1] if names and isinstance(names[-1], str) else None
 
 
 def _choose_presets(
@@ -281,7 +311,7 @@ def _choose_presets(
             preset = load()
             chosen += preset.chain() if preset else []
         except ConfigError as error:
-            merger.complain(f"{error.what} ({error.why})")
+            merger.complain(f"{error.what} ({error.why})" if error.why else error.what)
     return chosen
 
 

@@ -26,7 +26,16 @@ BUSY = AGAIN | {408, 409, 425}
 """HTTP statuses that may pass."""
 SHOWN = 300
 """Characters of a server's own words in an error."""
-THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+def without_thoughts(text: str) -> str:
+    """A response without what stands between ``<think>`` and the next ``</think>``."""
+    kept: list[str] = []
+    at = 0
+    while (start := text.find("<think>", at)) >= 0 and (end := text.find("</think>", start)) >= 0:
+        kept.append(text[at:start])
+        at = end + len("</think>")
+    return "".join([*kept, text[at:]])
 
 
 class Chat(Protocol):

@@ -229,11 +229,16 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
         raise bad(path, f"TOML that cannot be read: {error}", "write plain strings and lists of strings") from error
 
 
+def _problem(error: Mapping[str, Any]) -> str:
+    key = ".".join(map(str, error["loc"]))
+    return f"the key {key} is missing" if error["type"] == "missing" else f"{key}: {error['msg']}"
+
+
 def _validated(model: type[Header], data: dict[str, Any], path: Path) -> Header:
     try:
         return model.model_validate(data)
     except ValidationError as error:
         if "include" in data:
             raise bad(path, "include: a bank includes nothing", "copy the skills into the bank's folder") from error
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        problems = [_problem(e) for e in error.errors()]
         raise bad(path, "; ".join(problems), f"correct the keys; known: {', '.join(model.model_fields)}") from error

@@ -6,16 +6,13 @@ action, else the first answer block, else there is none (the empty action).  Tag
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sdar_cli.envs.actions import ParsedAction
+from sdar_cli.envs.actions import Block, ParsedAction
 
 SEARCH, ANSWER = "search", "answer"
-BLOCKS = {name: re.compile(rf"<{name}>(.*?)</{name}>", re.DOTALL | re.IGNORECASE) for name in (SEARCH, ANSWER)}
-_TAGS = {name: re.compile(rf"<{name}>", re.IGNORECASE) for name in (SEARCH, ANSWER)}
-_ENDS = {name: re.compile(rf"</{name}>", re.IGNORECASE) for name in (SEARCH, ANSWER)}
+BLOCKS = {name: Block(name) for name in (SEARCH, ANSWER)}
 LONGEST_QUERY = 512
 """Characters of a query; the rest is cut off."""
 
@@ -29,12 +26,12 @@ class Action(NamedTuple):
 
 def read_action(text: str) -> Action:
     """The action in a text."""
-    end = _ENDS[SEARCH].search(text) or _ENDS[ANSWER].search(text)
+    end = BLOCKS[SEARCH].closing.search(text) or BLOCKS[ANSWER].closing.search(text)
     kept = text[: end.end()] if end else text
     for name, block in BLOCKS.items():
-        match = block.search(kept)
-        if match:
-            return Action(name, match.group(1).strip())
+        content = block.first(kept)
+        if content is not None:
+            return Action(name, content.strip())
     return Action("", "")
 
 
@@ -46,7 +43,7 @@ def parse_action(response: str, admissible: Collection[str], rule: str) -> Parse
     invalid action that can be read is executed all the same.
     """
     action = read_action(response)
-    counts = {name: len(tag.findall(response)) for name, tag in _TAGS.items()}
+    counts = {name: len(block.opening.findall(response)) for name, block in BLOCKS.items()}
     released = bool(action.kind) and max(counts.values()) == 1 and min(counts.values()) == 0
     executable = bool(action.content)
     if rule == "released":

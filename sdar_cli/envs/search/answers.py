@@ -11,9 +11,11 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+from sdar_cli.envs.actions import Block
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _DROPPED = str.maketrans("", "", string.punctuation)
-ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+ANSWER = Block("answer")
 
 
 def normalize(text: str) -> str:
@@ -43,5 +45,5 @@ def _f1(said: list[str], wanted: list[str]) -> float:
 
 def last_answer(history: str) -> str:
     """The released scope: the last answer block anywhere in a text; empty where there is none."""
-    found = ANSWER.findall(history)
+    found = list(ANSWER.contents(history))
     return found[-1].strip() if found else ""

@@ -7,7 +7,6 @@ the model is told what is wrong and asked again.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -18,7 +17,7 @@ from pydantic import Field, ValidationError
 from sdar_cli.base.errors import RunFailedError
 from sdar_cli.config.schema import Section
 from sdar_cli.envs.base import Trace
-from sdar_cli.models.chat import THOUGHT, Chat, Message
+from sdar_cli.models.chat import Chat, Message, without_thoughts
 from sdar_cli.skills.bank import Skill
 from sdar_cli.skills.build.traces import references
 from sdar_cli.skills.duplicates import similar_pairs
@@ -173,11 +172,12 @@ def without_repeats(skills: Sequence[Skill]) -> tuple[list[Skill], list[str]]:
 
 def _parsed(text: str, shown: int) -> Answer:
     """Raises ValueError with what is wrong."""
-    found = re.search(r"\{.*\}", THOUGHT.sub("", text), re.DOTALL)
-    if not found:
+    said = without_thoughts(text)
+    start, end = said.find("{"), said.rfind("}")
+    if start < 0 or end < start:
         raise ValueError("it holds no JSON object")
     try:
-        answer = Answer.model_validate_json(found[0])
+        answer = Answer.model_validate_json(said[start : end + 1])
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'the JSON'}: {first['msg']}") from error
