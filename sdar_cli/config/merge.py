@@ -141,14 +141,14 @@ class Merger:
     """
 
     def __init__(self) -> None:
-        self._given: list[tuple[str, Any, str]] = []
+        self._given: list[tuple[str, Any, str, bool]] = []
         self._settled: tuple[dict[str, Any], dict[str, str], list[str]] | None = None
         self._problems: list[str] = []
 
     @property
     def env(self) -> str:
         """The environment: the last one named that exists, else the default."""
-        named = [_plain(value) for key, value, _ in self._given if key == "env.name"]
+        named = [_plain(value) for key, value, *_ in self._given if key == "env.name"]
         known = [name for name in named if isinstance(name, str) and _is_environment(name)]
         return known[-1] if known else built_in()[0]
 
@@ -171,15 +171,16 @@ class Merger:
         """Add a mistake."""
         self._problems.append(problem)
 
-    def put(self, key: str, value: Any, source: str) -> None:
-        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null.
+    def put(self, key: str, value: Any, source: str, literal: bool = False) -> None:
+        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null; not where it is
+        ``literal``, a flag's: a folder may be called so.
 
         A key below a field that holds a table (``algo.gate_args.threshold``) sets that entry.
         """
         if key.count(".") > DEEPEST:
             self.complain(f"{source}: {key[:60]}…: no key has more than {DEEPEST} dots")
             return
-        self._given.append((key, value, source))
+        self._given.append((key, value, source, literal))
         self._settled = None
 
     def put_tree(self, tree: Mapping[str, Any], source: str, prefix: str = "") -> None:
@@ -204,7 +205,7 @@ class Merger:
             env = self.env
             values, problems = default_values(env), []
             sources = dict.fromkeys(values, "default")
-            for key, given, source in self._given:
+            for key, given, source, literal in self._given:
                 if (above := table_above(key, env)) is not None:
                     entry = key.removeprefix(f"{above}.").split(".")
                     value = parse_value(given.text, None) if isinstance(given, _Text) else given
@@ -216,7 +217,7 @@ class Merger:
                 info = field_table(env)[key]
                 value = parse_value(given.text, info) if isinstance(given, _Text) else given
                 optional = type(None) in _kinds_of(info)
-                values[key] = None if optional and value in ("none", "null") else value
+                values[key] = None if optional and not literal and value in ("none", "null") else value
                 sources[key] = source
                 if key == "env.data" and values[key] is not None:
                     values["env.source"] = "real"

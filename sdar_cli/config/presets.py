@@ -250,7 +250,7 @@ def resolve(
     for assignment in sets:
         merger.put_assignment(assignment)
     for key, (value, flag) in (flags or {}).items():
-        merger.put(key, value, flag)
+        merger.put(key, value, flag, literal=True)
     config = merger.build()
     warnings = config_warnings(config)
     if any(each.path.stem == GENERIC_MODEL and each.label == "--model" for each in chosen):
@@ -340,7 +340,7 @@ def env_settings(env: str, data: str | None, sets: Sequence[str], **values: Any)
         if key in own:
             merger.put(f"env.{key}", value, "default")
     if data is not None:
-        merger.put("env.data", data, "--data")
+        merger.put("env.data", data, "--data", literal=True)
     for assignment in sets:
         merger.put_assignment(assignment)
         if not assignment.startswith("env."):

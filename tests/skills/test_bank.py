@@ -150,7 +150,7 @@ def _sub(name: str, old: str, new: str) -> Callable[[Path], None]:
 BAD = {
     "no bank.toml": (lambda f: (f / "bank.toml").unlink(), "bank", "no bank.toml"),
     "bad TOML": (_sub("bank.toml", "version =", "version"), "bank.toml", "bad TOML"),
-    "unknown key": (_sub("bank.toml", "licence =", "license ="), "bank.toml", "licence: Field required"),
+    "unknown key": (_sub("bank.toml", "licence =", "license ="), "bank.toml", "the key licence is missing"),
     "no categories": (lambda f: (f / "bank.toml").write_text('name = "x"\n'), "bank.toml", "categories"),
     "general has keywords": (
         _sub("bank.toml", "[categories.pick_two_obj_and_place]", "[categories.general]"),

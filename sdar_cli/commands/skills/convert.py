@@ -18,9 +18,7 @@ TargetOption = Annotated[
 ]
 EnvOption = Annotated[
     str | None,
-    typer.Option(
-        "--env", help="Environment; default: the one with its task types.", show_default=False
-    ),
+    typer.Option("--env", help="Environment; default: the one with its task types.", show_default=False),
 ]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the texts: the formats do not say.")]
 MapOption = Annotated[
