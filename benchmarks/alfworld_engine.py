@@ -28,20 +28,20 @@ WAYS = ("stock", "fast")
 
 
 def measure(way: str, files: list[str]) -> dict[str, Any]:
-    """CPU seconds of each kind of work in this process, and a digest of everything the engine said."""
+    """CPU seconds of each kind of work in this process, and a digest of everything the engine answered."""
     from sdar_cli.envs.alfworld.engine.engine import GameEngine, speed_up
 
     if way == "fast" and not speed_up():
         raise SystemExit("this textworld is not the one the faster path was made for")
     spent = {"engine": 0.0, "load": 0.0, "reset": 0.0, "step": 0.0}
     steps = 0
-    said = hashlib.sha256()
+    answers = hashlib.sha256()
 
     def timed(kind: str, work: Any, *arguments: Any) -> Any:
         began = time.process_time()
         answer = work(*arguments)
         spent[kind] += time.process_time() - began
-        said.update(repr((arguments if kind == "step" else "", answer if kind != "engine" else "")).encode())
+        answers.update(repr((arguments if kind == "step" else "", answer if kind != "engine" else "")).encode())
         return answer
 
     GameEngine()  # the imports are no part of the measurement
@@ -61,7 +61,7 @@ def measure(way: str, files: list[str]) -> dict[str, Any]:
         "new_engine_ms": 1000 * spent["engine"],
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "steps": steps,
-        "sha256": said.hexdigest(),
+        "sha256": answers.hexdigest(),
     }
 
 

@@ -234,7 +234,7 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--tile", type=int, help="tokens per tile of TRL's log-probs; default TRL's own")
-    parser.add_argument("--objectives", nargs="+", default=list(WAYS[1:]), choices=WAYS, help="beside the surrogate")
+    parser.add_argument("--objectives", nargs="+", default=list(WAYS[1:]), choices=WAYS, help="besides the surrogate")
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
     parser.add_argument("--smallest", action="store_true", help="a toy model and two objectives: to see that it runs")
     parser.add_argument("--measure", help=argparse.SUPPRESS)

@@ -253,7 +253,7 @@ def gain(values: Sequence[float], base: Sequence[float]) -> tuple[float, float]:
 
 
 def chosen(values: dict[Any, list[float]], kind: str, half: int, base: Any) -> dict[str, Any]:
-    """The settings best on one half of the questions, and recall on the other, beside ``base`` there."""
+    """The settings best on one half of the questions, and recall on the other, with that of ``base`` there."""
     keys = [key for key in values if key[0] == kind]
     best = max(keys, key=lambda key: statistics.fmean(values[key][half::2]))
     own, other, there = values[best][half::2], values[best][1 - half :: 2], values[base][1 - half :: 2]

@@ -168,7 +168,7 @@ RUNS = {"make": run_make, "start": run_start, "play": run_play}
 
 
 def in_fresh_process(what: str, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """One of ``RUNS`` in a process of its own; the cache folder lies beside the catalogue."""
+    """One of ``RUNS`` in a process of its own; the cache folder is next to the catalogue."""
     words = [sys.executable, __file__, "--run", what, "--folder", str(folder)]
     words += [f"--{name}={getattr(given, name)}" for name in ("products", "episodes", "seed")]
     own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "SDAR_CACHE": str(folder.parent / "cache")}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdar_cli.base import distributed
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
@@ -83,10 +83,10 @@ class Session:
             task_type="CAUSAL_LM",
         )
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Mapping[str, object]:
         """What identifies the data and the model of this run."""
         # of an environment that has more than its tasks
-        identity: dict[str, Any] = getattr(self.environment, "identity", dict)()
+        identity: Mapping[str, object] = getattr(self.environment, "identity", dict)()
         return {
             "corpus_sha256": None,
             **identity,
@@ -167,7 +167,7 @@ def _check_bank(retriever: Retriever, config: RunConfig, tasks: Sequence[Task]) 
 
 
 def _require_one_device(config: RunConfig) -> None:
-    """One process on at most one GPU, for now: anything else would train something other than it says."""
+    """One process on at most one GPU, for now: anything else would train something other than the settings."""
     import torch
 
     if distributed.launched_world_size() > 1:

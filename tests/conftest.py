@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # transformers' name for a setting of TRL's, said at every GRPOConfig
+    # transformers' name for a setting of TRL's, warned of at every GRPOConfig
     config.addinivalue_line("filterwarnings", "ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
 
 

@@ -4,8 +4,6 @@ A room is a folder of sdar_cli/ or one of its few modules.  An arrow runs from a
 Every import statement counts: at the top of a file, inside a function, under TYPE_CHECKING.  Names in strings do not
 count: ``Kind("gate", "sdar_cli.algo.gates", ...)``, ``"sdar_cli.sweep.ray:run"`` and ``importlib.import_module(...)``
 are the doors through which plugs are found by name.
-
-OPEN holds the known violations.  It may only shrink: one that is not there any more fails its test, too.
 """
 
 from __future__ import annotations
@@ -36,82 +34,25 @@ ARROWS: dict[str, set[str]] = {
     "algo": {"base"},
     "retrieval": {"base"},
     "envs": {"base", "retrieval"},
-    "config": {"base"},
-    "models": {"base", "config"},
-    "runs": {"__init__", "base", "config"},
-    "rollout": {"base", "envs", "config", "models"},
-    "skills": {"__init__", "base", "stats", "algo", "retrieval", "envs", "config", "models", "runs", "rollout"},
+    "config": {"base", "algo", "envs"},
+    "models": {"base", "envs", "config"},
+    "runs": {"__init__", "base", "stats", "envs", "config"},
+    "rollout": {"base", "algo", "envs", "config", "models", "runs"},
+    "skills": {"__init__", "base", "stats", "retrieval", "envs", "config", "models", "runs", "rollout"},
     "session": {"base", "envs", "config", "models", "runs", "rollout", "skills"},
-    "evaluation": {"__init__", "base", "stats", "envs", "config", "models", "runs", "rollout", "session"},
+    "evaluation": {"__init__", "base", "stats", "envs", "config", "models", "runs", "rollout", "skills", "session"},
     "train": {"base", "algo", "envs", "config", "models", "runs", "rollout", "skills", "session", "evaluation"},
     "tiny": {"base", "envs", "config", "skills"},
     "sweep": {"base", "config", "runs", "train"},
-    "analysis": {"base", "stats", "envs", "config", "models", "runs", "rollout", "sweep"},
-    "commands": {"base", "retrieval", "envs", "config", "models", "runs", "rollout", "skills", "session", "evaluation",
-        "train", "tiny", "sweep", "analysis"},
+    "analysis": {"base", "stats", "config", "models", "runs", "rollout", "evaluation", "sweep"},
+    "commands": {"base", "algo", "retrieval", "envs", "config", "models", "runs", "rollout", "skills", "session",
+        "evaluation", "train", "tiny", "sweep", "analysis"},
     "cli": {"__init__", "base", "commands"},
     "__main__": {"cli"},
 }  # fmt: skip
 
 # Folders of tests/ that look at more than one room.
 COMMON_TESTS = {"benchmarks", "docs", "invariants", "older"}
-
-OPEN: dict[str, set[str]] = {
-    "upward": {
-        "envs -> config: sdar_cli/envs/alfworld/env.py",
-        "envs -> config: sdar_cli/envs/alfworld/games/generator.py",
-        "envs -> config: sdar_cli/envs/registry.py",
-        "envs -> config: sdar_cli/envs/search/data/sources.py",
-        "envs -> config: sdar_cli/envs/search/env.py",
-        "envs -> config: sdar_cli/envs/webshop/env.py",
-    },
-    "circles": {
-        "sdar_cli.config.checks, sdar_cli.config.schema",
-        "sdar_cli.envs.alfworld.env, sdar_cli.envs.alfworld.games.generator, sdar_cli.envs.alfworld.games.replay",
-    },
-    "long files": {
-        "tests/train/test_run.py",
-    },
-    "long functions": {
-        "tests/train/test_shaping.py: by_hand",
-    },
-    "benchmarks": {
-        "sdar_cli/analysis/compare/measures.py",
-        "sdar_cli/analysis/report/sections.py",
-        "sdar_cli/commands/data.py",
-        "sdar_cli/commands/data_alfworld.py",
-        "sdar_cli/commands/data_search.py",
-        "sdar_cli/commands/data_webshop.py",
-        "sdar_cli/commands/eval.py",
-        "sdar_cli/commands/models.py",
-        "sdar_cli/commands/options.py",
-        "sdar_cli/commands/play.py",
-        "sdar_cli/commands/presets.py",
-        "sdar_cli/commands/probe.py",
-        "sdar_cli/commands/retriever.py",
-        "sdar_cli/commands/runs.py",
-        "sdar_cli/commands/skills/build.py",
-        "sdar_cli/commands/skills/convert.py",
-        "sdar_cli/commands/skills/diff.py",
-        "sdar_cli/commands/skills/inspect.py",
-        "sdar_cli/commands/skills/lint.py",
-        "sdar_cli/commands/sweep.py",
-        "sdar_cli/commands/train.py",
-        "sdar_cli/config/checks.py",
-        "sdar_cli/config/choices.py",
-        "sdar_cli/config/presets.py",
-        "sdar_cli/config/schema.py",
-        "sdar_cli/evaluation/evaluate.py",
-        "sdar_cli/evaluation/targets.py",
-        "sdar_cli/models/loading.py",
-        "sdar_cli/rollout/episode.py",
-        "sdar_cli/runs/provenance.py",
-        "sdar_cli/runs/rundir.py",
-        "sdar_cli/session.py",
-        "sdar_cli/train/doctor.py",
-        "sdar_cli/train/preflight.py",
-    },
-}
 
 
 @cache
@@ -180,17 +121,15 @@ def _circles(uses: Mapping[str, Iterable[str]]) -> list[str]:
     return sorted(", ".join(sorted(knot)) for knot in knots)
 
 
-def _compare(rule: str, found: Iterable[str], reason: str) -> None:
-    """Fails where violations are found that OPEN does not list, or listed that are not found."""
-    known, now = OPEN.get(rule, set()), set(found)
-    assert not now - known, f"{reason}:\n  " + "\n  ".join(sorted(now - known))
-    assert not known - now, "done, so take it out of OPEN:\n  " + "\n  ".join(sorted(known - now))
+def _refuse(found: Iterable[str], reason: str) -> None:
+    """Fails where violations are found, with what to do about them."""
+    assert not (every := sorted(set(found))), f"{reason}:\n  " + "\n  ".join(every)
 
 
 def test_the_top_holds_rooms_only() -> None:
     names = {path.name for path in CODE.iterdir() if path.name not in ("__pycache__", "_resources")}
     loose = {name for name in names if (CODE / name).is_file()} - LOOSE_FILES
-    assert not loose, f"files beside the rooms; put each into the room that it belongs to: {sorted(loose)}"
+    assert not loose, f"files outside the rooms; put each into the room that it belongs to: {sorted(loose)}"
     unknown = {name.removesuffix(".py") for name in names} - set(ROOMS)
     assert not unknown, f"a new room has to be written into ROOMS, above all that it uses: {sorted(unknown)}"
     assert len(ROOMS) <= MOST_ROOMS, f"{len(ROOMS)} rooms, at most {MOST_ROOMS}: find it a place in one that exists"
@@ -203,7 +142,7 @@ def test_a_room_uses_lower_rooms_only() -> None:
         if ROOMS.index(b) > ROOMS.index(a)
         for place in sorted({place.rpartition(":")[0] for place in places})
     }
-    _compare("upward", upward, "imports from a higher room; move the thing down, or hand it over as an argument")
+    _refuse(upward, "imports from a higher room; move the thing down, or hand it over as an argument")
 
 
 def test_the_arrows_are_the_written_ones() -> None:
@@ -228,7 +167,7 @@ def test_no_circle_between_rooms() -> None:
 
 def test_no_circle_of_modules_in_a_room() -> None:
     uses = {name: {used for used, _ in _own_imports(path)} - {name} for name, path in _modules().items()}
-    _compare("circles", _circles(uses), "modules that need each other; move what both use into one of its own")
+    _refuse(_circles(uses), "modules that need each other; move what both use into one of its own")
 
 
 # -- benchmarks have their own rooms ---------------------------------------------------------------------------------
@@ -272,9 +211,9 @@ def test_only_the_environments_name_a_benchmark() -> None:
             named.append("the file's name")
         if named:
             found[str(file)] = named
-    for file in sorted(set(found) - OPEN.get("benchmarks", set())):
+    for file in sorted(found):
         print(f"{file}\n    " + "\n    ".join(found[file]))  # shown where the test fails
-    _compare("benchmarks", found, "they name a benchmark; let the environment's record say it (sdar_cli/envs)")
+    _refuse(found, "they name a benchmark; let the environment's record say it (sdar_cli/envs)")
 
 
 # -- sizes -----------------------------------------------------------------------------------------------------------
@@ -287,7 +226,7 @@ def _sources() -> list[Path]:
 def test_no_file_is_long() -> None:
     lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in _sources()}
     long = [str(file) for file, length in lengths.items() if length > LONGEST_FILE]
-    _compare("long files", long, f"over {LONGEST_FILE} lines; split them by what they do")
+    _refuse(long, f"over {LONGEST_FILE} lines; split them by what they do")
 
 
 def test_no_function_is_long() -> None:
@@ -298,7 +237,32 @@ def test_no_function_is_long() -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
     ]
-    _compare("long functions", long, f"over {LONGEST_FUNCTION} lines; give its steps names of their own")
+    _refuse(long, f"over {LONGEST_FUNCTION} lines; give its steps names of their own")
+
+
+# -- records have types ----------------------------------------------------------------------------------------------
+
+UNTYPED, MOST_UNTYPED = "dict[str, Any]", 20
+
+
+def _untyped(tree: ast.Module) -> Iterator[tuple[int, bool]]:
+    """(line, whether it is given another name there) of every ``dict[str, Any]``."""
+    values = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign | ast.AnnAssign)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and ast.unparse(node) == UNTYPED:
+            yield node.lineno, id(node) in values
+
+
+def test_records_have_types() -> None:
+    files = _modules().values()
+    found = [(f"{path.relative_to(ROOT)}:{at}", named) for path in files for at, named in _untyped(_tree(path))]
+    assert len(found) <= MOST_UNTYPED, f"only for JSON as it is read; name the keys elsewhere: {found}"
+    assert not [place for place, named in found if named], f"another name for {UNTYPED} hides it: {found}"
+
+
+def test_untyped_records_are_found() -> None:
+    tree = ast.parse("Json = dict[str, Any]\ndef f(a: dict[str, int]) -> dict[str, Any]: ...\n")
+    assert sorted(_untyped(tree)) == [(1, True), (2, False)]
 
 
 # -- tests stand where the code stands -------------------------------------------------------------------------------
@@ -323,7 +287,7 @@ def _rooms_tested(path: Path) -> frozenset[str]:
 
 
 def _helpers(file: Path, name: str) -> list[Path]:
-    """The files of tests/ that an import may mean: from the root, from tests/, or beside the importing file."""
+    """The files of tests/ that an import may mean: from the root, from tests/, or next to the importing file."""
     parts = name.split(".")
     bases = (ROOT, TESTS, file.parent)
     places = [base.joinpath(*some).with_suffix(".py") for base in bases for some in (parts, parts[:-1]) if some]
@@ -335,7 +299,7 @@ def test_every_folder_of_tests_is_a_room() -> None:
     strange = [str(f) for f in folders if f.parts[0] not in COMMON_TESTS and not (CODE / f).is_dir()]
     assert not strange, f"folders of tests/ with no folder of the same name in sdar_cli/: {sorted(strange)}"
     loose = {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")} - {*ROOMS, "house"}
-    assert not loose, f"tests beside the rooms; put each into its room's folder: {sorted(loose)}"
+    assert not loose, f"tests outside the rooms; put each into its room's folder: {sorted(loose)}"
 
 
 def test_tests_of_a_room_use_the_room() -> None:
@@ -345,7 +309,7 @@ def test_tests_of_a_room_use_the_room() -> None:
         wanted = {"commands", "cli"} if folder == "commands" else {folder}
         if path.parent != TESTS and folder not in COMMON_TESTS and not wanted & _rooms_tested(path):
             strange.append(str(path.relative_to(ROOT)))
-    _compare("foreign tests", strange, "tests that never name the room of their folder")
+    _refuse(strange, "tests that never name the room of their folder")
 
 
 # -- the checks themselves can fail ----------------------------------------------------------------------------------

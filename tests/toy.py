@@ -6,14 +6,17 @@ reward 0.25, and ``break 1`` breaks the environment.  Any other command changes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdar_cli.config.schema import RunConfig
-from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
-from sdar_cli.envs.alfworld.prompt import PROMPTS
 from sdar_cli.envs.base import Observation, Step, Task, TurnView
+from sdar_cli.envs.benchmark import Benchmark
+from sdar_cli.envs.options import EnvOptions
+from sdar_cli.envs.wording import CommandPrompts
 from sdar_cli.models.engine import Sampling, ScriptedEngine
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.rollout.episode import Episode, Turn
@@ -25,6 +28,12 @@ GOAL = "put some apple on shelf"
 LOST_REWARD = 0.25
 COMMANDS = ("break 1", "fall 1", "go on", "help", "look")
 TAKE = "take apple 1"
+TASK_TYPES = (
+    "look_at_obj_in_light", "pick_and_place_simple", "pick_clean_then_place_in_recep",
+    "pick_cool_then_place_in_recep", "pick_heat_then_place_in_recep", "pick_two_obj_and_place",
+)  # fmt: skip
+"""Those of the bank that most tests show to the teacher."""
+PROMPTS = CommandPrompts("You walk through a corridor, one command per turn.", hidden=frozenset({"help"}))
 
 
 def task(distance: int, number: int = 0, kind: str = "pick_and_place_simple", split: str = "train") -> Task:
@@ -69,6 +78,9 @@ class Corridor:
         self.stepped.append(tuple(sorted(actions)))
         return {slot: self._act(self._slots[slot], command) for slot, command in actions.items()}
 
+    def preflight(self, tasks: Sequence[Task]) -> None:
+        """Nothing can be missing."""
+
     def close(self) -> None:
         """Nothing to stop."""
 
@@ -91,6 +103,32 @@ class Corridor:
             step = Step(self._seen(slot.left, "Nothing happens."), 0.0, done=False, won=False)
         slot.step = step
         return step
+
+
+class ToyOptions(EnvOptions):
+    """The corridor's settings: the common ones alone."""
+
+    name: str = "toy:BENCHMARK"
+
+
+@contextmanager
+def open_corridor(options: ToyOptions, reporter: object = None) -> Iterator[Corridor]:
+    """Six short corridors to train on, one of each type, and three held out."""
+    held_out = [task(n % 2, n, kind, "eval") for n, kind in enumerate(TASK_TYPES[:3])]
+    yield Corridor([*(task(n % 2, n, kind) for n, kind in enumerate(TASK_TYPES)), *held_out])
+
+
+BENCHMARK = Benchmark(
+    name="toy",
+    title="the corridor",
+    description="an environment in memory, for tests",
+    options=ToyOptions,
+    open=open_corridor,
+    prompts=PROMPTS,
+    bank=Path(__file__).parent / "toybank",
+    default_model="tiny-alfworld",
+)
+"""``--env toy:BENCHMARK``: what a guest's package would hold."""
 
 
 def say(action: str) -> str:

@@ -22,7 +22,7 @@ def group_advantages(
     """Advantage of every row, (R,), in the dtype of ``rewards``.
 
     ``rewards`` (R,) holds the episode's return on each of its rows, any per-turn penalty already subtracted;
-    ``group_ids`` and ``trajectory_ids`` (R,) say whose row it is.  Leave filler rows out: each row is counted.
+    ``group_ids`` and ``trajectory_ids`` (R,) are those of each row.  Leave filler rows out: each row is counted.
     ``stats="turn"`` takes mean and unbiased deviation over all rows of the group, so long episodes weigh more (the
     released default); ``"episode"`` over one entry per trajectory, its first row, and applies them to every row.
     A group with one entry has mean 0 and deviation 1, as released: its advantage is the reward itself.

@@ -111,7 +111,7 @@ class TokenBatch:
         return ids if ids.dim() == 2 else ids[:, None].expand(self.mask.shape)
 
     def visible(self, name: str) -> Tensor:
-        """The (R, T) field ``name`` with 0 at masked positions.  Raises ValueError when this batch lacks it."""
+        """The (R, T) field ``name`` with 0 at masked positions.  Raises ValueError where this batch has none."""
         value: Tensor | None = getattr(self, name)
         if value is None:
             raise ValueError(f"this batch has no {name} values, but the chosen gate or objective needs them")

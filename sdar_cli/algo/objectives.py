@@ -78,7 +78,7 @@ def jsd(batch: TokenBatch, weight: Tensor) -> Tensor:
 
 
 def needs_heads(objective: Objective) -> bool:
-    """Whether the objective reads the whole vocabulary; an outsider's says so: ``function.full_vocabulary = True``."""
+    """Whether the objective reads the whole vocabulary; a guest's is marked: ``function.full_vocabulary = True``."""
     return inspect.unwrap(objective) in FULL_VOCABULARY or bool(getattr(objective, "full_vocabulary", False))
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while something runs: messages, tables, progress, and the live table of a training run.
+"""What is shown while something runs: messages, tables, progress, and the live table of a training run.
 
 On a terminal a live table and progress bars; elsewhere, and with ``CI`` or ``NO_COLOR`` set, plain lines.
 In JSON mode standard output carries JSON lines only and all of this goes to standard error.
@@ -164,7 +164,7 @@ class Reporter:
         self.log(f"warning: {text}")
 
     def confirm(self, question: str) -> None:
-        """Ask on a terminal whether to go on; elsewhere nothing is asked.  Raises typer.Abort on a no."""
+        """Ask on a terminal whether to continue; elsewhere nothing is asked.  Raises typer.Abort on a no."""
         if sys.stdin.isatty():
             import typer
 

@@ -50,7 +50,7 @@ class RunConflictError(SdarError):
 
 
 class RunFailedError(SdarError):
-    """The run started and could not go on (exit 1)."""
+    """The run started and could not continue (exit 1)."""
 
 
 class WorseError(SdarError):

@@ -1,6 +1,6 @@
 """Files and folders held by one process at a time.
 
-The operating system releases a lock when its process ends, however it ends, so a killed process blocks nobody.
+The operating system releases a lock when its process ends, however it ends, so a killed process blocks no other.
 The content of a lock file means nothing, nor does a lock file that was left behind.
 """
 
@@ -96,7 +96,7 @@ def locked_in_turn(path: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the file.  A missing file is held by nobody."""
+    """Whether a process holds the file; a missing file is not held."""
     if not path.exists():
         return False
     lock = try_lock(path)

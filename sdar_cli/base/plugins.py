@@ -105,7 +105,9 @@ class Kind:
             functools.update_wrapper(bound, function)  # keeps marks such as full_vocabulary
         return bound if name in self.builtin() else _guarded(f"{self.name} {name!r}", function, bound)
 
-    def check_arguments(self, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def check_arguments(
+        self, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
+    ) -> dict[str, object]:
         """The keyword arguments with the types that the signature asks for.  Raises ConfigError where they do not fit.
 
         The positional arguments ``given`` must fit too.
@@ -165,7 +167,7 @@ def blame(what: str, error: BaseException, file: str | None = None) -> RunFailed
     own = [frame for frame in frames if frame.filename == file] or list(frames)
     where = f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}: {own[-1].line}" if own else ""
     first = f"{what} failed: {type(error).__name__}: {error}".splitlines()[0]
-    return RunFailedError(first, why=where, fix="mend it there; --debug shows the whole traceback")
+    return RunFailedError(first, why=where, fix="fix it there; --debug shows the whole traceback")
 
 
 def _guarded(what: str, function: Callable[..., Any], bound: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,8 +185,8 @@ def _guarded(what: str, function: Callable[..., Any], bound: Callable[..., Any])
     return call
 
 
-def _typed(what: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments converted as their annotations say, as JSON values (``"3"`` for an int is refused, 3 for a float and a
+def _typed(what: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, object]:
+    """Arguments converted to their annotated types, as JSON values (``"3"`` for an int is refused, 3 for a float and a
     list for a tuple are not)."""
     if not arguments:
         return {}

@@ -1,4 +1,4 @@
-"""Where presets, skill banks and bundled models lie: beside the package in a checkout, inside it in a wheel."""
+"""Where presets, skill banks and bundled models are: next to the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ sdar compare 'beta:*' --against-first
 
 sdar compare 'main-s*' 'branch-s*' --fail-if-worse --margin 3
 
-docs/statistics.md says which test is used when, and why."""
+docs/statistics.md explains which test is used when, and why."""
 WHAT, HOW = "What is compared", "How"
 
 References = Annotated[
@@ -101,7 +101,7 @@ def compare_command(
     from sdar_cli.base.errors import ConfigError, WorseError
 
     if margin and not fail_if_worse:
-        raise ConfigError("--margin says nothing without --fail-if-worse", fix="add --fail-if-worse")
+        raise ConfigError("--margin has no effect without --fail-if-worse", fix="add --fail-if-worse")
     arms = resolve_arms(references or [], named or [], Places(runs_dir, sweeps_dir))
     if fail_if_worse and kind_of(arms) != "methods":
         single = [arm.label for arm in arms if len(arm.members) < 2]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from sdar_cli.commands.examples import ENV
 from sdar_cli.commands.options import JsonObject
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class _Verify(_ByEnvironment):
 def register(app: typer.Typer) -> None:
     """Add ``data`` to the main application."""
     data = typer.Typer(no_args_is_help=True, help="Make and check the data sets of the environments.")
-    make = typer.Typer(cls=_Make, no_args_is_help=True, help="Generate a data set: sdar data make alfworld --out DIR.")
-    verify = typer.Typer(cls=_Verify, no_args_is_help=True, help="Check data: sdar data verify alfworld.")
+    make = typer.Typer(cls=_Make, no_args_is_help=True, help=f"Generate a data set: sdar data make {ENV} --out DIR.")
+    verify = typer.Typer(cls=_Verify, no_args_is_help=True, help=f"Check data: sdar data verify {ENV}.")
     for group in (data, make, verify):
         group.callback()(_group)
     data.add_typer(make, name="make")
@@ -88,14 +89,14 @@ def _checked_by_opening(name: str, benchmark: Benchmark) -> Callable[..., None]:
         from sdar_cli.envs.registry import open_environment
 
         options = env_settings(name, data, sets or [])
-        report: dict[str, Any] = {"environment": name, "splits": {}}
+        splits: dict[str, dict[str, object]] = {}
         with Reporter(as_json) as reporter, open_environment(options, reporter) as environment:
             for split in dict.fromkeys([options.train_split, benchmark.held_out(options)]):
                 panel = make_panel(environment.tasks(split))
                 environment.preflight(panel.tasks)
                 reporter.info(f"{split}: {len(panel.tasks)} {benchmark.noun} are good, sha256 {panel.sha256[:12]}")
-                report["splits"][split] = {"tasks": len(panel.tasks), "sha256": panel.sha256}
+                splits[split] = {"tasks": len(panel.tasks), "sha256": panel.sha256}
             if as_json:
-                reporter.emit_object(report)
+                reporter.emit_object({"environment": name, "splits": splits})
 
     return verify

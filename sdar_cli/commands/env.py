@@ -127,5 +127,5 @@ def check_command(
         raise RunFailedError(
             f"{len(failed)} of {len(findings)} checks of {config.env.name} are not passed",
             why="; ".join(f"{each.check}: {each.detail}" for each in failed),
-            fix="docs/extending.md says what an environment owes",
+            fix="docs/extending.md lists what an environment must do",
         )

@@ -12,6 +12,7 @@ import typer
 
 from sdar_cli.base.errors import SdarError
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV, OTHER_ENV, OTHER_POLICY
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import OUTPUT, RUNS_DIR, Json, given_flags, option, runs_dir_option
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sdar_cli.evaluation.targets import Target
     from sdar_cli.runs.results import EvaluationReport
 
-EPILOG = """Examples:
+EPILOG = f"""Examples:
 
 sdar eval
 
@@ -28,11 +29,11 @@ sdar eval --run my-run --checkpoint 6 --decoding both --seeds 3
 
 sdar eval --env all
 
-sdar eval --env webshop --model tiny-webshop --skills without
+sdar eval --env {OTHER_ENV} --model {OTHER_POLICY} --skills without
 
 sdar eval --run my-run --games 250 --name wide   # then: sdar compare my-run other-run --evaluation wide
 
-sdar eval --run my-run --env alfworld-real --data ~/alfworld --split valid_unseen --json"""
+sdar eval --run my-run --env {ENV}-real --data ~/{ENV} --split valid_unseen --json"""
 WHAT, HOW = "What is evaluated", "How"
 
 
@@ -174,7 +175,7 @@ def evaluate(
 
 
 def _launch(targets: Sequence[Target], reporter: Reporter) -> None:
-    """Say what will be evaluated, and why where nobody named it."""
+    """Report what will be evaluated, and why where the command line did not name it."""
     for target in targets:
         reporter.info(f"evaluating {target.title}{f' ({target.why})' if target.why else ''}")
     described = [

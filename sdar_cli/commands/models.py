@@ -8,30 +8,37 @@ from typing import Annotated
 
 import typer
 
+from sdar_cli.commands.examples import OTHER_POLICY, POLICY
 from sdar_cli.commands.options import JsonObject
+
+LIST_EPILOG = f"""Examples:
+
+sdar models list
+
+sdar models list --json
+
+sdar train --model {POLICY}"""
+BUILD_EPILOG = f"""Examples:
+
+sdar models build {POLICY}
+
+sdar models build {OTHER_POLICY} --out my-policy --seed 1
+
+sdar train --model ./my-policy"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the ``models`` sub-commands."""
     models = typer.Typer(help="Bundled models: list them, rebuild them from nothing.", no_args_is_help=True)
-    models.command("list")(list_models)
-    models.command("build")(build)
+    models.command("list", epilog=LIST_EPILOG)(list_models)
+    models.command("build", epilog=BUILD_EPILOG)(build)
     app.add_typer(models, name="models", rich_help_panel="Look and prepare")
 
 
 def list_models(
     as_json: JsonObject = False,
 ) -> None:
-    """List the bundled models.
-
-    Examples:
-
-      sdar models list
-
-      sdar models list --json
-
-      sdar train --model tiny-alfworld
-    """
+    """List the bundled models."""
     from sdar_cli.base.display import Reporter
     from sdar_cli.models.loading import bundled_models, model_location
 
@@ -52,25 +59,18 @@ def list_models(
 
 
 def build(
-    name: Annotated[str, typer.Argument(help="The bundled model to rebuild.")] = "tiny-alfworld",
+    name: Annotated[str, typer.Argument(help="The bundled model to rebuild.")] = POLICY,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the weights; default: a new ./NAME.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of games, demonstrations and weights.")] = 0,
     games: Annotated[
         int | None,
-        typer.Option(min=1, help="Games (webshop: catalogues, search: worlds) demonstrated; default: the recipe's."),
+        typer.Option(min=1, help="Games, catalogues or worlds demonstrated; default: the recipe's."),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Engine processes of ALFWorld; 0 = one per core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Processes of an environment that runs in several; 0 = one per core.")
+    ] = 0,
 ) -> None:
-    """Rebuild a bundled model from nothing: games, demonstrations, tokenizer, supervised warm start.
-
-    Examples:
-
-      sdar models build tiny-alfworld
-
-      sdar models build tiny-webshop --out my-policy --seed 1
-
-      sdar train --model ./my-policy
-    """
+    """Rebuild a bundled model from nothing: games, demonstrations, tokenizer, supervised warm start."""
     from sdar_cli.base.display import Reporter
     from sdar_cli.tiny.build import POLICIES, builder
 

@@ -15,6 +15,7 @@ import typer
 
 from sdar_cli.algo.registry import GATE, OBJECTIVE
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV, POLICY
 from sdar_cli.config.plugs import RETRIEVAL, names_text
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ def json_object_option(panel: str | None = None) -> Any:
 
 Env = Annotated[
     str | None,
-    option("--env", "Environment preset.", WHAT, show_default="alfworld",
+    option("--env", "Environment preset.", WHAT, show_default=ENV,
            autocompletion=completion.preset_names("envs")),
 ]  # fmt: skip
 Model = Annotated[
     str | None,
-    option("--model", "Model preset, Hugging Face id or folder.", WHAT, show_default="tiny-alfworld",
+    option("--model", "Model preset, Hugging Face id or folder.", WHAT, show_default=POLICY,
            autocompletion=completion.preset_names("models")),
 ]  # fmt: skip
 Data = Annotated[Path | None, option("--data", "Folder of the benchmark's own data; implies env.source=real.", WHAT)]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import with_examples
 
 if TYPE_CHECKING:
     from sdar_cli.envs.base import Environment, Step, Task
+    from sdar_cli.envs.benchmark import Message
     from sdar_cli.envs.options import EnvOptions
 
 EnvArgument = Annotated[
@@ -66,7 +69,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON line per step
 
 def register(app: typer.Typer) -> None:
     """Add ``play`` to the main application."""
-    app.command("play", rich_help_panel="Look and prepare")(play_command)
+    app.command("play", cls=with_examples(_examples), rich_help_panel="Look and prepare")(play_command)
+
+
+def _examples() -> list[str]:
+    """Of every environment, as its record gives them."""
+    from sdar_cli.envs.registry import ENVIRONMENT, benchmark
+
+    return [f"sdar play {name} {each}" for name in ENVIRONMENT.names() for each in benchmark(name).play.examples]
 
 
 def play_command(
@@ -85,20 +95,6 @@ def play_command(
 
     Step 0 is the reset.  The observation is the environment's own text; an action that is not admissible changes
     nothing.
-
-    Examples:
-
-    sdar play alfworld
-
-    sdar play alfworld --list --split eval
-
-    sdar play alfworld --task pick_heat_then_place_in_recep --prompt --style compact
-
-    sdar play alfworld --data $ALFWORLD_DATA --split valid_seen --actions plan.txt --json
-
-    sdar play webshop --task human/12 --data ~/webshop --actions plan.txt --json --set env.observation=text_rich
-
-    sdar play search --task bridge/00010 --actions plan.txt --json
     """
     from sdar_cli.base.display import Reporter
     from sdar_cli.config.presets import env_settings
@@ -125,26 +121,56 @@ def play_command(
         _play(environment, config, chosen, script, shown, show, typed=actions is None, as_json=as_json)
 
 
+@dataclass(frozen=True)
+class Record:
+    """What is shown of a step.  number: of actions so far; action: the last one; prompt: with ``--prompt``."""
+
+    number: int
+    action: str | None
+    step: Step
+    prompt: list[Message] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.step.done
+
+    def to_json(self) -> Mapping[str, object]:
+        """Flat, with what else the environment says of the step."""
+        seen = self.step.observation
+        return {
+            "step": self.number,
+            "action": self.action,
+            "observation": seen.text,
+            "admissible": list(seen.admissible),
+            "reward": self.step.reward,
+            "done": self.step.done,
+            "won": self.step.won,
+            **self.step.info,
+            **({} if self.prompt is None else {"prompt": self.prompt}),
+        }
+
+
 def _play(
     environment: Environment,
     config: EnvOptions,
     task: Task,
     script: Iterator[str],
     style: str | None,
-    show: Callable[[dict[str, Any]], None],
+    show: Callable[[Record], None],
     typed: bool,
     as_json: bool,
 ) -> None:
     from sdar_cli.envs.registry import benchmark
 
-    record: dict[str, Any] = {}
-    end: dict[str, Any] = {}
+    record: Record | None = None
+    end: Record | None = None
     past_end = benchmark(config.name).play.past_end and not typed
     for record in episode(environment, config, task, script, style, past_end):
         show(record)
-        end = record if record["done"] and not end else end
-        if typed and not record["done"]:
+        end = record if record.done and not end else end
+        if typed and not record.done:
             typer.echo("> ", nl=False, err=as_json)
+    assert record is not None  # an episode has a first observation
     _report_end(end or record, [] if typed else list(script))
 
 
@@ -155,10 +181,10 @@ def episode(
     actions: Iterator[str],
     style: str | None,
     past_end: bool = False,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Record]:
     """One record per step until the episode or the actions end.
 
-    past_end: go on after the end while there are actions, in an environment that takes them.
+    past_end: continue after the end while there are actions, in an environment that takes them.
     Raises RunFailedError when the environment broke.
     """
     from sdar_cli.base.errors import RunFailedError
@@ -172,12 +198,12 @@ def episode(
         if step.failure:
             raise RunFailedError(f"the environment broke at step {len(past)} of {task.id}", why=step.failure)
         seen = step.observation
-        record = _record(len(past), action, step)
+        messages = None
         if style:
             shown = tuple(past[-config.history :]) if config.history else ()
             view = TurnView(seen.goal, seen.text, seen.admissible, shown, len(past), config.name)
-            record["prompt"] = prompts_of(config.name).messages(view, style)
-        yield record
+            messages = prompts_of(config.name).messages(view, style)
+        yield Record(len(past), action, step, messages)
         action = None if step.done and not past_end else next(actions, None)
         if action is None:
             return
@@ -185,23 +211,10 @@ def episode(
         step = environment.step({0: action})[0]
 
 
-def _record(number: int, action: str | None, step: Step) -> dict[str, Any]:
-    return {
-        "step": number,
-        "action": action,
-        "observation": step.observation.text,
-        "admissible": list(step.observation.admissible),
-        "reward": step.reward,
-        "done": step.done,
-        "won": step.won,
-        **step.info,
-    }
-
-
 def _lines(actions: str | None, verbatim: bool) -> Iterator[str]:
     """Actions from a file or standard input, blank lines left out.
 
-    verbatim: a script's actions keep the blanks around them: some environments understand none that begins with one.
+    verbatim: a script's actions keep the blanks around them, which some environments do not ignore.
     Raises ConfigError when there is no such file.
     """
     from sdar_cli.base.errors import ConfigError
@@ -222,27 +235,28 @@ def _actions(stream: TextIO, verbatim: bool) -> Iterator[str]:
             yield line.rstrip("\r\n") if verbatim else line.strip()
 
 
-def _print_json(record: dict[str, Any]) -> None:
-    typer.echo(json.dumps(record, ensure_ascii=False))
+def _print_json(record: Record) -> None:
+    typer.echo(json.dumps(record.to_json(), ensure_ascii=False))
 
 
-def _print_text(record: dict[str, Any]) -> None:
+def _print_text(record: Record) -> None:
     from sdar_cli.base.display import clean
 
-    if record["action"] is not None:
-        typer.echo(f"[{record['step']}] {clean(record['action'])}")
-    typer.echo(clean(record["observation"] or record.get("question", "")))
-    if "prompt" in record:
-        for message in record["prompt"]:
+    seen = record.step.observation
+    if record.action is not None:
+        typer.echo(f"[{record.number}] {clean(record.action)}")
+    typer.echo(clean(seen.text or str(record.step.info.get("question", ""))))
+    if record.prompt is not None:
+        for message in record.prompt:
             typer.echo(f"\n--- {message['role']} ---\n{clean(message['content'])}\n---")
-    elif not record["done"]:
-        typer.echo("actions: " + ", ".join(clean(action) for action in record["admissible"]))
+    elif not record.done:
+        typer.echo("actions: " + ", ".join(clean(action) for action in seen.admissible))
     typer.echo()
 
 
-def _report_end(record: dict[str, Any], left: list[str]) -> None:
+def _report_end(record: Record, left: list[str]) -> None:
     """How the episode ended, on standard error."""
-    how = "won" if record["won"] else "lost" if record["done"] else "not finished"
-    typer.echo(f"{how} after {record['step']} steps", err=True)
+    how = "won" if record.step.won else "lost" if record.done else "not finished"
+    typer.echo(f"{how} after {record.number} steps", err=True)
     if left:
         typer.echo(f"{len(left)} actions left over, first: {left[0]}", err=True)

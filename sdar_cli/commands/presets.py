@@ -104,7 +104,7 @@ def show_command(reference: Reference, as_json: JsonObject = False) -> None:
         reporter.info(preset.path.read_text(encoding="utf-8"))
 
 
-def _settings_wanted(preset: Preset, kind: str) -> dict[str, dict[str, Any]]:
+def _settings_wanted(preset: Preset, kind: str) -> dict[str, dict[str, object]]:
     """Method or benchmark (kind) to the settings, by dotted key, that a model's preset, or one it extends, wants."""
     from sdar_cli.config.merge import Merger
 
@@ -125,5 +125,7 @@ def _show_about(reporter: Reporter, about: Mapping[str, Any]) -> None:
     rows = [(key, about[key]) for key in ("formula", "weight", "sink", "source") if key in about]
     reporter.table("\nthe method", ["part", "what it is"], rows)
     if "paper" in about:
-        columns = ["model", "ALFWorld success / Search-QA mean / WebShop score / WebShop success, %"]
+        from sdar_cli.config.presets import paper_columns
+
+        columns = ["model", f"{' / '.join(paper_columns())}, %"]
         reporter.table("what the paper reports (Table 1)", columns, list(about["paper"].items()))

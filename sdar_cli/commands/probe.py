@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV
 from sdar_cli.commands.option_groups import Without, expand_groups
 from sdar_cli.commands.options import OUTPUT, RUN, RUNS_DIR, WHAT, Json, Settings, option, runs_dir_option
 
@@ -17,14 +19,15 @@ if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
     from sdar_cli.config.schema import RunConfig
     from sdar_cli.runs.rundir import RunDir
+    from sdar_cli.train.probe_report import EstimatorReport, Interval, NamedReport, ProbeReport
 
-EPILOG = """Examples:
+EPILOG = f"""Examples:
 
 sdar probe
 
 sdar probe --run my-run
 
-sdar probe --model Qwen/Qwen2.5-1.5B-Instruct --data ~/alfworld --lora 16 --tasks 16
+sdar probe --model Qwen/Qwen2.5-1.5B-Instruct --data ~/{ENV} --lora 16 --tasks 16
 
 sdar probe --method grpo-opsd --beta 20 --seed 1 --json
 
@@ -71,10 +74,10 @@ def probe(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Ask on one batch whether the teacher says anything: gradients of every loss, signal against noise.
+    """Measure on one batch whether the teacher carries a signal: gradients of every loss, signal against noise.
 
-    Nothing is trained.  The tasks are split in two halves; a loss whose gradients on the halves point the same way has
-    something to say, and the exact reverse KL of the other half tells whether it is what the teacher says.
+    Nothing is trained.  The tasks are split in two halves; a loss whose gradients on the halves point the same way
+    carries a signal, and the exact reverse KL of the other half shows whether it is the teacher's.
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import SdarError
@@ -125,20 +128,17 @@ def _source(reference: str | None, runs_dir: Path) -> tuple[RunDir | None, Path 
     return run, checkpoint
 
 
-def _probe(
-    config: RunConfig, checkpoint: Path | None, resamples: int, probed: str, reporter: Reporter
-) -> dict[str, Any]:
+def _probe(config: RunConfig, checkpoint: Path | None, resamples: int, probed: str, reporter: Reporter) -> NamedReport:
     from sdar_cli.runs.provenance import collect_provenance
     from sdar_cli.train.probe import probe as run_probe
 
     report = run_probe(config, reporter, checkpoint, resamples)
-    report["probed"] = probed
-    report["provenance"] = {**collect_provenance(config, sys.argv[1:]), **report["provenance"]}
     _show(report, reporter)
-    return report
+    origin = {**collect_provenance(config, sys.argv[1:]), **report["provenance"]}
+    return {**report, "provenance": origin, "probed": probed}
 
 
-def _write(report: dict[str, Any], path: Path, reporter: Reporter) -> None:
+def _write(report: NamedReport, path: Path, reporter: Reporter) -> None:
     from sdar_cli.base.files import write_json_atomic
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def _default_path(run: RunDir | None, config: RunConfig, runs_dir: Path) -> Path
     return runs_dir / "probes" / f"{config.env.name}-{model}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
 
 
-def _show(report: dict[str, Any], reporter: Reporter) -> None:
+def _show(report: ProbeReport, reporter: Reporter) -> None:
     """The tables, the warnings and the sentence about the coefficient."""
     batch, teacher = report["batch"], report["teacher"]
     shown = f"skill in {teacher['skill_present']:.1%}, " if "skill_present" in teacher else ""
@@ -178,8 +178,8 @@ def _show(report: dict[str, Any], reporter: Reporter) -> None:
     reporter.info(report["own"])
 
 
-def _cells(each: dict[str, Any]) -> list[str | None]:
-    def interval(value: dict[str, float] | None) -> str | None:
+def _cells(each: EstimatorReport) -> list[str | None]:
+    def interval(value: Interval | None) -> str | None:
         return f"{value['cosine']:.2f} [{value['low']:.2f}, {value['high']:.2f}]" if value else None
 
     policy, coefficient = each["with_policy"], each["equal_norm_coef"]
@@ -193,7 +193,7 @@ def _cells(each: dict[str, Any]) -> list[str | None]:
     ]
 
 
-def _turn_cells(name: str, each: dict[str, Any]) -> list[str | None]:
+def _turn_cells(name: str, each: Mapping[str, float | None]) -> list[str | None]:
     keys = {"gap_mean": "+.3f", "gap_abs_mean": ".3f", "gap_negative_share": ".1%", "gap_above_share": ".1%",
             "gate_gap_mean": ".3f", "gate_gap_active_share": ".1%", "gate_entropy_mean": ".3f",
             "gate_soft_or_mean": ".3f"}  # fmt: skip

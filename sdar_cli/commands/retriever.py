@@ -1,15 +1,17 @@
-"""``sdar retriever``: the passage retriever of Search-QA: an index, questions to it, a server of it."""
+"""``sdar retriever``: build an index of passages, ask it, serve it."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from sdar_cli.commands.examples import with_examples
 
 if TYPE_CHECKING:
     from sdar_cli.retrieval.passages import Passage, Retriever
@@ -32,11 +34,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 def register(app: typer.Typer) -> None:
     """Add the ``retriever`` sub-commands."""
-    retriever = typer.Typer(help="The passage retriever of Search-QA: index, query, serve.", no_args_is_help=True)
+    retriever = typer.Typer(help="The passage retriever: build an index, ask it, serve it.", no_args_is_help=True)
     retriever.command("index")(index)
     retriever.command("query")(query)
-    retriever.command("serve")(serve)
+    retriever.command("serve", cls=with_examples(_serve_examples))(serve)
     app.add_typer(retriever, name="retriever", rich_help_panel="Look and prepare")
+
+
+def _serve_examples() -> list[str]:
+    """With a training of each environment that can ask a server."""
+    from sdar_cli.envs.registry import ENVIRONMENT, benchmark
+
+    asking = [name for name in ENVIRONMENT.names() if "retriever" in benchmark(name).options.model_fields]
+    return [
+        "sdar retriever serve --index my-index",
+        "sdar retriever serve --index my-index --port 0 --json",
+        *(f"sdar train --env {name} --set env.retriever=http://127.0.0.1:8000 --data questions/" for name in asking),
+    ]
 
 
 def index(
@@ -160,7 +174,7 @@ def _ask(retriever: Retriever, questions: Any, k: int) -> Iterator[tuple[str, li
     yield from zip(batch, retriever.search(batch, k), strict=True)
 
 
-def _record(question: str, passages: list[Passage]) -> dict[str, Any]:
+def _record(question: str, passages: list[Passage]) -> Mapping[str, object]:
     fields = ("id", "title", "text", "score")
     return {"query": question, "passages": [{name: getattr(p, name) for name in fields} for p in passages]}
 
@@ -180,16 +194,7 @@ def serve(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Serve an index to sdar and to the clients of Search-R1 and of the SDAR release: /retrieve, /health, /info.
-
-    Examples:
-
-    sdar retriever serve --index my-index
-
-    sdar retriever serve --index my-index --port 0 --json
-
-    sdar train --env search --set env.retriever=http://127.0.0.1:8000 --data questions/
-    """
+    """Serve an index to sdar and to the clients of Search-R1 and of the SDAR release: /retrieve, /health, /info."""
     from sdar_cli.base.display import Reporter
     from sdar_cli.retrieval import server
     from sdar_cli.retrieval.open import open_retriever

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV
 from sdar_cli.commands.options import RUNS_DIR, JsonObject, RunsDir, option
 
 LIST_EPILOG = """Examples:
@@ -16,11 +17,11 @@ sdar runs list
 sdar runs list --runs-dir /data/runs
 
 sdar runs list --json"""
-SHOW_EPILOG = """Examples:
+SHOW_EPILOG = f"""Examples:
 
 sdar runs show
 
-sdar runs show alfworld-sdar-gap-s0-20261122-221500
+sdar runs show {ENV}-sdar-gap-s0-20261122-221500
 
 sdar runs show runs/grpo-s1 --json"""
 

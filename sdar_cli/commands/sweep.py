@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV, OTHER_ENV
 from sdar_cli.commands.option_groups import Without, expand_groups
 from sdar_cli.commands.options import OUTPUT, SWEEPS_DIR, Json, Settings, option, sweeps_dir_option
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sdar_cli.sweep.start import Places
     from sdar_cli.sweep.state import SweepDir
 
-EPILOG = """Examples:
+EPILOG = f"""Examples:
 
 sdar sweep beta
 
@@ -28,11 +29,11 @@ sdar sweep method --methods grpo,sdar,rlsd --seeds 5 --name methods
 
 sdar sweep --grid algo.coef=0.03,0.1,0.3 --grid algo.gate=gap,none --seeds 3
 
-sdar sweep gate --env webshop --steps 6 --dry-run
+sdar sweep gate --env {OTHER_ENV} --steps 6 --dry-run
 
 sdar sweep --resume methods --seeds 8
 
-sdar sweep method --env alfworld-real --model Qwen/Qwen2.5-1.5B-Instruct --executor slurm --sbatch=--time=12:00:00
+sdar sweep method --env {ENV}-real --model Qwen/Qwen2.5-1.5B-Instruct --executor slurm --sbatch=--time=12:00:00
 
 Each run is an ordinary run under sweeps/NAME/runs: sdar runs list --runs-dir sweeps/NAME/runs."""
 
@@ -215,6 +216,6 @@ def _refuse_changes(reference: str, request: Request, name: str | None) -> None:
     if name is not None or request != Empty(seeds=request.seeds, flags={}):
         raise ConfigError(
             "--resume takes the sweep as it is",
-            why="beside --seeds only --slots, --tries and --executor may be given",
+            why="besides --seeds only --slots, --tries and --executor may be given",
             fix=f"sdar sweep --resume {reference}, or a new sweep without --resume",
         )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import OUTPUT, RUN, RUNS_DIR, Json, Settings, option, runs_dir_option
 
 if TYPE_CHECKING:
     from sdar_cli.runs.rundir import RunDir
 
-EPILOG = """Examples:
+EPILOG = f"""Examples:
 
 sdar train
 
@@ -25,7 +26,7 @@ sdar train --method skill-sd --objective reverse-kl
 
 sdar train --gate none --objective signed --coef 0.05 --set train.lr=3e-4
 
-sdar train --model Qwen/Qwen2.5-1.5B-Instruct --data ~/alfworld --dry-run
+sdar train --model Qwen/Qwen2.5-1.5B-Instruct --data ~/{ENV} --dry-run
 
 sdar train --resume grpo-s1 --steps 24
 
@@ -57,9 +58,9 @@ def train(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Train a policy with GRPO and a distillation term whose tokens are weighted by a gate, or any method beside it.
+    """Train a policy with GRPO and a distillation term whose tokens are weighted by a gate, or by any other method.
 
-    Without flags: the bundled tiny policy on generated ALFWorld games, on a CPU, in minutes.
+    Without flags: a bundled tiny policy on generated tasks of the default environment, on a CPU, in minutes.
     """
     from sdar_cli.base import distributed
     from sdar_cli.base.display import Reporter, json_stdout

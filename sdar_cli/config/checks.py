@@ -10,7 +10,7 @@ from sdar_cli.envs.registry import benchmark, built_in
 
 if TYPE_CHECKING:
     from sdar_cli.base.section import Section
-    from sdar_cli.config.schema import RunConfig
+    from sdar_cli.config.settings import Settings
 
 SIGMOID_GATES = ("gap", "entropy", "soft-or")
 """Gates of the form sigmoid(beta * x): at beta = 0 a constant 1/2."""
@@ -18,7 +18,7 @@ UNTAUGHT = ("grpo", "skill-grpo", "skill-prompt")
 """Methods without a teacher."""
 
 
-def cross_field_problems(config: RunConfig) -> list[Problem]:
+def cross_field_problems(config: Settings) -> list[Problem]:
     """Contradictions between fields that would make a run fail or mean nothing."""
     env, model, train = config.env, config.model, config.train
     found = _teacher_problems(config) if train.steps else []
@@ -57,7 +57,7 @@ def cross_field_problems(config: RunConfig) -> list[Problem]:
     return found
 
 
-def _teacher_problems(config: RunConfig) -> list[Problem]:
+def _teacher_problems(config: Settings) -> list[Problem]:
     """A teacher that sees what the student sees, and a loss of nothing."""
     algo, skills, train = config.algo, config.skills, config.train
     found = []
@@ -100,7 +100,7 @@ def _teacher_problems(config: RunConfig) -> list[Problem]:
     return found
 
 
-def config_warnings(config: RunConfig) -> list[str]:
+def config_warnings(config: Settings) -> list[str]:
     """Settings that are legal and probably not meant, each with what to do instead."""
     found = [*_distillation_warnings(config), *_ignored_settings(config)]
     model, lora = config.model, config.model.lora
@@ -124,13 +124,13 @@ def config_warnings(config: RunConfig) -> list[str]:
         )
     if config.skills.retrieval == "released":
         found.append(
-            "skills.retrieval = released chooses the teacher's skill by the name of the data set, which tells it what "
-            "no question does: for new work use keyword"
+            "skills.retrieval = released chooses the teacher's skill by the name of the data set, which is more than "
+            "a question contains: for new work use keyword"
         )
     return [*found, *_foreign_policy(config)]
 
 
-def _foreign_policy(config: RunConfig) -> list[str]:
+def _foreign_policy(config: Settings) -> list[str]:
     """A bundled policy of another environment."""
     owners = [name for name in built_in() if benchmark(name).default_model == config.model.name]
     at_home = benchmark(config.env.name).default_model == config.model.name
@@ -139,7 +139,7 @@ def _foreign_policy(config: RunConfig) -> list[str]:
     return [f"{config.model.name} was warm-started on another benchmark than {config.env.name}: expect nothing"]
 
 
-def _distillation_warnings(config: RunConfig) -> list[str]:
+def _distillation_warnings(config: Settings) -> list[str]:
     algo, teacher = config.algo, config.teacher
     found: list[str] = []
     if config.train.steps == 0:
@@ -174,7 +174,7 @@ def _distillation_warnings(config: RunConfig) -> list[str]:
     return [*found, *_view_warnings(config)]
 
 
-def _view_warnings(config: RunConfig) -> list[str]:
+def _view_warnings(config: Settings) -> list[str]:
     teacher = config.teacher
     found = []
     if sum(view.weight for view in config.views) <= 0:
@@ -187,7 +187,7 @@ def _view_warnings(config: RunConfig) -> list[str]:
     return found
 
 
-def _ignored_settings(config: RunConfig) -> list[str]:
+def _ignored_settings(config: Settings) -> list[str]:
     env, model, teacher, train, algo = config.env, config.model, config.teacher, config.train, config.algo
     found = []
 

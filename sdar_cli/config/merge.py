@@ -48,7 +48,7 @@ def owners_of(key: str) -> list[str]:
     return [name for name in built_in() if key in field_table(name)]
 
 
-def flatten(config: RunConfig) -> dict[str, Any]:
+def flatten(config: RunConfig) -> dict[str, object]:
     """Dotted key to value, in the order of the configuration."""
 
     def lookup(key: str) -> Any:
@@ -60,7 +60,7 @@ def flatten(config: RunConfig) -> dict[str, Any]:
     return {key: lookup(key) for key in field_table(config.env.name)}
 
 
-def default_values(env: str) -> dict[str, Any]:
+def default_values(env: str) -> dict[str, object]:
     """Dotted key to default value in the configuration of an environment."""
     return flatten(RunConfig(env=env_options({"name": env})))
 
@@ -96,7 +96,7 @@ def parse_value(text: str, info: FieldInfo | None) -> Any:
     return text if wants_text and not isinstance(value, str) else value
 
 
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+def nest(flat: Mapping[str, object]) -> Mapping[str, object]:
     """``{"a.b": 1}`` to ``{"a": {"b": 1}}``."""
     tree: dict[str, Any] = {}
     for key, value in flat.items():
@@ -110,7 +110,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Text:
-    """A value as it was written on the command line; its field says how it is read."""
+    """A value as it was written on the command line; its field decides how it is read."""
 
     text: str
 
@@ -126,11 +126,20 @@ def table_above(key: str, env: str | None = None) -> str | None:
     return None
 
 
-def _with_entry(table: Any, entry: Sequence[str], value: Any) -> dict[str, Any]:
+def _with_entry(table: object, entry: Sequence[str], value: object) -> dict[str, object]:
     """A copy of a table with one entry, which may lie in a table below it, set."""
     first, *rest = entry
     kept = dict(table) if isinstance(table, Mapping) else {}
     return {**kept, first: _with_entry(kept.get(first), rest, value) if rest else value}
+
+
+@dataclass
+class _Settled:
+    """Dotted key to value, dotted key to where the value comes from, and what was wrong."""
+
+    values: dict[str, object]
+    sources: dict[str, str]
+    problems: list[str]
 
 
 class Merger:
@@ -142,7 +151,7 @@ class Merger:
 
     def __init__(self) -> None:
         self._given: list[tuple[str, Any, str, bool]] = []
-        self._settled: tuple[dict[str, Any], dict[str, str], list[str]] | None = None
+        self._settled: _Settled | None = None
         self._problems: list[str] = []
 
     @property
@@ -153,19 +162,19 @@ class Merger:
         return known[-1] if known else built_in()[0]
 
     @property
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Mapping[str, object]:
         """Dotted key to value: the defaults, and what was put over them."""
-        return self._settle()[0]
+        return self._settle().values
 
     @property
     def sources(self) -> dict[str, str]:
         """Dotted key to where its value comes from."""
-        return self._settle()[1]
+        return self._settle().sources
 
     @property
     def problems(self) -> list[str]:
         """Every mistake so far."""
-        return [*self._problems, *self._settle()[2]]
+        return [*self._problems, *self._settle().problems]
 
     def complain(self, problem: str) -> None:
         """Add a mistake."""
@@ -199,11 +208,11 @@ class Merger:
             return
         self.put(key.strip(), _Text(text.strip()), "--set")
 
-    def _settle(self) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-        """(values, sources, problems) of what was given, read as the environment's configuration."""
+    def _settle(self) -> _Settled:
+        """What was given, read as the environment's configuration."""
         if self._settled is None:
             env = self.env
-            values, problems = default_values(env), []
+            values, problems = default_values(env), list[str]()
             sources = dict.fromkeys(values, "default")
             for key, given, source, literal in self._given:
                 if (above := table_above(key, env)) is not None:
@@ -222,7 +231,7 @@ class Merger:
                 if key == "env.data" and values[key] is not None:
                     values["env.source"] = "real"
                     sources["env.source"] = f"{source} (env.data implies it)"
-            self._settled = values, sources, problems
+            self._settled = _Settled(values, sources, problems)
         return self._settled
 
     def build(self) -> RunConfig:
@@ -231,7 +240,7 @@ class Merger:
         config = self._validate(invalid)
         if config is None and invalid:  # check the fields that are right against each other
             defaults = default_values(self.env)
-            self._settle()[0].update({key: defaults[key] for key in invalid})
+            self._settle().values.update({key: defaults[key] for key in invalid})
             self._validate(invalid)
         if config is None or self.problems:
             raise problems_error(self.problems)

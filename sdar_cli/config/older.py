@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sdar_cli.config.merge import owners_of
@@ -13,7 +14,7 @@ SCHEMA = 2
 """The shape of ``config.json``.  1 had no number, and its section ``env`` held the settings of all environments."""
 
 
-def to_file(config: RunConfig) -> dict[str, Any]:
+def to_file(config: RunConfig) -> Mapping[str, object]:
     """What ``config.json`` holds."""
     return {"schema": SCHEMA, **config.model_dump(mode="json")}
 

@@ -11,7 +11,7 @@ from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.plugins import PATH_FORM, Kind
 
 if TYPE_CHECKING:
-    from sdar_cli.config.schema import RunConfig
+    from sdar_cli.config.settings import Settings
 
 RETRIEVAL = Kind("retrieval", "sdar_cli.skills.choose.strategies", "RETRIEVALS", ("query",))
 EVOLVE = Kind("evolve", "sdar_cli.skills.choose.evolve", "EVOLUTIONS", ("task", "skills", "group"), optional=True)
@@ -58,7 +58,7 @@ def names_text(kind: Kind) -> str:
     return f"{', '.join(kind.names())}, or {PATH_FORM}"
 
 
-def named_plugs(config: RunConfig) -> Iterator[Named]:
+def named_plugs(config: Settings) -> Iterator[Named]:
     """Every plug that a configuration names, those of the teacher's views included."""
     for plug in PLUGS:
         name, arguments = _value(config, plug.key), _value(config, plug.arguments)
@@ -74,7 +74,7 @@ def named_plugs(config: RunConfig) -> Iterator[Named]:
             yield Named(RETRIEVAL, "teacher.views", view.retrieval, "teacher.views", {})
 
 
-def check_plugs(config: RunConfig) -> None:
+def check_plugs(config: Settings) -> None:
     """Load every guest and check its arguments, and those of built-in plugs; a built-in without any is not imported,
     and a guest whose package is not installed is left to ``preflight.missing``.
 
@@ -90,7 +90,7 @@ def check_plugs(config: RunConfig) -> None:
             elif plug.kind.missing_module(plug.name):
                 continue
             elif plug.kind is METRIC:
-                plug.kind.load(plug.name)  # a record or a function: evaluation/metrics.py says which
+                plug.kind.load(plug.name)  # a record or a function: evaluation/metrics.py checks which
             elif plug.arguments or plug.name not in plug.kind.builtin():
                 plug.kind.bind(plug.name, plug.arguments)
         except ConfigError as error:
@@ -105,6 +105,6 @@ def check_plugs(config: RunConfig) -> None:
         raise ConfigError(first, why=listed if len(problems) > 1 else "", fix=fix, problems=problems)
 
 
-def _value(config: RunConfig, key: str) -> Any:
+def _value(config: Settings, key: str) -> Any:
     section, _, field = key.partition(".")
     return getattr(getattr(config, section), field)

@@ -31,7 +31,7 @@ KINDS = ("envs", "models", "methods")
 METADATA = frozenset({"description", "extends", "parameters", "about", "methods", "envs"})
 """Top-level keys of a preset file that are not settings."""
 ABOUT = ("formula", "optimises", "reduces_to", "weight", "sink", "source", "paper")
-"""What a method's preset says of itself under ``[about]``; docs/methods.md is made of it."""
+"""What a method's preset describes of itself under ``[about]``; docs/methods.md is made of it."""
 SECTIONS = ("about", "methods", "envs", "env", "model")
 """Top-level keys of a preset file that are read here and must hold tables."""
 DEFAULT_METHOD = "sdar"
@@ -120,10 +120,16 @@ def load_preset(reference: str, kind: str | None = None, above: tuple[Path, ...]
     )
 
 
+def paper_columns() -> list[str]:
+    """What the figures of ``[about.paper]`` in a method's preset are, in their order."""
+    text = (resource_dir("presets") / "paper.toml").read_text(encoding="utf-8")
+    return [str(column) for column in parse_toml(text)["columns"]]
+
+
 def _guest_preset(name: str) -> Preset:
     """The settings of a guest's environment: its own file over its name and its skill bank."""
     record = benchmark(name)
-    values: dict[str, Any] = {"env": {"name": name}, "skills": {"bank": _bank_name(name, record)}}
+    values: Mapping[str, object] = {"env": {"name": name}, "skills": {"bank": _bank_name(name, record)}}
     first = Preset(f"environment {name}", Path(record.preset or ""), record.description, values)
     if record.preset is None:
         return first
@@ -316,8 +322,8 @@ def _choose_presets(
 
 
 def _settings_for(kind: str, name: str, chosen: Sequence[Preset]) -> Preset | None:
-    """What the chosen model wants for a method or a benchmark (``kind``), as a preset of its own; None where it says
-    nothing."""
+    """What the chosen model wants for a method or a benchmark (``kind``), as a preset of its own; None where it
+    sets nothing."""
     found = [preset for preset in chosen if name in getattr(preset, kind)]
     if not found:
         return None
@@ -328,8 +334,8 @@ def _settings_for(kind: str, name: str, chosen: Sequence[Preset]) -> Preset | No
 def env_settings(env: str, data: str | None, sets: Sequence[str], **values: Any) -> EnvOptions:
     """The settings of an environment preset alone, for what opens an environment without a run.
 
-    data: a folder of the original's data; without it the preset says which.  sets: ``env.KEY=VALUE`` each.
-    values: stronger than the preset, weaker than ``sets``; those that the environment lacks are left out.
+    data: a folder of the original's data; without it the preset names one.  sets: ``env.KEY=VALUE`` each.
+    values: stronger than the preset, weaker than ``sets``; those that the environment does not have are left out.
     Raises ConfigError for a setting of another section or a bad value.
     """
     merger = Merger()

@@ -55,7 +55,7 @@ def _check_run_name(value: str) -> str:
     raise ValueError("should be letters, digits, '.', '_' or '-', starting with a letter or digit")
 
 
-def _json_values(arguments: dict[str, Any]) -> dict[str, Any]:
+def _json_values(arguments: dict[str, object]) -> dict[str, object]:
     try:
         json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -158,7 +158,7 @@ class TeacherConfig(Section):
 
 class AlgoConfig(Section):
     gate: GateName = Field(default="gap", description=f"token gate: {names_text(GATE)}")
-    gate_args: Arguments = Field(default={}, description="keyword arguments of algo.gate, beside gate_beta")
+    gate_args: Arguments = Field(default={}, description="keyword arguments of algo.gate, besides gate_beta")
     gate_beta: float = Field(default=5.0, ge=0, description="sharpness of the gate")
     gate_entropy: Literal["nats", "log-vocab"] = Field(
         default="nats", description="entropy a gate reads: raw nats (paper), or divided by log |V|, so in [0, 1]"
@@ -222,7 +222,7 @@ class TrainConfig(Section):
     engine: EngineName = Field(default="hf", description=f"what generates: {names_text(ENGINE)}")
     engine_args: Arguments = Field(default={}, description="keyword arguments of train.engine")
     sinks: tuple[SinkName, ...] = Field(
-        default=(), description=f"where each step's metrics go beside metrics.jsonl: {names_text(SINK)}"
+        default=(), description=f"where each step's metrics go besides metrics.jsonl: {names_text(SINK)}"
     )
     sink_args: dict[str, Arguments] = Field(
         default={}, description="keyword arguments of train.sinks, a table per name"

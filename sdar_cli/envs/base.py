@@ -30,7 +30,7 @@ class Task:
     type: str
     split: str
     content: str = ""
-    """A digest of the task, where its id does not tell one set of data from another."""
+    """A digest of the task, where its id does not distinguish one set of data from another."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Step:
     out_of_turns: bool = False
     """At the end: nothing was decided, the environment's turns are used up."""
     info: Mapping[str, Any] = field(default_factory=dict)
-    """What else the environment tells, for people and replays: never shown to a model."""
+    """What else the environment reports, for people and replays: never shown to a model."""
 
 
 class Environment(Protocol):
@@ -109,8 +109,8 @@ class TurnView:
 
 @dataclass(frozen=True)
 class Act:
-    """One action.  ``acted``: it changed something, as far as the record tells.  ``observation`` and ``admissible``:
-    what the agent saw before it; empty where the record does not say."""
+    """One action.  ``acted``: it changed something, as far as the record shows.  ``observation`` and ``admissible``:
+    what the agent saw before it; empty where the record has neither."""
 
     action: str
     acted: bool = True
@@ -122,7 +122,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Trace:
-    """One episode.  ``file`` and ``line`` (from 1) say where it was read."""
+    """One episode.  ``file`` and ``line`` (from 1) are where it was read."""
 
     file: str
     line: int
@@ -132,4 +132,4 @@ class Trace:
     won: bool
     acts: tuple[Act, ...]
     env: str = ""
-    """The environment, where the record says it."""
+    """The environment, where the record names it."""

@@ -1,4 +1,4 @@
-"""The door for environments: one frozen record says everything the rest of the program asks of a benchmark.
+"""The door for environments: one frozen record holds everything the rest of the program needs of a benchmark.
 
 A built-in benchmark is a folder here with a module ``benchmark`` that holds its record.  A guest's is a record in a
 package of its own, named by an entry point of the group ``sdar.environment`` or by an import path.
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from sdar_cli.base.errors import Missing
 from sdar_cli.envs.actions import ParsedAction
 from sdar_cli.envs.base import Environment, Trace, TurnView
-from sdar_cli.envs.options import EnvOptions
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
+    from sdar_cli.envs.options import EnvOptions
 
 Message = dict[str, str]
 
@@ -113,8 +113,8 @@ class PlayRules:
     """The split that is listed where none is named."""
     split_in_id: bool = False
     """A task's id begins with its split; elsewhere the environment has a method ``task(id)``."""
-    ids: str = ""
-    """What a task's id looks like, for the help."""
+    examples: tuple[str, ...] = ("",)
+    """Options of ``sdar play NAME``, one line of the help each."""
     verbatim: bool = False
     """Actions of a script keep the blanks around them."""
     past_end: bool = False
@@ -146,9 +146,9 @@ class Benchmark:
     held_out: Callable[[Any], str] = lambda options: "eval"
     """The split that an evaluation plays unless ``eval.split`` names another."""
     panel_size: Callable[[Any], int | None] = lambda options: None
-    """Tasks of the held-out split, where the settings say it without opening the data."""
+    """Tasks of the held-out split, where the settings give it without opening the data."""
     missing: Callable[[Any], list[Missing]] = _nothing_missing
-    """What the data lack, found without opening them."""
+    """Which data are missing, found without opening them."""
     problems: Callable[[RunSettings], Sequence[Problem]] = _no_problem
     """Settings that contradict each other."""
     warnings: Callable[[RunSettings], Sequence[str]] = _no_problem

@@ -1,4 +1,4 @@
-"""Evaluation panels: which tasks a number was measured on, and the hash that tells two panels apart.
+"""Evaluation panels: which tasks a number was measured on, and the hash that distinguishes two panels.
 
 Left out on purpose: sampling.  A panel is a sorted list of tasks, each played once per seed.
 """
@@ -16,7 +16,7 @@ from sdar_cli.envs.base import Task
 
 @dataclass(frozen=True)
 class Panel:
-    """Tasks sorted by id.  ``sha256`` covers the ids, and the content that an id does not tell."""
+    """Tasks sorted by id.  ``sha256`` covers the ids, and the content that an id does not identify."""
 
     split: str
     tasks: tuple[Task, ...]

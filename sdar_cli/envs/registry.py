@@ -1,4 +1,7 @@
-"""The environments by name: those that ship here, those of installed packages, and import paths."""
+"""The environments by name: those that ship here, those of installed packages, and import paths.
+
+Imports neither torch nor pydantic until a record is loaded, so that help and completion may read the names.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.plugins import Kind, is_path
 from sdar_cli.envs.benchmark import Benchmark, Prompts, Steps
-from sdar_cli.envs.options import EnvOptions
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
+    from sdar_cli.envs.options import EnvOptions
 
 ENVIRONMENT = Kind("environment", "sdar_cli.envs.registry", "ENVIRONMENTS")
 
@@ -53,7 +56,7 @@ def prompts_of(name: str) -> Prompts:
 
 
 def steps_of(name: str) -> Steps:
-    """The functions that say an environment's episodes as steps.  Raises ConfigError where it has none."""
+    """The functions that turn an environment's episodes into steps.  Raises ConfigError where it has none."""
     found = benchmark(name)
     if found.steps is None:
         raise ConfigError(

@@ -149,7 +149,7 @@ class _Conformance:
         return f"{len(ODD)} odd texts"
 
     def ends(self) -> str:
-        """A won episode is over and rewarded; an episode that is over says whether it was won."""
+        """A won episode is over and rewarded; an episode that is over records whether it was won."""
         ended = [played.steps[-1][1] for played in self._play(seed=1) if played.steps[-1][1].done]
         for step in ended:
             _require(not step.won or step.reward > 0, "a won episode has no reward")

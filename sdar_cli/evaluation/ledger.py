@@ -18,7 +18,7 @@ from typing import Any
 
 from sdar_cli.base.errors import RunConflictError, RunFailedError
 from sdar_cli.base.locks import lock_open_file
-from sdar_cli.runs.records import EpisodeRecord, Json
+from sdar_cli.runs.records import EpisodeRecord
 
 Chunk = tuple[str, int, int]
 """Label of the setting, sampling seed, place of the first task in the panel."""
@@ -71,7 +71,7 @@ class Ledger:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _take_over(self, key: Json) -> None:
+    def _take_over(self, key: Mapping[str, object]) -> None:
         self._file.seek(0)
         content = self._file.read()
         lines = content.split(b"\n")[:-1]  # what follows the last newline was not finished
@@ -102,7 +102,7 @@ class Ledger:
                 fix=f"rm {self.path}",
             ) from error  # fmt: skip
 
-    def _row(self, line: bytes, number: int) -> Json:
+    def _row(self, line: bytes, number: int) -> Mapping[str, Any]:
         try:
             return json.loads(line)
         except ValueError as error:
@@ -111,7 +111,7 @@ class Ledger:
             ) from error
 
 
-def _refuse_other(old: Any, new: Json, path: Path) -> None:
+def _refuse_other(old: object, new: Mapping[str, object], path: Path) -> None:
     """The file must be of the same evaluation."""
     if old == new:
         return
@@ -123,9 +123,9 @@ def _refuse_other(old: Any, new: Json, path: Path) -> None:
     )
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Json:
+def flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Dotted names of the leaves."""
-    out: Json = {}
+    out: dict[str, object] = {}
     for name, value in tree.items():
         out |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return out

@@ -1,4 +1,4 @@
-"""Playing the panel of an open session: in every setting, with a table for people and files for everybody else."""
+"""Playing the panel of an open session: in every setting, with a table on the terminal and files."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def play_panel(
 ) -> tuple[EvaluationReport, list[list[EpisodeRecord]]]:
     """Play the panel in every setting and show the table: (report, episodes of each of its results)."""
     if any(setting.with_skill for setting in settings):
-        _say_untried(session)
+        _report_untried(session)
     results, episodes = [], []
     for setting in settings:
         total = len(session.panel.tasks) * len(setting.seeds)
         with session.reporter.progress(f"{title}: {setting.label}", total) as bar:
             result, played = evaluate(session.collector, session.panel, setting, session.skill_for, bar.advance, ledger)
-        _say_broken(session, played)
+        _report_broken(session, played)
         results.append(result)
         episodes.append(played)
     session.reporter.table(
@@ -59,7 +59,7 @@ def play_panel(
     return EvaluationReport(title, results[0].panel, tuple(results)), episodes
 
 
-def _say_untried(session: Session) -> None:
+def _report_untried(session: Session) -> None:
     """Evaluation under ucb shows the best skill so far; without rewards there is none."""
     untried = {task.type for task in session.panel.tasks} - set(session.retriever.bandit.arms)
     if session.config.skills.retrieval == "ucb" and untried:
@@ -67,7 +67,7 @@ def _say_untried(session: Session) -> None:
         session.reporter.info(f"ucb has no rewards of {', '.join(sorted(untried))}: {shown} is shown (first by id)")
 
 
-def _say_broken(session: Session, played: Sequence[EpisodeRecord]) -> None:
+def _report_broken(session: Session, played: Sequence[EpisodeRecord]) -> None:
     if broken := refuse_broken(played, session.config.env.max_failed):
         first = next(e.failure for e in played if e.failure)
         session.reporter.warn(f"{broken} of {len(played)} episodes failed and count as lost, the first: {first}")

@@ -1,7 +1,7 @@
 """What ``sdar eval`` evaluates: which model, from where, on which benchmark; and the playing of one such target.
 
-What is evaluated is always named: a benchmark is never played by the checkpoint of another one unless a person asked
-for that run or model.
+What is evaluated is always named: a benchmark is never played by the checkpoint of another one unless that run or
+model was named on the command line.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.config.presets import resolve
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.checkpoints import checkpoint_path, latest_checkpoint, list_checkpoints, step_of
-from sdar_cli.runs.records import SCHEMA, Json
+from sdar_cli.runs.records import SCHEMA
 from sdar_cli.runs.rundir import RunDir, list_runs
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ NO_EFFECT = ("workers", "step_timeout")
 @dataclass(frozen=True)
 class Target:
     """A model on a benchmark.  checkpoint: of ``run``; None, the configuration's model as it is.  why: how it was
-    chosen, where a person did not name it."""
+    chosen, where the command line did not name it."""
 
     benchmark: str
     config: RunConfig
@@ -42,15 +42,40 @@ class Target:
 
     @property
     def title(self) -> str:
-        """``webshop: my-run/step-000018``."""
+        """``ENV: my-run/step-000018``, or the model in place of a run's checkpoint."""
         if self.run is None:
             return f"{self.benchmark}: {self.config.model.name}"
         return f"{self.benchmark}: {self.run.name}/{self.checkpoint.name if self.checkpoint else 'untrained'}"
 
 
+class PanelKey(TypedDict):
+    """Which tasks an evaluation plays."""
+
+    split: str
+    tasks: int
+    sha256: str
+
+
+class EvaluationKey(TypedDict):
+    """Everything that the outcome of an evaluation depends on, JSON-ready."""
+
+    schema: int
+    evaluated: str
+    model: Mapping[str, object]
+    panel: PanelKey
+    skills: Mapping[str, object]
+    env: Mapping[str, object]
+    tagger: str | None
+    teacher: Mapping[str, object]
+    generate_batch: int
+    threads: int
+    settings: Sequence[Mapping[str, object]]
+    versions: Mapping[str, str | None]
+
+
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for on the command line.  flags: dotted key to (value, the flag's name)."""
+    """What the command line names.  flags: dotted key to (value, the flag's name)."""
 
     run: str | None
     checkpoint: int | None
@@ -71,7 +96,10 @@ class Saving:
 
 
 def choose_targets(asked: Asked) -> list[Target]:
-    """One target per benchmark.  Raises ConfigError and PrerequisiteError for what does not go or is not there."""
+    """One target per benchmark.
+
+    Raises ConfigError for options that exclude each other, PrerequisiteError for what is missing.
+    """
     if asked.model is not None and (asked.run is not None or asked.checkpoint is not None):
         raise ConfigError("--model excludes --run and --checkpoint", fix="give a model or a run")
     envs = _benchmarks(asked.envs)
@@ -92,11 +120,11 @@ def choose_targets(asked: Asked) -> list[Target]:
 
 
 def _benchmarks(envs: Sequence[str]) -> list[str]:
-    """Presets without repeats; ``all`` is every benchmark."""
-    from sdar_cli.envs.registry import ENVIRONMENTS
+    """Presets without repeats; ``all`` is every benchmark, those of installed packages too."""
+    from sdar_cli.envs.registry import ENVIRONMENT
 
     named = [name for env in envs for name in env.split(",") if name]
-    return list(dict.fromkeys(name for env in named for name in (list(ENVIRONMENTS) if env == "all" else [env])))
+    return list(dict.fromkeys(name for env in named for name in (ENVIRONMENT.names() if env == "all" else [env])))
 
 
 def _sets_for(asked: Asked, env: str | None) -> list[str]:
@@ -104,11 +132,11 @@ def _sets_for(asked: Asked, env: str | None) -> list[str]:
     from sdar_cli.config.merge import owners_of
     from sdar_cli.config.presets import benchmark_of
 
-    mine, all_named = benchmark_of(env) if env else None, {benchmark_of(each) for each in _benchmarks(asked.envs)}
+    own, all_named = benchmark_of(env) if env else None, {benchmark_of(each) for each in _benchmarks(asked.envs)}
 
     def meant(assignment: str) -> bool:
         owners = set(owners_of(assignment.partition("=")[0].strip()))
-        return mine is None or not owners or mine in owners or not owners & all_named
+        return own is None or not owners or own in owners or not owners & all_named
 
     return [assignment for assignment in asked.sets if meant(assignment)]
 
@@ -119,7 +147,7 @@ def _of_model(asked: Asked, env: str | None, model: str | None, why: str = "") -
 
 
 def _of_run(asked: Asked, run: RunDir, env: str | None, why: str = "") -> Target:
-    """A run's checkpoint on its own benchmark, or on another that was asked for."""
+    """A run's checkpoint on its own benchmark, or on another that was named."""
     config = resolve(config_file=run.config_path, env=env, sets=_sets_for(asked, env), flags=asked.flags).config
     trained_on = run.benchmark()[0]
     if config.env.name != trained_on:
@@ -155,7 +183,7 @@ def _latest_of(asked: Asked, env: str) -> Target:
 def play(
     target: Target, settings: Sequence[Setting], saving: Saving, reporter: Reporter
 ) -> tuple[EvaluationReport, Path]:
-    """Evaluate one target, resuming what is on disk, and write ``NAME.json`` beside ``NAME.jsonl``: (report, path)."""
+    """Evaluate one target, resuming what is on disk, and write ``NAME.json`` next to ``NAME.jsonl``: (report, path)."""
     from sdar_cli.base.files import write_json_atomic
     from sdar_cli.evaluation.ledger import Ledger
     from sdar_cli.evaluation.panel import play_panel
@@ -179,15 +207,15 @@ def play(
     return report, path
 
 
-def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Json:
-    """Everything that the outcome of an evaluation depends on, JSON-ready."""
+def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> EvaluationKey:
+    """The key of a target in these settings."""
     from sdar_cli import __version__
     from sdar_cli.evaluation.ledger import fingerprint
     from sdar_cli.models.loading import model_location
     from sdar_cli.runs.provenance import code_state, package_versions
 
     config = target.config
-    origin = session.provenance()
+    origin, panel = session.provenance(), session.panel
     base = Path(model_location(config.model.name))
     return {
         "schema": SCHEMA,
@@ -200,7 +228,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Jso
             "device": origin["gpu"] or origin["device"],
             **config.model.model_dump(mode="json"),
         },
-        "panel": origin["panel"],
+        "panel": {"split": panel.split, "tasks": len(panel.tasks), "sha256": panel.sha256},
         "skills": {"sha256": origin["skill_bank_sha256"], **config.skills.model_dump(mode="json")},
         "env": {k: v for k, v in config.env.model_dump(mode="json").items() if k not in NO_EFFECT},
         "tagger": getattr(session.environment, "tagger_id", None),
@@ -212,7 +240,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Jso
     }
 
 
-def path_of(target: Target, key: Mapping[str, Any], saving: Saving) -> Path:
+def path_of(target: Target, key: EvaluationKey, saving: Saving) -> Path:
     """``runs/RUN/eval/NAME.json`` or ``evals/NAME/BENCHMARK.json``; the key's digest stands in for a name."""
     from sdar_cli.evaluation.ledger import digest
 

@@ -81,7 +81,7 @@ class Endpoint:
         }
         return self._answer(self._post(body))
 
-    def _post(self, body: dict[str, Any]) -> Any:
+    def _post(self, body: Mapping[str, object]) -> Any:
         import httpx
 
         key = os.environ.get(API_KEY)
@@ -197,7 +197,7 @@ def open_chat(backend: Backend, model: str, max_tokens: int) -> Chat:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds an endpoint asks to wait, within reason; None where it does not say, or names a date."""
+    """Seconds an endpoint asks to wait, within reason; None where it does not ask, or names a date."""
     try:
         return min(max(float(header or ""), 0.0), BACKOFF.longest)
     except ValueError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -87,7 +87,7 @@ class HuggingFaceEngine:
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=self.model.device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=self.model.device)
-        settings: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
+        settings: dict[str, object] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
         if not sampling.greedy:
             settings = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
         result = self.model.generate(

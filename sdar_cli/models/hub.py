@@ -18,7 +18,7 @@ def is_cached(name: str) -> bool:
 
 
 def missing_encoder(model: str) -> list[Missing]:
-    """What ``skills.retrieval = embedding`` lacks.  Nothing is downloaded unasked, so the model must be there."""
+    """What is missing for ``skills.retrieval = embedding``.  Nothing is downloaded here."""
     found = []
     if not Path(model).expanduser().is_dir() and not is_cached(model):
         what = f"encoder {model} (skills.embedding_model): neither a folder nor in the Hugging Face cache"

@@ -1,7 +1,7 @@
 """BM25 by tantivy (k1 1.2, b 0.75): English stems, without stop words, of the whole passage and of its title.
 
 A passage's score is that of its whole text plus ``title_weight`` times that of its title; 0 is plain BM25.  The index
-holds numbers only; texts are in the ``PassageStore`` beside it.
+holds numbers only; texts are in the ``PassageStore`` next to it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sdar_cli.retrieval.corpus import Row
 from sdar_cli.retrieval.passages import Passage
@@ -28,8 +28,18 @@ QUERY_TERMS = 64
 """Different words of a query that count; the first ones."""
 
 
-def parameters(title_weight: float = TITLE_WEIGHT) -> dict[str, Any]:
-    """What the ranking depends on."""
+class Bm25Parameters(TypedDict):
+    """What the ranking depends on; ``tantivy``: its version."""
+
+    k1: float
+    b: float
+    analyzer: str
+    title_weight: float
+    tantivy: str
+
+
+def parameters(title_weight: float = TITLE_WEIGHT) -> Bm25Parameters:
+    """Those of an index built here and now."""
     return {"k1": 1.2, "b": 0.75, "analyzer": ANALYZER, "title_weight": title_weight, "tantivy": version("tantivy")}
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from sdar_cli.retrieval.passages import Passage, Retriever
 
@@ -27,7 +26,7 @@ class CachedRetriever:
         self.answered = 0
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        """As the retriever behind.  Answers of another corpus are forgotten when ``info`` tells of it."""
+        """As the retriever behind.  Answers of another corpus are forgotten when ``info`` reports one."""
         keys = [(self._corpus, k, " ".join(query.split())) for query in queries]
         new = [key for key in dict.fromkeys(keys) if key not in self._known]
         self.asked += len(keys)
@@ -45,7 +44,7 @@ class CachedRetriever:
             self._known.popitem(last=False)
         return [list(passages) for passages in out]
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Mapping[str, object]:
         """As the retriever behind; its corpus and settings name the answers from now on."""
         info = self._inner.info()
         self._corpus = repr(sorted((key, str(value)) for key, value in info.items()))

@@ -1,6 +1,6 @@
 """Dense retrieval (extra ``[dense]``): sentence-transformers encodes, a flat faiss index finds by inner product.
 
-Vectors are means over tokens (or what the model's own folder says), of length one.  E5 models get the prefixes
+Vectors are means over tokens (or as the model's own folder sets), of length one.  E5 models get the prefixes
 ``query: `` and ``passage: `` that they were trained with, others none.  An ``e5_Flat.index`` that Search-R1's scripts
 wrote is read where it lies, by memory map: its vector i must be of the corpus's passage i.  Searching a flat index
 reads all of it for every batch, on the CPU; ``device`` is the encoder's.
@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -32,6 +32,16 @@ MAX_TOKENS = 256
 INSTALL = "pip install 'sdar[dense]'"
 
 
+class DenseRecord(TypedDict):
+    """``DenseParameters`` as JSON."""
+
+    model: str
+    query_prefix: str
+    passage_prefix: str
+    index: str | None
+    max_tokens: int
+
+
 @dataclass(frozen=True)
 class DenseParameters:
     """What dense ranking depends on.  ``index``: an existing faiss file; None for the one in the folder."""
@@ -44,14 +54,20 @@ class DenseParameters:
 
     @classmethod
     def of(cls, model: str, index: Path | None = None) -> DenseParameters:
-        """With the prefixes of E5 where the model's name says that it is one."""
+        """With the prefixes of E5 where the model's name contains ``e5``."""
         is_e5 = "e5" in Path(model).name.lower().split("-")
         prefixes = ("query: ", "passage: ") if is_e5 else ("", "")
         return cls(model, *prefixes, str(index.resolve()) if index else None)
 
-    def as_dict(self) -> dict[str, Any]:
+    def record(self) -> DenseRecord:
         """For the manifest."""
-        return asdict(self)
+        return {
+            "model": self.model,
+            "query_prefix": self.query_prefix,
+            "passage_prefix": self.passage_prefix,
+            "index": self.index,
+            "max_tokens": self.max_tokens,
+        }
 
 
 class Encoder:
@@ -97,7 +113,7 @@ class Encoder:
 class VectorWriter:
     """A flat inner-product faiss file that grows on disk, ``CHUNK`` passages in memory at a time.
 
-    A file of an interrupted build is gone on with; what it holds behind its last whole vector is cut off.
+    A file of an interrupted build is resumed; what follows its last whole vector is cut off.
     """
 
     def __init__(self, path: Path, dimensions: int) -> None:

@@ -1,6 +1,6 @@
 """An index folder: passages, engines and a manifest; built aside and moved into place when it is whole.
 
-An interrupted build is gone on with: a large corpus is committed now and then, and the next build of the same corpus
+An interrupted build is resumed: a large corpus is committed now and then, and the next build of the same corpus
 and settings compares the passages it has with the file's and adds the rest.  Errors are PrerequisiteError and
 RunConflictError.
 """
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 from sdar_cli.base.errors import PrerequisiteError, RunConflictError
 from sdar_cli.base.files import write_json_atomic
 from sdar_cli.base.locks import locked
-from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25, Bm25Writer, parameters
+from sdar_cli.retrieval.bm25 import TITLE_WEIGHT, Bm25, Bm25Parameters, Bm25Writer, parameters
 from sdar_cli.retrieval.corpus import BadRows, read_corpus
-from sdar_cli.retrieval.dense import MODEL, Dense, DenseParameters, Encoder, build_vectors, open_vectors
+from sdar_cli.retrieval.dense import MODEL, Dense, DenseParameters, DenseRecord, Encoder, build_vectors, open_vectors
 from sdar_cli.retrieval.fusion import FUSIONS, Fused
 from sdar_cli.retrieval.passages import Passage
 from sdar_cli.retrieval.store import PassageStore, StoreWriter, encode
@@ -42,6 +42,33 @@ DISK_FACTOR = 3
 """Free disk asked for, in sizes of the corpus file."""
 
 
+class IndexSettings(TypedDict):
+    """What an index is built with; ``dense`` and ``fusion`` where its engine has them."""
+
+    format: int
+    engine: EngineName
+    bm25: Bm25Parameters
+    dense: NotRequired[DenseRecord]
+    fusion: NotRequired[str]
+
+
+class Manifest(IndexSettings):
+    """``manifest.json``: also what was indexed.  canary: share of sampled passages that their titles find."""
+
+    corpus_sha256: str
+    passages: int
+    rows_left_out: int
+    canary: float
+
+
+class BuildState(TypedDict):
+    """``building.json``: what an interrupted build was building, and how far it came."""
+
+    settings: IndexSettings
+    corpus: str
+    passages: int
+
+
 def build_index(
     corpus: Path,
     out: Path,
@@ -54,7 +81,7 @@ def build_index(
     skip_bad: bool = False,
     reporter: Reporter | None = None,
     commit_every: int = COMMIT_EVERY,
-) -> dict[str, Any]:
+) -> Manifest:
     """Index a corpus file into the new folder ``out``; returns the manifest.
 
     dense: the encoder, for the engines ``dense`` and ``fused``; fusion: of ``fusion.FUSIONS``, for ``fused``.
@@ -64,9 +91,9 @@ def build_index(
         raise RunConflictError(f"{out} is not empty", fix="choose another --out, or remove it")
     if not corpus.is_file():
         raise PrerequisiteError(f"no corpus file {corpus}", fix="give JSON lines, parquet or TSV")
-    settings: dict[str, Any] = {"format": FORMAT, "engine": engine, "bm25": parameters(title_weight)}
+    settings: IndexSettings = {"format": FORMAT, "engine": engine, "bm25": parameters(title_weight)}
     if engine != "bm25":
-        settings["dense"] = (dense or DenseParameters.of(MODEL)).as_dict()
+        settings["dense"] = (dense or DenseParameters.of(MODEL)).record()
     if engine == "fused":
         settings["fusion"] = fusion
     building = out.with_name(f".{out.name}.building")
@@ -89,27 +116,33 @@ def build_index(
 def _build(
     building: Path,
     corpus: Path,
-    settings: dict[str, Any],
+    settings: IndexSettings,
     encoder: Encoder | None,
     bad: BadRows,
     reporter: Reporter | None,
     commit_every: int,
-) -> dict[str, Any]:
+) -> Manifest:
     """Everything of an index but its place."""
     state = _start(building, corpus, settings, reporter)
     sha256 = _add_passages(building, corpus, state, bad, reporter, commit_every)
     if bad.unread and reporter:
         reporter.info(f"keys of {corpus} that are not read: {', '.join(sorted(bad.unread)[:20])}")
-    manifest = {**settings, "corpus_sha256": sha256, "passages": state["passages"], "rows_left_out": bad.count}
     store = PassageStore(building)
     if encoder and reporter:
-        told = encoder.parameters
-        reporter.info(f"encoder {told.model}, prefixes {told.query_prefix!r} and {told.passage_prefix!r}")
+        used = encoder.parameters
+        reporter.info(f"encoder {used.model}, prefixes {used.query_prefix!r} and {used.passage_prefix!r}")
     if encoder and not encoder.parameters.index:
         with _progress(reporter, "encoding passages", len(store)) as advance:
             build_vectors(building, store, encoder, advance)
-    manifest["canary"] = _canary(_engine(building, store, manifest, encoder), store)
+    canary = _canary(_engine(building, store, settings, encoder), store)
     store.close()
+    manifest: Manifest = {
+        **settings,
+        "corpus_sha256": sha256,
+        "passages": state["passages"],
+        "rows_left_out": bad.count,
+        "canary": canary,
+    }
     write_json_atomic(building / MANIFEST, manifest)
     return manifest
 
@@ -123,14 +156,14 @@ def _locked(building: Path) -> Iterator[None]:
         yield
 
 
-def _start(building: Path, corpus: Path, settings: dict[str, Any], reporter: Reporter | None) -> dict[str, Any]:
+def _start(building: Path, corpus: Path, settings: IndexSettings, reporter: Reporter | None) -> BuildState:
     """The state of an interrupted build with the same settings, or a new one's; other remains are removed."""
-    new = {"settings": settings, "corpus": str(corpus.resolve()), "passages": 0}
+    new: BuildState = {"settings": settings, "corpus": str(corpus.resolve()), "passages": 0}
     if (building / STATE).is_file():
         old = json.loads((building / STATE).read_text(encoding="utf-8"))
         if {**old, "passages": 0} == new:
             if reporter:
-                reporter.info(f"going on with an interrupted build: {old['passages']} passages are there")
+                reporter.info(f"resuming an interrupted build: {old['passages']} passages are done")
             return old
         if reporter:
             reporter.info("an interrupted build with another corpus or other settings is removed")
@@ -154,7 +187,7 @@ def _empty(folder: Path, but: str = "") -> None:
 
 
 def _add_passages(
-    building: Path, corpus: Path, state: dict[str, Any], bad: BadRows, reporter: Reporter | None, commit_every: int
+    building: Path, corpus: Path, state: BuildState, bad: BadRows, reporter: Reporter | None, commit_every: int
 ) -> str:
     """Store and index every passage that is not there yet; the corpus's sha256."""
     writer = Bm25Writer(building)
@@ -171,7 +204,7 @@ def _add_passages(
 def _index_rows(
     building: Path,
     corpus: Path,
-    state: dict[str, Any],
+    state: BuildState,
     bad: BadRows,
     reporter: Reporter | None,
     commit_every: int,
@@ -204,7 +237,7 @@ def _index_rows(
     return store.close()
 
 
-def _commit(building: Path, state: dict[str, Any], store: StoreWriter, writer: Bm25Writer) -> None:
+def _commit(building: Path, state: BuildState, store: StoreWriter, writer: Bm25Writer) -> None:
     store.sync()
     writer.commit()
     state["passages"] = store.passages
@@ -223,7 +256,7 @@ def _progress(reporter: Reporter | None, what: str, total: int | None) -> Iterat
 Engine = Bm25 | Dense | Fused
 
 
-def _encoder(settings: dict[str, Any], device: str) -> Encoder | None:
+def _encoder(settings: IndexSettings, device: str) -> Encoder | None:
     """The encoder of an index that has one.  Vectors that lie elsewhere must fit it."""
     if "dense" not in settings:
         return None
@@ -233,14 +266,14 @@ def _encoder(settings: dict[str, Any], device: str) -> Encoder | None:
     return encoder
 
 
-def _engine(folder: Path, store: PassageStore, manifest: dict[str, Any], encoder: Encoder | None) -> Engine:
-    bm25 = Bm25(folder, store, manifest["bm25"]["title_weight"])
+def _engine(folder: Path, store: PassageStore, settings: IndexSettings, encoder: Encoder | None) -> Engine:
+    bm25 = Bm25(folder, store, settings["bm25"]["title_weight"])
     if bm25.passages != len(store):
         raise PrerequisiteError(f"{folder} is damaged", why="index and passages differ in number", fix="build it again")
     if encoder is None:
         return bm25
     dense = Dense(folder, store, encoder)
-    return dense if manifest["engine"] == "dense" else Fused(bm25, dense, store, manifest["fusion"])
+    return dense if settings["engine"] == "dense" else Fused(bm25, dense, store, settings["fusion"])
 
 
 def _canary(engine: Engine, store: PassageStore) -> float:
@@ -261,7 +294,7 @@ class IndexRetriever:
         if len(self._store) != self._manifest["passages"] or not self._store.is_whole():
             raise PrerequisiteError(
                 f"{folder} is damaged",
-                why=f"its manifest says {self._manifest['passages']} passages, and its files hold other ones",
+                why=f"its manifest names {self._manifest['passages']} passages, and its files hold other ones",
                 fix="build it again: sdar retriever index",
             )
         self._engine = _engine(folder, self._store, self._manifest, _encoder(self._manifest, device))
@@ -270,7 +303,7 @@ class IndexRetriever:
         """At most ``k`` passages per query, best first."""
         return self._engine.search(queries, k)
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Mapping[str, object]:
         """The manifest."""
         return dict(self._manifest)
 
@@ -279,7 +312,7 @@ class IndexRetriever:
         self._store.close()
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> Manifest:
     """The manifest of an index that this version can read.  Raises PrerequisiteError."""
     fix = "build it again: sdar retriever index CORPUS --out DIR"
     path = folder / MANIFEST

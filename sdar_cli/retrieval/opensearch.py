@@ -7,7 +7,7 @@ Not run against a live cluster: tested against answers in the documented format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -49,13 +49,13 @@ class OpenSearchRetriever:
         return out
 
     def _msearch(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
-        body: list[dict[str, Any]] = []
+        body: list[Mapping[str, object]] = []
         for query in queries:
             match = {"multi_match": {"query": query, "fields": list(FIELDS), "type": "most_fields"}}
             body += [{"index": self._index}, {"size": k, "query": match}]
         return read_msearch(self._client.msearch(body=body), len(queries))
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Mapping[str, object]:
         """Number of passages, and the index's name; its content has no hash."""
         count = self._ask(lambda: self._client.count(index=self._index)["count"])
         return {"engine": "opensearch", "index": self._index, "passages": count, "corpus_sha256": None}
@@ -105,7 +105,7 @@ def read_msearch(answer: Any, queries: int) -> list[list[Passage]]:
         raise RetrieverUnavailableError("OpenSearch's hits are no passages", why=why) from error
 
 
-def _passage(hit: dict[str, Any]) -> Passage:
+def _passage(hit: Mapping[str, Any]) -> Passage:
     source = hit["_source"]
     if "text" in source:
         return Passage(str(hit["_id"]), source.get("title") or "", source["text"], float(hit["_score"]))

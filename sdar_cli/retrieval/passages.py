@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from sdar_cli.base.errors import RunFailedError
 
@@ -32,7 +32,7 @@ class Retriever(Protocol):
         """
         ...
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Mapping[str, object]:
         """At least ``engine``, ``passages`` (their number) and ``corpus_sha256`` (None where it is not known)."""
         ...
 

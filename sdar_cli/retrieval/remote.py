@@ -12,10 +12,10 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import httpx
 
@@ -70,7 +70,7 @@ class RemoteRetriever:
         self._budget, self._connect, self._read = budget, connect, read
         self._client = httpx.Client(trust_env=False)
         self._pool = ThreadPoolExecutor(AT_ONCE)
-        self._corpus: str | None = None
+        self._corpus: object = None
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Passage]]:
         """At most ``k`` passages per query.  Raises RetrieverUnavailableError once the budget is spent."""
@@ -79,8 +79,8 @@ class RemoteRetriever:
             out += self._request(list(queries[start : start + PER_REQUEST]), k)
         return out
 
-    def info(self) -> dict[str, Any]:
-        """What the first server that answers says of itself; little where it is not ours."""
+    def info(self) -> Mapping[str, object]:
+        """What the first server that answers reports of itself; little where it is not ours."""
         body = retry_with_deadline(
             lambda until: self._round(lambda server: self._get_info(server, until)), self._budget, no_answer
         )
@@ -159,7 +159,7 @@ class RemoteRetriever:
         responses = self._pool.map(lambda body: self._post(server, body, until), bodies)
         return [self._parse(server, response, 1, k)[0] for response in responses]
 
-    def _get_info(self, server: _Server, until: float) -> dict[str, Any]:
+    def _get_info(self, server: _Server, until: float) -> Mapping[str, object]:
         """The server's ``/info``, empty where it has none.  Raises RetrieverUnavailableError for another corpus."""
         response = self._send("GET", f"{server.url}/info", until)
         try:
@@ -172,7 +172,7 @@ class RemoteRetriever:
         if corpus and self._corpus and corpus != self._corpus:
             raise RetrieverUnavailableError(
                 f"{server.url} serves another corpus",
-                why=f"sha256 {str(corpus)[:12]}…; another address, or this one before, had {self._corpus[:12]}…",
+                why=f"sha256 {str(corpus)[:12]}…; another address, or this one before, had {str(self._corpus)[:12]}…",
                 fix="serve the same index at every address, and start again",
             )
         self._corpus = self._corpus or corpus
@@ -180,10 +180,10 @@ class RemoteRetriever:
         server.many = True if body else server.many
         return body
 
-    def _post(self, server: _Server, body: dict[str, Any], until: float) -> Response:
+    def _post(self, server: _Server, body: Mapping[str, object], until: float) -> Response:
         return self._send("POST", f"{server.url}/retrieve", until, body)
 
-    def _send(self, method: str, url: str, until: float, body: dict[str, Any] | None = None) -> Response:
+    def _send(self, method: str, url: str, until: float, body: Mapping[str, object] | None = None) -> Response:
         """One request.  An answer that trickles is given up at ``until``."""
         read = max(0.05, min(self._read, until - time.monotonic()))
         timeout = httpx.Timeout(read, connect=min(self._connect, read))

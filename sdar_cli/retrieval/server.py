@@ -1,7 +1,7 @@
 """``sdar retriever serve``: an index behind HTTP, in both ``/retrieve`` dialects (``wire``), with /health and /info.
 
 While one batch is searched, the requests that arrive wait and then become the next batch: many clients with one query
-each are served like one client with many.  It has no authentication; it binds to 127.0.0.1 unless told otherwise.
+each are served like one client with many.  It has no authentication; it binds to 127.0.0.1 by default.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ async def _body(request: Request) -> bytes:
 
 
 def serve(retriever: Retriever, host: str, port: int, ready: Callable[[str], None], default_k: int = DEFAULT_K) -> None:
-    """Serve until interrupted.  port 0 takes a free one; ``ready`` is told the address once it listens.
+    """Serve until interrupted.  port 0 takes a free one; ``ready`` gets the address once it listens.
 
     Raises PrerequisiteError where the port is taken.
     """

@@ -20,7 +20,7 @@ PASSAGES, OFFSETS = "passages.jsonl", "offsets.bin"
 class StoreWriter:
     """Appends passages.  ``sha256`` is of all lines so far: the name of the corpus, whatever file it came from.
 
-    A folder with the first ``kept`` passages of an interrupted build is gone on with; what lies behind them is cut off.
+    A folder with the first ``kept`` passages of an interrupted build is resumed; what follows them is cut off.
     """
 
     def __init__(self, folder: Path, kept: int = 0) -> None:
@@ -80,7 +80,7 @@ class PassageStore:
         return len(self._offsets) - 1
 
     def is_whole(self) -> bool:
-        """Whether the lines end where the offsets say."""
+        """Whether the lines end where the offsets are."""
         return int(self._offsets[-1]) == len(self._lines)
 
     def line(self, number: int) -> bytes:

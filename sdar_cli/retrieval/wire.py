@@ -8,7 +8,7 @@ documents have ``id``, ``title``, ``text`` and ``contents``, so that clients of 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdar_cli.retrieval.passages import Passage
@@ -20,7 +20,7 @@ def document(passage: Passage) -> dict[str, str]:
     return {"id": passage.id, "title": passage.title, "text": passage.text, "contents": contents}
 
 
-def result(found: Sequence[Sequence[Passage]], with_scores: bool) -> list[list[dict[str, Any]]]:
+def result(found: Sequence[Sequence[Passage]], with_scores: bool) -> list[list[Mapping[str, object]]]:
     """The ``result`` of a response."""
     if with_scores:
         return [[{"document": document(p), "score": p.score} for p in passages] for passages in found]

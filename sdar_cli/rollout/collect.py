@@ -63,7 +63,7 @@ def check_failures(failures: Sequence[str], total: int, max_failed: float, what:
         raise RunFailedError(
             f"{broken} of {total} episodes of {what} failed",
             why=f"the first: {failures[0]}",
-            fix="see sdar doctor and mend the environment (a training run continues with --resume), or raise "
+            fix="see sdar doctor and fix the environment (a training run continues with --resume), or raise "
             "--set env.max_failed",
         )
 

@@ -60,7 +60,7 @@ class Episode:
     score: float | None = None
     """The benchmark's own score in [0, 1], where it has one besides winning."""
     reward_parts: Mapping[str, Any] | None = None
-    """What the score is made of and what it was judged by (WebShop: the tagger), where the environment tells."""
+    """What the score is made of and what it was judged by, where the environment reports them."""
     stop: StopReason | None = None
     failure: str | None = None
     skill_ids: tuple[str, ...] = ()

@@ -3,8 +3,8 @@
 One sample per turn (``context = window``) or one per episode (``context = transcript``, environment tokens masked).
 Token ids are the sampled ones; nothing is tokenised here.  Failed episodes make no samples.
 
-The types state the order: ``TokenRow`` is what an episode alone says; a ``Sample`` also has its advantages and weights,
-which need all rows of the step.  What the models say of a sample is in ``train/rows.py`` (``Signals``).
+The types state the order: ``TokenRow`` is what an episode alone gives; a ``Sample`` also has its advantages and
+weights, which need all rows of the step.  What the models compute for a sample is in ``train/rows.py`` (``Signals``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What earlier versions wrote, brought into the present shape: the only place that knows of it.
 
 Schema 1 wrote no number.  Its training episodes named the task as a record and had no goal of their own; its evaluation
-episodes named the task by its id, with the type beside it, and did not say which actions were possible.
+episodes named the task by its id, with the type next to it, and did not record which actions were possible.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESULT = {"means": None, "cut_prompts": 0}
 """Keys that an old result may not have."""
 
 
-def episode(row: Mapping[str, Any]) -> dict[str, Any]:
+def episode(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """An episode of schema 1 as one of schema 2.  Raises KeyError and TypeError for what is no episode."""
     turns = [_turn(turn) for turn in row["turns"]]
     task = row["task"] if isinstance(row["task"], Mapping) else {"id": row["task"], "type": row["type"], "split": ""}
@@ -28,12 +28,12 @@ def episode(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**EPISODE, **row, "task": task, "goal": goal, "turns": turns}
 
 
-def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
+def _turn(turn: Mapping[str, Any]) -> Mapping[str, Any]:
     own = {"admissible": turn["valid"], **turn}  # evaluations did not write whether it was possible
     return {**DETAIL, **own} if "view" in turn else own
 
 
-def result(row: Mapping[str, Any]) -> dict[str, Any]:
+def result(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A result of schema 1 as one of schema 2, which names the metrics that its rates hold."""
     return {**RESULT, **row, "metrics": [SCORE] if "score" in row["overall"] else []}
 

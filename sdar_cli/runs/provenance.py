@@ -6,10 +6,10 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from sdar_cli import __version__
 from sdar_cli.base.resources import PACKAGE
@@ -28,7 +28,15 @@ DETERMINISTIC = {
 }
 
 
-def collect_provenance(config: RunConfig, argv: Sequence[str]) -> dict[str, Any]:
+class CodeState(TypedDict):
+    """The checkout the package lies in: its commit, whether files differ from it, and files that git does not know."""
+
+    commit: str | None
+    dirty: bool | None
+    untracked: NotRequired[list[str]]
+
+
+def collect_provenance(config: RunConfig, argv: Sequence[str]) -> Mapping[str, object]:
     """The record of ``provenance.json``.  What is None is filled in once it is known."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -62,7 +70,7 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def code_state() -> dict[str, Any]:
+def code_state() -> CodeState:
     """Commit and dirtiness of the checkout the package lies in; None for both in an installed package."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:

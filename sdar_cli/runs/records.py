@@ -1,6 +1,6 @@
 """The record of an episode: one shape for what training and evaluation write, a line of JSON each, and its reader.
 
-``episodes/step-*.jsonl`` of a run hold every token (``TurnDetail``); ``eval/*.jsonl`` hold what was said and what came
+``episodes/step-*.jsonl`` of a run hold every token (``TurnDetail``); ``eval/*.jsonl`` hold the responses and what came
 of it.  Every line has a schema number; lines of an earlier version are read through ``runs.older``.
 """
 
@@ -18,8 +18,6 @@ from sdar_cli.runs import older
 
 SCHEMA = 2
 """Of episodes, and of the reports of evaluations, in files.  Schema 1 wrote no number."""
-Json = dict[str, Any]
-"""One JSON object."""
 NAMED = ("label", "seed", "group", "index", "skill_ids", "skill_text")
 """Fields of an episode that a line has only where they apply."""
 
@@ -51,8 +49,8 @@ class TurnRecord:
     admissible: bool
     detail: TurnDetail | None = None
 
-    def to_json(self) -> Json:
-        """Flat: the detail's fields stand beside the turn's own."""
+    def to_json(self) -> Mapping[str, object]:
+        """Flat: the detail's fields stand next to the turn's own."""
         own = {"response": self.response, "action": self.action, "valid": self.valid, "admissible": self.admissible}
         if self.detail is None:
             return own
@@ -79,7 +77,7 @@ DETAILS = tuple(field.name for field in fields(TurnDetail) if field.name != "vie
 class EpisodeRecord:
     """One episode.
 
-    reward: what training was given; None where an older file does not say.  score: the benchmark's own, in [0, 1],
+    reward: what training was given; None where an older file does not have it.  score: the benchmark's own, in [0, 1],
     where it has one.  reward_parts: what the score is made of, in the environment's words.  label, seed: setting and
     sampling seed of an evaluation.  group, index, skill_ids, skill_text: place in a step of training, and what the
     teacher was shown.
@@ -109,7 +107,7 @@ class EpisodeRecord:
             reward_parts=self.reward_parts, stop=self.stop, failure=self.failure, turns=turns, label=label, seed=seed,
         )  # fmt: skip
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready, with the schema number."""
         named = {name: value for name in NAMED if (value := getattr(self, name)) is not None}
         return {
@@ -152,7 +150,7 @@ class EpisodeRecord:
 
 
 def is_ledger_line(row: Mapping[str, Any]) -> bool:
-    """Whether a line of ``eval/*.jsonl`` is no episode but says what is evaluated, or closes a chunk."""
+    """Whether a line of ``eval/*.jsonl`` is no episode but names what is evaluated, or closes a chunk."""
     return "key" in row or "chunk" in row
 
 

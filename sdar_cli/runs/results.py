@@ -11,7 +11,7 @@ from typing import Any
 
 from sdar_cli.base.errors import RunFailedError
 from sdar_cli.runs import older
-from sdar_cli.runs.records import SCHEMA, Json
+from sdar_cli.runs.records import SCHEMA
 from sdar_cli.stats import PairedDifference
 
 INTERVAL = "Wilson 95 %, sampling error of tasks only"
@@ -28,8 +28,8 @@ class Rate:
     high: float
     metrics: Mapping[str, float | None] = field(default_factory=dict)
 
-    def to_json(self) -> Json:
-        """Flat: the metrics stand beside success, by their names."""
+    def to_json(self) -> Mapping[str, object]:
+        """Flat: the metrics stand next to success, by their names."""
         return {"won": self.won, "of": self.of, "success": self.success, "low": self.low, "high": self.high,
                 **self.metrics}  # fmt: skip
 
@@ -90,9 +90,9 @@ class EvaluationResult:
     tagger: str | None = None
     metrics: tuple[MetricLabel, ...] = ()
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
-        found: Json = {
+        found: dict[str, object] = {
             "label": self.label,
             "with_skill": self.with_skill,
             "decoding": self.decoding,
@@ -155,7 +155,7 @@ class Internalisation:
     share: float | None
     gain: PairedDifference
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
         return {"decoding": self.decoding, "without": self.without, "with": self.shown, "share": self.share,
                 "gain": asdict(self.gain)}  # fmt: skip
@@ -186,7 +186,7 @@ class EvaluationReport:
         """The result without or with the skill in the prompt; of several ways of decoding the first."""
         return next((found for found in self.results if found.with_skill is with_skill), None)
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready, with the schema number; what does not apply is left out."""
         learnt = None if self.internalisation is None else [each.to_json() for each in self.internalisation]
         optional = {"internalisation": learnt, "shared_from": self.shared_from}

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast, final
 
 from sdar_cli.base import locks
 from sdar_cli.base.errors import ConfigError, RunConflictError, RunFailedError
@@ -27,6 +27,42 @@ RUNS_DIR = Path("runs")
 LOCK = "lock"
 """Locked by the process that runs the run; the system lets go of it when that process ends."""
 FOLDERS = ("episodes", "eval", "checkpoints", "logs")
+
+
+class Status(TypedDict, total=False):
+    """``status.json``.  seconds: of all attempts that have ended.  summary: of a run that is done; error: of one that
+    failed."""
+
+    state: str
+    started: str
+    attempt_started: str
+    attempts: int
+    seconds: float
+    pid: int
+    host: str
+    ended: str
+    error: str
+    summary: Mapping[str, Any]
+
+
+@final
+class Overview(TypedDict):
+    """A row of ``sdar runs list``.  curve: success of the training episodes of every step; the other two are of the
+    panel, without skill.  Values are None where they are not known yet."""
+
+    name: str
+    path: str
+    status: str
+    method: str | None
+    model: str | None
+    seed: int | None
+    steps_done: int
+    steps: int | None
+    curve: list[float]
+    success_before: float | None
+    success_after: float | None
+    started: str | None
+    seconds: float | None
 
 
 class RunDir:
@@ -153,17 +189,20 @@ class RunDir:
         """Add or replace entries, for what is known only once the run is under way."""
         write_json_atomic(self.provenance_path, {**self.provenance(), **values})
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """The last status written; {} before the first.  ``state`` is ``lost`` where the process is gone."""
         if not self.status_path.is_file():
             return {}
-        status = _read_json(self.status_path)
+        status = self._read_status()
         if status.get("state") == "running" and not self._is_locked():
             status["state"] = "lost"
         return status
 
+    def _read_status(self) -> Status:
+        return cast(Status, _read_json(self.status_path))
+
     def evaluation_path(self, step: int) -> Path:
-        """The evaluation that training makes after a step (0: before); its episodes lie beside it as ``.jsonl``."""
+        """The evaluation that training makes after a step (0: before); its episodes lie next to it as ``.jsonl``."""
         return self.eval / f"step-{step:06d}.json"
 
     def evaluated_steps(self) -> list[int]:
@@ -198,28 +237,41 @@ class RunDir:
         """
         if not self._lock():
             raise RunConflictError(f"run {self.name} is still running", fix="wait for it or end it first")
-        old = _read_json(self.status_path) if self.status_path.is_file() else {}
+        old = self._read_status() if self.status_path.is_file() else Status()
         now = _now()
-        status = {"state": "running", "started": old.get("started", now), "attempt_started": now}
-        status |= {"attempts": old.get("attempts", 0) + 1, "seconds": old.get("seconds", 0.0)}
-        write_json_atomic(self.status_path, {**status, "pid": os.getpid(), "host": socket.gethostname()})
+        status: Status = {
+            "state": "running",
+            "started": old.get("started", now),
+            "attempt_started": now,
+            "attempts": old.get("attempts", 0) + 1,
+            "seconds": old.get("seconds", 0.0),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        write_json_atomic(self.status_path, status)
 
     def finish(self, state: str, **values: Any) -> None:
         """``status.json``: done, failed or interrupted; all attempts' seconds; ``values`` such as error or summary."""
-        status = _read_json(self.status_path)
+        status = self._read_status()
         now = _now()
         seconds = status["seconds"] + _seconds_between(status["attempt_started"], now)
-        kept = {key: status[key] for key in ("started", "attempt_started", "attempts")}
-        write_json_atomic(
-            self.status_path, {"state": state, **kept, "ended": now, "seconds": round(seconds, 3), **values}
-        )
+        ended = {
+            "state": state,
+            "started": status["started"],
+            "attempt_started": status["attempt_started"],
+            "attempts": status["attempts"],
+            "ended": now,
+            "seconds": round(seconds, 3),
+            **values,
+        }
+        write_json_atomic(self.status_path, ended)
         if self._locked is not None:
             self._locked.close()
             self._locked = None
 
     def add_to_summary(self, **values: Any) -> None:
         """Put into a finished run's summary what was measured apart from it."""
-        status = _read_json(self.status_path)
+        status = self._read_status()
         write_json_atomic(self.status_path, {**status, "summary": {**status["summary"], **values}})
 
     def resume(self, argv: Sequence[str], config: RunConfig) -> None:
@@ -240,7 +292,7 @@ class RunDir:
         self.update_provenance(resumed=starts)
         write_json_atomic(self.config_path, to_file(config))
 
-    def overview(self) -> dict[str, Any]:
+    def overview(self) -> Overview:
         """One row of ``sdar runs list``: status, method, steps, each step's success, held-out success at both ends."""
         config = _read_json(self.config_path)
         status = self.status()
@@ -278,7 +330,7 @@ def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 
 def default_name(config: RunConfig, when: datetime) -> str:
-    """``alfworld-sdar-gap-s0-20261122-221500``; without a gate where none acts."""
+    """``ENV-sdar-gap-s0-20261122-221500``: environment, method, gate, seed and time; without a gate where none acts."""
     gated = config.algo.coef > 0 and config.algo.shaping == "none"
     gate = [config.algo.gate.rpartition(":")[2]] if gated else []
     parts = [config.env.name, config.method, *gate, f"s{config.seed}", f"{when:%Y%m%d-%H%M%S}"]

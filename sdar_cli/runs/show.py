@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict, final
 
 from sdar_cli.base.display import Reporter, duration, sparkline
 from sdar_cli.base.errors import SdarError
 from sdar_cli.config.merge import changed_keys, flatten
 from sdar_cli.runs.metrics import read_steps
-from sdar_cli.runs.rundir import RunDir
+from sdar_cli.runs.rundir import Overview, RunDir
 
 COLUMNS = ["name", "status", "method", "seed", "steps", "training success", "held out", "time"]
 PROVENANCE_SHOWN = (
@@ -17,7 +17,17 @@ PROVENANCE_SHOWN = (
 )  # fmt: skip
 
 
-def show_runs(title: str, overviews: Sequence[dict[str, Any]], reporter: Reporter) -> None:
+@final
+class Damaged(TypedDict):
+    """The row of a run whose files cannot be read."""
+
+    name: str
+    path: str
+    status: str
+    error: str
+
+
+def show_runs(title: str, overviews: Sequence[Overview | Damaged], reporter: Reporter) -> None:
     """A table of runs, and what is wrong with those that are damaged."""
     reporter.table(title, COLUMNS, [_row(each) for each in overviews])
     for each in overviews:
@@ -25,7 +35,7 @@ def show_runs(title: str, overviews: Sequence[dict[str, Any]], reporter: Reporte
             reporter.warn(f"{each['name']} is damaged: {each['error']}")
 
 
-def overview(run: RunDir) -> dict[str, Any]:
+def overview(run: RunDir) -> Overview | Damaged:
     """One run's row; a damaged run is listed with what is wrong with it."""
     try:
         return run.overview()
@@ -33,7 +43,7 @@ def overview(run: RunDir) -> dict[str, Any]:
         return {"name": run.name, "path": str(run.path), "status": "damaged", "error": error.what}
 
 
-def _row(overview: dict[str, Any]) -> list[Any]:
+def _row(overview: Overview | Damaged) -> list[object]:
     if "error" in overview:
         return [overview["name"], overview["status"], *[None] * (len(COLUMNS) - 2)]
     seconds = overview["seconds"]
@@ -49,7 +59,7 @@ def _row(overview: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _success(overview: dict[str, Any]) -> str | None:
+def _success(overview: Overview) -> str | None:
     """``12.1% → 48.5%``, without skills."""
     values = (overview["success_before"], overview["success_after"])
     if values == (None, None):

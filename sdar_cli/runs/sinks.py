@@ -1,4 +1,4 @@
-"""Sinks: where the metrics of each step go beside ``metrics.jsonl``, which is the truth and always written first.
+"""Sinks: where the metrics of each step go besides ``metrics.jsonl``, which is always written first.
 
 A sink is made by a function ``(run_dir, **arguments)`` in the first process, when a run starts or is resumed.  Steps
 that a resumed run repeats are given to it again; a sink that keeps a file makes it anew from ``metrics.jsonl``.
@@ -67,7 +67,7 @@ class CsvSink:
 class Recorder:
     """The metrics of each finished step: a line of ``metrics.jsonl``, then every sink of ``train.sinks``.
 
-    A sink that fails is switched off with a warning, and training goes on.  path: of ``metrics.jsonl``.
+    A sink that fails is switched off with a warning, and training continues.  path: of ``metrics.jsonl``.
     """
 
     def __init__(self, path: Path, train: TrainConfig, reporter: Reporter) -> None:
@@ -103,7 +103,7 @@ class Recorder:
     def _failed(self, name: str, error: Exception) -> None:
         self._sinks.pop(name, None)
         where = SINK.blame(name, error)
-        self.reporter.warn(f"{where.what}; it is switched off, metrics.jsonl goes on ({where.why})")
+        self.reporter.warn(f"{where.what}; it is switched off, metrics.jsonl is still written ({where.why})")
 
 
 def _cells(columns: Sequence[str], row: Mapping[str, Any]) -> list[Any]:

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.resources import resource_dir
@@ -37,7 +38,7 @@ class Skill:
     ``path`` is relative to the bank's folder, with forward slashes.
 
     ``sources``: where it came from, such as ``runs/a/episodes/step-000001.jsonl:3,7-9`` (lines, from 1).
-    ``kind``: a ``mistake`` says what to avoid; it is shown like any other skill.
+    ``kind``: a ``mistake`` is about what to avoid; it is shown like any other skill.
     """
 
     id: str
@@ -191,7 +192,7 @@ def _skill(path: Path, name: str, data: bytes) -> Skill:
 
 
 def _check(folder: Path, header: _BankHeader, skills: list[Skill]) -> None:
-    """What only the whole bank can tell: unique ids, known categories, no empty category."""
+    """What can be checked only on the whole bank: unique ids, known categories, no empty category."""
     where = folder / HEADER
     if GENERAL in header.categories:
         raise bad(where, f"{GENERAL!r} is not a task type", "remove its table: general skills need no keywords")
@@ -220,7 +221,7 @@ def _decoded(data: bytes, path: Path) -> str:
         raise bad(path, f"it is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
 
 
-def _toml(text: str, path: Path) -> dict[str, Any]:
+def _toml(text: str, path: Path) -> Mapping[str, object]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -229,12 +230,12 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
         raise bad(path, f"TOML that cannot be read: {error}", "write plain strings and lists of strings") from error
 
 
-def _problem(error: Mapping[str, Any]) -> str:
+def _problem(error: ErrorDetails) -> str:
     key = ".".join(map(str, error["loc"]))
     return f"the key {key} is missing" if error["type"] == "missing" else f"{key}: {error['msg']}"
 
 
-def _validated(model: type[Header], data: dict[str, Any], path: Path) -> Header:
+def _validated(model: type[Header], data: Mapping[str, object], path: Path) -> Header:
     try:
         return model.model_validate(data)
     except ValidationError as error:

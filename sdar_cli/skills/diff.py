@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from sdar_cli.skills.bank import Bank, Skill
 
@@ -12,11 +12,35 @@ HEADER = ("name", "version", "environment", "licence")
 FIELDS = ("category", "kind", "when", "brief", "text", "path", "sources")
 
 
-def diff_banks(a: Bank, b: Bank) -> dict[str, Any]:
-    """A JSON-ready record; skills are matched by id.
+class SkillDiff(TypedDict):
+    """A skill of both banks: the fields that differ, each [old, new], and the text as a unified diff."""
 
-    ``changed``: per skill the fields that differ, each [old, new], and the text as a unified diff.
+    id: str
+    fields: dict[str, list[Any]]
+    diff: list[str]
+
+
+class BankDiff(TypedDict):
+    """What differs between two banks, JSON-ready; pairs are [old, new], None where one is missing.
+
+    bank: fields of the header.  added, removed: skills.  keywords: by category.  types, routes: names that lead
+    elsewhere.  order: the categories, where both have them in another order.
     """
+
+    same: bool
+    sha256: list[str]
+    bank: dict[str, list[str]]
+    added: list[dict[str, str]]
+    removed: list[dict[str, str]]
+    changed: list[SkillDiff]
+    keywords: dict[str, dict[str, list[str]]]
+    types: dict[str, list[str | None]]
+    routes: dict[str, list[str | None]]
+    order: list[list[str]] | None
+
+
+def diff_banks(a: Bank, b: Bank) -> BankDiff:
+    """What differs; skills are matched by id."""
     old, new = ({skill.id: skill for skill in bank.skills} for bank in (a, b))
     return {
         "same": a.sha256 == b.sha256,
@@ -36,7 +60,7 @@ def _brief(skill: Skill) -> dict[str, str]:
     return {"id": skill.id, "category": skill.category, "brief": skill.brief}
 
 
-def _changed(old: Skill, new: Skill) -> dict[str, Any] | None:
+def _changed(old: Skill, new: Skill) -> SkillDiff | None:
     fields = {key: [getattr(old, key), getattr(new, key)] for key in FIELDS if getattr(old, key) != getattr(new, key)}
     if not fields:
         return None

@@ -1,4 +1,4 @@
-"""Skills that say the same: equal texts, and texts that differ in a few words.
+"""Skills with the same content: equal texts, and texts that differ in a few words.
 
 A text is remembered by the smallest hashes of its runs of words, and compared only with the first text that had one of
 them, so the work grows with the number of texts and not with its square.

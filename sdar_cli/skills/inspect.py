@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NotRequired, TypedDict
 
 from sdar_cli.base.errors import ConfigError, RunFailedError
 from sdar_cli.config.schema import ModelConfig, SkillsConfig, TeacherConfig
@@ -21,6 +22,99 @@ from sdar_cli.skills.lint import Goal
 Count = Callable[[str], int]
 
 
+class SkillRecord(TypedDict):
+    """A skill of a bank and its size; in tokens only where a tokenizer is known."""
+
+    id: str
+    category: str
+    when: str
+    brief: str
+    keywords: list[str]
+    words: int
+    path: str
+    kind: str
+    sources: list[str]
+    tokens: NotRequired[int]
+    brief_tokens: NotRequired[int]
+
+
+class BankRecord(TypedDict):
+    """A bank and its skills.  origin: what it was built from, None where it was written by hand."""
+
+    name: str
+    version: str
+    environment: str
+    licence: str
+    sha256: str
+    origin: Mapping[str, Any] | None
+    skills: list[SkillRecord]
+
+
+class PromptRecord(TypedDict):
+    """A prompt as a model reads it.
+
+    skill_span: where the skill stands in ``text``, as [start, end) in characters.  dropped: of the teacher's prompt,
+    what was cut from the skill.
+    """
+
+    tokens: int
+    limit: int
+    skill_tokens: int
+    cut_tokens: int
+    cut: list[str]
+    skill_present: bool
+    skill_span: list[int] | None
+    text: str
+    dropped: NotRequired[str]
+
+
+class ChosenSkill(TypedDict):
+    """A skill that a task is given, and why."""
+
+    id: str
+    category: str
+    reason: str
+    score: float | None
+
+
+class TaskPrompts(TypedDict):
+    """The skills chosen for a task, and both prompts of its first turn.  scores: of all skills, the highest first."""
+
+    bank: dict[str, str]
+    model: str
+    task: dict[str, str]
+    retrieval: str
+    form: str
+    placement: str
+    skills: list[ChosenSkill]
+    scores: dict[str, float]
+    teacher: PromptRecord
+    student: PromptRecord
+
+
+class Coverage(TypedDict):
+    """Which skills the tasks of a panel are given.
+
+    types: tasks by type.  skills: by id, the number of tasks by type.  unused: skills that no task is given.
+    without_own: tasks that are given no skill of their category.  refused: tasks that the strategy has no skill for.
+    """
+
+    retrieval: str
+    types: dict[str, int]
+    skills: dict[str, dict[str, int]]
+    unused: list[str]
+    without_own: dict[str, int]
+    refused: dict[str, int]
+
+
+class PanelCoverage(Coverage):
+    """The same, with the bank and the number of tasks."""
+
+    bank: str
+    sha256: str
+    tasks: int
+
+
 @dataclass(frozen=True)
 class Shown:
     """The settings that decide what a prompt looks like."""
@@ -31,8 +125,8 @@ class Shown:
     teacher: TeacherConfig
 
 
-def describe_bank(bank: Bank, count: Count | None = None) -> dict[str, Any]:
-    """A JSON-ready record of a bank.  count: text to number of tokens; without it no tokens are given."""
+def describe_bank(bank: Bank, count: Count | None = None) -> BankRecord:
+    """A bank, JSON-ready.  count: text to number of tokens; without it no tokens are given."""
     return {
         "name": bank.name,
         "version": bank.version,
@@ -44,8 +138,8 @@ def describe_bank(bank: Bank, count: Count | None = None) -> dict[str, Any]:
     }
 
 
-def _describe_skill(bank: Bank, skill: Skill, count: Count | None) -> dict[str, Any]:
-    record: dict[str, Any] = {
+def _describe_skill(bank: Bank, skill: Skill, count: Count | None) -> SkillRecord:
+    record: SkillRecord = {
         "id": skill.id,
         "category": skill.category,
         "when": skill.when,
@@ -57,31 +151,24 @@ def _describe_skill(bank: Bank, skill: Skill, count: Count | None) -> dict[str, 
         "sources": list(skill.sources),
     }
     if count:
-        record |= {"tokens": count(skill.text), "brief_tokens": count(skill.brief)}
+        record["tokens"], record["brief_tokens"] = count(skill.text), count(skill.brief)
     return record
 
 
 def describe_task(
     retriever: Retriever, task: Task, seen: Observation, shown: Shown, tokenizer: Tokenizer
-) -> dict[str, Any]:
-    """A JSON-ready record of the skills chosen for a task and of both prompts of its first turn.
+) -> TaskPrompts:
+    """The skills chosen for a task and both prompts of its first turn, JSON-ready.
 
     retriever: with what a run has learnt, or new.  Choices are those of an evaluation: nothing is explored.
     """
     bank, strategy = retriever.bank, shown.skills.retrieval
     choice = retriever.choose(strategy, task, seen.goal)
     view = TurnView(seen.goal, seen.text, seen.admissible, env=shown.env.name)
-    common: dict[str, Any] = {"style": shown.env.prompt, "thinking": shown.model.thinking}
-    student = encode_prompt(tokenizer, view, limit=shown.model.max_prompt_tokens, **common)
+    encode = partial(encode_prompt, tokenizer, view, style=shown.env.prompt, thinking=shown.model.thinking)
+    student = encode(limit=shown.model.max_prompt_tokens)
     text = skill_text(choice.skills, shown.skills.form)
-    teacher = encode_prompt(
-        tokenizer,
-        view,
-        limit=shown.teacher.max_prompt_tokens,
-        skill=text,
-        placement=shown.teacher.placement,
-        **common,
-    )
+    teacher = encode(limit=shown.teacher.max_prompt_tokens, skill=text, placement=shown.teacher.placement)
     described = _describe_prompt(teacher, shown.teacher.max_prompt_tokens, shown.teacher.placement)
     described["dropped"] = text.strip().removeprefix(teacher.skill) if "skill" in teacher.cut else ""
     return {
@@ -106,11 +193,8 @@ def describe_task(
     }
 
 
-def describe_coverage(retriever: Retriever, goals: Sequence[Goal], strategy: str) -> dict[str, Any]:
-    """Which skills the tasks of a panel are given: per skill and task type the number of tasks.
-
-    ``refused``: task types that the strategy has no skill for, with their tasks.
-    """
+def describe_coverage(retriever: Retriever, goals: Sequence[Goal], strategy: str) -> Coverage:
+    """Which skills the tasks of a panel are given."""
     types = Counter(goal.task.type for goal in goals)
     table = {skill.id: dict.fromkeys(sorted(types), 0) for skill in retriever.bank.skills}
     refused: Counter[str] = Counter()
@@ -135,8 +219,7 @@ def describe_coverage(retriever: Retriever, goals: Sequence[Goal], strategy: str
     }
 
 
-def _describe_prompt(prompt: EncodedPrompt, limit: int, placement: str = "user") -> dict[str, Any]:
-    """``skill_span``: where the inserted text stands in ``text``, as [start, end) in characters."""
+def _describe_prompt(prompt: EncodedPrompt, limit: int, placement: str = "user") -> PromptRecord:
     inserted = PREFIX.format(skill=prompt.skill) if placement == "prefix" else prompt.skill
     start = prompt.text.find(inserted) if prompt.skill_present else -1
     return {

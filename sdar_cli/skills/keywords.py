@@ -21,7 +21,7 @@ some than that the their them then there these this to under up want was what wh
 your
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""Words that say nothing of a task by themselves; a phrase with another word in it may hold them."""
+"""Words that do not identify a task by themselves; a phrase with another word in it may hold them."""
 
 
 def learn_keywords(goals: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
@@ -32,13 +32,13 @@ def learn_keywords(goals: Mapping[str, Sequence[str]], others: Sequence[str] = (
     no keyword at all.
     """
     left = {kind: [_phrases(goal) for goal in sorted(set(texts))] for kind, texts in sorted(goals.items())}
-    common = Counter(phrase for mine in left.values() for goal in mine for phrase in goal)
+    common = Counter(phrase for own in left.values() for goal in own for phrase in goal)
     strange = [_phrases(goal) for goal in sorted(set(others))]
     found: dict[str, tuple[str, ...]] = {}
     while left:
         options = {
-            kind: _cover(mine, [*strange, *(g for k, v in left.items() if k != kind for g in v)], common)
-            for kind, mine in left.items()
+            kind: _cover(own, [*strange, *(g for k, v in left.items() if k != kind for g in v)], common)
+            for kind, own in left.items()
         }
         best = max(options, key=lambda kind: options[kind][1])  # the first of equals: sorted by name
         found[best] = options[best][0]
@@ -47,21 +47,21 @@ def learn_keywords(goals: Mapping[str, Sequence[str]], others: Sequence[str] = (
 
 
 def _cover(
-    mine: Sequence[frozenset[str]], others: Sequence[frozenset[str]], common: Counter[str]
+    own: Sequence[frozenset[str]], others: Sequence[frozenset[str]], common: Counter[str]
 ) -> tuple[tuple[str, ...], float]:
-    """Phrases that cover ``mine`` and are in none of ``others``, greedily, and the share they cover.  Of equal ones the
-    one that is rarest in all goals (``common``), then the shortest."""
+    """Phrases that cover the goals ``own`` and are in none of ``others``, greedily, and the share they cover.  Of equal
+    ones the one that is rarest in all goals (``common``), then the shortest."""
     foreign = frozenset().union(*others)
-    open_goals = list(mine)
+    open_goals = list(own)
     chosen: list[str] = []
     while open_goals:
         counts = Counter(phrase for goal in open_goals for phrase in goal - foreign)
         best = min(counts, key=lambda p: (-counts[p], common[p], len(p.split()), len(p), p), default=None)
-        if best is None or counts[best] < min(SUPPORT, len(mine)):
+        if best is None or counts[best] < min(SUPPORT, len(own)):
             break
         chosen.append(best)
         open_goals = [goal for goal in open_goals if best not in goal]
-    return tuple(chosen), 1 - len(open_goals) / len(mine)
+    return tuple(chosen), 1 - len(open_goals) / len(own)
 
 
 def _phrases(goal: str) -> frozenset[str]:

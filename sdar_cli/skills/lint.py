@@ -2,7 +2,7 @@
 
 The bank alone: repeated texts, keywords that cannot work.  On a panel of tasks: what no task reaches and what no skill
 covers.  With a model's tokenizer: what would not fit the teacher's budget.  An ``error`` would make a run fail or show
-a teacher something else than the bank says; a ``warning`` deserves a look; a ``note`` is fine in the right place.
+a teacher something else than the bank holds; a ``warning`` deserves a look; a ``note`` is fine in the right place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
 
 from sdar_cli.envs.base import Observation, Task
 from sdar_cli.skills.bank import GENERAL, Bank, Skill
@@ -56,7 +55,7 @@ def lint_bank(bank: Bank) -> list[Finding]:
 
 
 def _repeats(bank: Bank) -> Iterator[Finding]:
-    """Texts that say the same.  In one category both are shown together; in two it may be meant."""
+    """Texts with the same content.  In one category both are shown together; in two it may be meant."""
     for pair in similar_pairs([skill.text for skill in bank.skills]):
         skill, other = bank.skills[pair.later], bank.skills[pair.earlier]
         exact = pair.similarity == 100
@@ -186,7 +185,7 @@ def lint_tokens(bank: Bank, count: Count, budget: int, prompts: Mapping[str, int
     return findings
 
 
-def summary(findings: Sequence[Finding]) -> dict[str, Any]:
+def summary(findings: Sequence[Finding]) -> dict[str, int]:
     """Counts by level."""
     return {level + "s": sum(f.level == level for f in findings) for level in LEVELS}
 

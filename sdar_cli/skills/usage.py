@@ -1,6 +1,6 @@
 """What a run did with its skills, read from its directory: use, gap, gate and success per skill, and the bandit.
 
-``episodes/`` say what every episode's teacher was shown (its first view) and what every token's gap and gate were;
+``episodes/`` hold what every episode's teacher was shown (its first view) and what every token's gap and gate were;
 ``skills.jsonl`` which skill the bandit chose for every group and the reward that came back.
 """
 
@@ -8,14 +8,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from sdar_cli.base.errors import RunFailedError
 from sdar_cli.runs.metrics import read_metrics
-from sdar_cli.runs.records import EpisodeRecord, Json, read_episodes
+from sdar_cli.runs.records import EpisodeRecord, read_episodes
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.skills.choose.bandit import Bandit
 from sdar_cli.stats import wilson
+
+
+class UseRecord(TypedDict):
+    """``Use``, JSON-ready: means over tokens, None where none had a value, and success with its Wilson interval."""
+
+    groups: int
+    episodes: int
+    gap: float | None
+    gate: float | None
+    success: float | None
+    low: float
+    high: float
+
+
+class ArmRecord(TypedDict):
+    """An arm of the bandit: groups that were given the skill, their mean reward, and the upper bound."""
+
+    skill: str
+    n: int
+    mean: float
+    bound: float
+
+
+class RunUsage(TypedDict):
+    """A run's use of its skills, JSON-ready.
+
+    skills: by id.  without: episodes whose teacher was shown nothing.  candidates: by task type, how many skills ucb
+    had to choose from.  bandit: by task type, None unless a strategy was ucb.  changes: those the evolution hook made.
+    """
+
+    run: str
+    retrieval: str
+    views: list[str]
+    skills: dict[str, UseRecord]
+    without: UseRecord | None
+    candidates: dict[str, int]
+    bandit: dict[str, list[ArmRecord]] | None
+    changes: list[Mapping[str, object]]
 
 
 @dataclass
@@ -42,7 +80,7 @@ class Use:
         self.gate += sum(gates)
         self.gate_tokens += len(gates)
 
-    def record(self) -> Json:
+    def record(self) -> UseRecord:
         """JSON-ready; means are None where no token had a value."""
         success = self.won / self.episodes if self.episodes else None
         # Episodes of a group play the same task: they are no new draws of the task population.
@@ -58,13 +96,8 @@ class Use:
         }
 
 
-def describe_run(run: RunDir) -> Json:
-    """A JSON-ready record: ``skills`` (by id), ``without`` (episodes whose teacher was shown nothing), ``bandit`` (by
-    task type, None unless a strategy was ucb), ``candidates`` (by task type, how many skills ucb had to choose from),
-    ``changes`` the evolution hook made.
-
-    Raises RunFailedError where the run has no episodes, or a file is damaged.
-    """
+def describe_run(run: RunDir) -> RunUsage:
+    """What a run did with its skills.  Raises RunFailedError where the run has no episodes, or a file is damaged."""
     uses: dict[str, Use] = {}
     bare = Use()
     for step, episode in _episodes(run):
@@ -87,13 +120,13 @@ def describe_run(run: RunDir) -> Json:
     }
 
 
-def _bandit(choices: Sequence[Mapping[str, Any]], c: float) -> dict[str, list[Json]]:
+def _bandit(choices: Sequence[Mapping[str, Any]], c: float) -> dict[str, list[ArmRecord]]:
     """Task type to its arms, the best bound first: the log played again."""
     bandit = Bandit(c)
     for choice in choices:
         if choice["strategy"] == "ucb" and choice["reward"] is not None:
             bandit.update(choice["type"], choice["skills"][0], choice["reward"])
-    table: dict[str, list[Json]] = {}
+    table: dict[str, list[ArmRecord]] = {}
     for kind, arms in sorted(bandit.arms.items()):
         names = sorted(arms)
         means, bounds = bandit.means(kind, names), bandit.scores(kind, names)

@@ -38,20 +38,20 @@ def write_bank(draft: Draft, out: Path) -> Bank:
     legal bank."""
     refuse_taken(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.parent / f".{out.name}.{os.getpid()}.tmp"
-    beside.mkdir()
+    temporary = out.parent / f".{out.name}.{os.getpid()}.tmp"
+    temporary.mkdir()
     try:
-        (beside / HEADER).write_text(header_text(draft), encoding="utf-8")
+        (temporary / HEADER).write_text(header_text(draft), encoding="utf-8")
         for name, skill in zip(file_names(draft.skills), draft.skills, strict=True):
-            (beside / name).write_text(skill_file(skill), encoding="utf-8")
-        read_bank(beside)
+            (temporary / name).write_text(skill_file(skill), encoding="utf-8")
+        read_bank(temporary)
         if out.exists():
             out.rmdir()
-        beside.rename(out)
+        temporary.rename(out)
     except ConfigError as error:
-        raise ConfigError(error.what.replace(str(beside), str(out)), why=error.why, fix=error.fix) from error
+        raise ConfigError(error.what.replace(str(temporary), str(out)), why=error.why, fix=error.fix) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return read_bank(out)
 
 
@@ -62,7 +62,7 @@ def file_names(skills: Sequence[Skill]) -> list[str]:
     for skill in skills:
         base = re.sub(r"[^A-Za-z0-9_-]+", "-", skill.id).strip("-")[:80] or "skill"
         name, number = base, 2
-        while name.lower() in taken:  # file systems that do not tell a from A
+        while name.lower() in taken:  # some file systems do not distinguish a from A
             name, number = f"{base}-{number}", number + 1
         taken.add(name.lower())
         names.append(f"{name}.md")

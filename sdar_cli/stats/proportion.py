@@ -1,4 +1,4 @@
-"""One run on a panel: the interval of a success rate.  It speaks of the sampling of tasks only, not of seeds."""
+"""One run on a panel: the interval of a success rate.  It covers the sampling of tasks only, not of seeds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Checkpoint against checkpoint on one panel: tasks are the unit, and every task is its own control.
 
-It says nothing about methods: another seed of either would be another checkpoint.
+It is not about methods: another seed of either would be another checkpoint.
 """
 
 from __future__ import annotations

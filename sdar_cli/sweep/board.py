@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: one live table of the points, or lines where there is no terminal."""
+"""What is shown while a sweep runs: one live table of the points, or lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Board:
         self.report(f"[{count}] {job.title}: done in {duration(outcome.seconds)}, {ended}")
 
     def failed(self, job: Job, code: int, then: str) -> None:
-        """A run ended otherwise; its error, or the end of its output, says why."""
+        """A run ended otherwise; its error, or the end of its output, is the reason."""
         state = self.sweep.state(job)
         log = self.sweep.logs / f"{job.run}.log"
         error = self.sweep.run_dir(job).status().get("error") if state == "failed" else None

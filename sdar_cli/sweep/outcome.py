@@ -1,4 +1,4 @@
-"""What one finished run says: success at the end and at its best, without and with the skill, and how early it rose."""
+"""The outcome of a run: success at the end and at its best, without and with the skill, and how early it rose."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from sdar_cli.runs.curves import EARLY_STEPS, early_training
-from sdar_cli.runs.records import Json
 from sdar_cli.runs.results import EvaluationResult, MetricLabel
 from sdar_cli.runs.rundir import RunDir
 
@@ -37,7 +36,7 @@ class Outcome:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     labels: tuple[MetricLabel, ...] = ()
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
         return {name: value for name, value in asdict(self).items() if name != "labels"}
 

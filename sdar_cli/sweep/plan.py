@@ -1,6 +1,6 @@
 """A sweep before it starts: every point and seed resolved and validated, and the runs in their order.
 
-Runs are ordered by seed (seed 0 of all points first), so that a sweep that is stopped early says something about
+Runs are ordered by seed (seed 0 of all points first), so that a sweep that is stopped early has results for
 every point.  The evaluation before training is the same for all points that share model, panel, skills and evaluation
 settings: it is a run of its own without steps, and the others have ``eval.before`` off.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from sdar_cli.base.errors import ConfigError, Missing
 from sdar_cli.config.presets import Resolved, resolve
@@ -64,6 +64,13 @@ class Job:
         return self.run if self.point is None else f"{self.point}, seed {self.seed}"
 
 
+class Paper(TypedDict, total=False):
+    """The paper's figures by point, and where they are from; nothing where a sweep has none."""
+
+    note: str
+    values: Mapping[str, object]
+
+
 @dataclass(frozen=True)
 class Plan:
     """baselines: for each point the run that evaluates its model before training, None where it was not wanted."""
@@ -74,10 +81,10 @@ class Plan:
     configs: dict[str, RunConfig]
     baselines: dict[str, str | None]
     warnings: list[str]
-    paper: dict[str, Any]
+    paper: Paper
     parameters: int | None = None
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Mapping[str, object]:
         """What ``sweep.json`` keeps of it."""
         return {
             "points": [asdict(point) for point in self.points],
@@ -104,7 +111,7 @@ def make_plan(request: Request) -> Plan:
     resolved = _resolve_all(every, request)
     sources = next(iter(resolved.values()))
     first = sources.config.seed
-    paper = _paper(preset.paper, sources.config.env.name) if preset else {}
+    paper = _paper(preset.paper, sources.config.env.name) if preset else Paper()
     return _lay_out(every, list(range(first, first + count)), resolved, paper)
 
 
@@ -185,7 +192,7 @@ def _resolve_all(every: Sequence[Point], request: Request) -> dict[str, Resolved
 
 
 def _resolve_point(point: Point, request: Request) -> Resolved:
-    """A method that does not train keeps its 0 steps whatever ``--steps`` says."""
+    """A method that does not train keeps its 0 steps whatever ``--steps`` is."""
     flags = dict(request.flags or {})
     steps = flags.pop("train.steps", None)
     if steps is None:
@@ -201,9 +208,7 @@ def _by_point(texts: Mapping[str, Sequence[str]], total: int) -> list[str]:
     ]
 
 
-def _lay_out(
-    every: Sequence[Point], seeds: Sequence[int], resolved: Mapping[str, Resolved], paper: dict[str, Any]
-) -> Plan:
+def _lay_out(every: Sequence[Point], seeds: Sequence[int], resolved: Mapping[str, Resolved], paper: Paper) -> Plan:
     configs: dict[str, RunConfig] = {}
     untrained: dict[str, str] = {}
     baselines: dict[str, str | None] = {}
@@ -263,6 +268,6 @@ def _copy(config: RunConfig, **changes: Any) -> RunConfig:
     return RunConfig.model_validate({**config.model_dump(), **changes})
 
 
-def _paper(paper: Mapping[str, Any], env: str) -> dict[str, Any]:
+def _paper(paper: Mapping[str, Any], env: str) -> Paper:
     """The figures of this environment, and where they are from; only the note where it has none."""
     return {"note": paper["note"], "values": dict(paper.get(env, {}))} if paper else {}

@@ -22,9 +22,9 @@ def show_plan(made: Plan, path: Path, places: Places, reporter: Reporter) -> int
     configs = list(made.configs.values())
     slurm = places.executor == "slurm"
     script = places.script(path, range(len(made.jobs)), configs) if slurm else None
-    episodes = sum(plan(config)["episodes"] for config in configs)
+    episodes = sum(plan(config).episodes for config in configs)
     sizes = [estimates(config, made.parameters) for config in configs if config.train.steps]
-    disk = sum(size["disk_total"] or 0 for size in sizes if size)
+    disk = sum(size.disk_total or 0 for size in sizes if size)
     if reporter.json_mode:
         reporter.emit_object({
             **made.record(), "path": str(path), "configs": {c.name: c.model_dump(mode="json") for c in configs},

@@ -58,7 +58,7 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """A tokenizer of at most ``vocabulary`` entries trained on ``texts`` (prompts, responses), cut into ``units``.
 
-    words: texts that are one token each wherever they stand, beside the vocabulary.
+    words: texts that are one token each wherever they occur, in addition to the vocabulary.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

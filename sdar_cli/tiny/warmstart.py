@@ -36,7 +36,7 @@ HISTORY = 2
 MISTAKES = 0.03
 """Share of labels with the right skill that are a random legal action."""
 SLIPS = 0.08
-"""Share of moves replaced by taking the wanted object where it may not be: how to go on after
+"""Share of moves replaced by taking the wanted object where it may not be: what to do after
 ``Nothing happens.`` is learned, too."""
 BATCH = 60
 """Games demonstrated side by side."""
@@ -296,7 +296,7 @@ def build(
     examples: Sequence[Example],
     units: Sequence[str],
     out: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     preset: str,
     words: Sequence[str] = (),
@@ -314,12 +314,12 @@ def build(
     tokenizer = train_tokenizer([*texts, *(write(e.move) for e in examples)], recipe.vocabulary, units, words)
     data = encode(tokenizer, examples, write)
     tokens = sum(len(p) + len(r) for p, r in data)
-    say(f"{len(data)} examples, {tokens / len(data):.0f} tokens each, vocabulary {len(tokenizer)}")
+    log(f"{len(data)} examples, {tokens / len(data):.0f} tokens each, vocabulary {len(tokenizer)}")
     model = new_model(recipe, tokenizer)
-    say(f"{sum(p.numel() for p in model.parameters()):,} parameters; {time.perf_counter() - began:.0f} s so far")
+    log(f"{sum(p.numel() for p in model.parameters()):,} parameters; {time.perf_counter() - began:.0f} s so far")
 
     def report(update: int, total: int, loss: float) -> None:
-        say(f"update {update} of {total}, loss {loss:.3f}, {time.perf_counter() - began:.0f} s")
+        log(f"update {update} of {total}, loss {loss:.3f}, {time.perf_counter() - began:.0f} s")
 
     warm_start(model, data, recipe, tokenizer.pad_token_id, report)
     model.save_pretrained(out)

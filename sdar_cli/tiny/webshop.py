@@ -31,7 +31,7 @@ CATALOGUES_SEED = 100
 """Far from the seed of the default run's catalogue."""
 CATALOGUES = 8
 SLIPS = 0.05
-"""Share of moves replaced by another click, so that going on after a mistake is learned, too."""
+"""Share of moves replaced by another click, so that recovering from a mistake is learned, too."""
 RECIPE = Recipe(vocabulary=2048, epochs=1.6)
 NO_SLIP = ("click[buy now]", "click[search]")
 

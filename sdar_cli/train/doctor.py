@@ -22,7 +22,6 @@ from sdar_cli.envs.benchmark import Check
 from sdar_cli.envs.registry import benchmark, built_in
 
 DISTRIBUTION = "sdar"
-GAMES = ("textworld", "alfworld")
 TEMPORARY_SPACE = 500_000_000
 """Bytes: generated games and the copies the engines make of them."""
 
@@ -40,12 +39,13 @@ def all_checks() -> list[Check]:
     """Every check, in the order shown."""
     needs = read_needs()
     packages = [check_package(requirement) for requirement in needs.packages] if needs else []
-    games_missing = any(check.state == "missing" and check.name in GAMES for check in packages)
+    engines = {name for env in built_in() for name in benchmark(env).packages}
+    engine_missing = any(check.state == "missing" and check.name in engines for check in packages)
     return [
         check_sdar(needs),
         *([check_python(needs.python)] if needs else []),
         *packages,
-        *([check_compiler()] if games_missing else []),
+        *([check_compiler()] if engine_missing else []),
         check_gpu(),
         check_writable("cache", cache_dir(), "export SDAR_CACHE=FOLDER"),
         check_temporary_space(),

@@ -57,7 +57,7 @@ TURN_SUMS = (
 class Estimator:
     """A loss whose gradient is looked at.  ``gate`` None is the policy term.
 
-    ``weigh``, ``loss``: the functions of gate and objective where the names alone do not say them.
+    ``weigh``, ``loss``: the functions of gate and objective where the names alone do not identify them.
     """
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.rundir import RunDir, differences
 from sdar_cli.train.preflight import missing
 
-Train = Callable[[RunConfig, RunDir, Reporter, bool], dict[str, Any]]
+Train = Callable[[RunConfig, RunDir, Reporter, bool], Mapping[str, object]]
 
 
 def start_run(resolved: Resolved, runs_dir: Path, argv: Sequence[str], reporter: Reporter) -> None:
@@ -138,7 +138,7 @@ def _record_failure(error: Exception, run: RunDir, reporter: Reporter) -> None:
     reporter.emit("done", run=run.name, path=str(run.path), status="failed", error=text)
 
 
-def _show_summary(run: RunDir, summary: dict[str, Any], reporter: Reporter) -> None:
+def _show_summary(run: RunDir, summary: Mapping[str, object], reporter: Reporter) -> None:
     rows = [
         (key.replace("_", " "), _shown(key, value)) for key, value in summary.items() if not isinstance(value, dict)
     ]

@@ -1,10 +1,11 @@
-"""What a run would do, need and lack, found without loading a model or a game."""
+"""What a run would do and need, and what of it is missing, found without loading a model or a game."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sdar_cli.base.errors import Missing
 from sdar_cli.base.resources import resource_dir
@@ -16,33 +17,63 @@ from sdar_cli.models.hub import is_cached, missing_encoder
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def plan(config: RunConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Workload:
     """Amounts of work.  Rows are (prompt, response) samples; their number depends on how long episodes last."""
+
+    tasks_per_step: int
+    group_size: int
+    max_turns: int
+    steps: int
+    episodes: int
+    rows_per_step_max: int
+    updates: int
+    evaluations: int
+    panel_games: int | None
+    evaluated_with_skill_too: bool
+    teacher: bool
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Bytes of memory and disk for weights and AdamW states.  memory: by what it is for; checkpoint, disk_total: None
+    for adapters, which are small.
+
+    Activations, the generation cache and the adapter of a LoRA run are not counted.
+    """
+
+    parameters: int
+    dtype: str
+    memory: Mapping[str, int]
+    memory_total: int
+    checkpoint: int | None
+    disk_total: int | None
+
+
+def plan(config: RunConfig) -> Workload:
+    """What a run would do."""
     env, train = config.env, config.train
     episodes = train.tasks_per_step * train.group_size
     per_episode = env.max_turns if env.context == "window" else 1
     between = (train.steps - 1) // train.eval_every if train.eval_every and train.steps else 0
     evaluations = between + config.eval.before + bool(train.steps)
-    return {
-        "tasks_per_step": train.tasks_per_step,
-        "group_size": train.group_size,
-        "max_turns": env.max_turns,
-        "steps": train.steps,
-        "episodes": episodes * train.steps,
-        "rows_per_step_max": episodes * per_episode,
-        "updates": train.updates_per_step * train.steps,
-        "evaluations": evaluations,
-        "panel_games": config.eval.games or benchmark(env.name).panel_size(env),
-        "evaluated_with_skill_too": config.eval.with_skill,
-        "teacher": config.algo.coef > 0 and train.steps > 0,
-    }
+    return Workload(
+        tasks_per_step=train.tasks_per_step,
+        group_size=train.group_size,
+        max_turns=env.max_turns,
+        steps=train.steps,
+        episodes=episodes * train.steps,
+        rows_per_step_max=episodes * per_episode,
+        updates=train.updates_per_step * train.steps,
+        evaluations=evaluations,
+        panel_games=config.eval.games or benchmark(env.name).panel_size(env),
+        evaluated_with_skill_too=config.eval.with_skill,
+        teacher=config.algo.coef > 0 and train.steps > 0,
+    )
 
 
-def estimates(config: RunConfig, parameters: int | None) -> dict[str, Any] | None:
-    """Bytes of memory and disk for weights and AdamW states; None where the parameter count is unknown.
-
-    Activations, the generation cache and the adapter of a LoRA run are not counted.
-    """
+def estimates(config: RunConfig, parameters: int | None) -> Estimates | None:
+    """Memory and disk that a run would take; None where the parameter count is unknown."""
     if parameters is None:
         return None
     dtype = _dtype(config)
@@ -56,14 +87,14 @@ def estimates(config: RunConfig, parameters: int | None) -> dict[str, Any] | Non
     if full and config.algo.coef > 0 and config.teacher.weights != "live":
         memory["teacher"] = weights
     checkpoint = 3 * weights if full else None
-    return {
-        "parameters": parameters,
-        "dtype": dtype,
-        "memory": memory,
-        "memory_total": sum(memory.values()),
-        "checkpoint": checkpoint,
-        "disk_total": checkpoint * config.train.keep if checkpoint else None,
-    }
+    return Estimates(
+        parameters=parameters,
+        dtype=dtype,
+        memory=memory,
+        memory_total=sum(memory.values()),
+        checkpoint=checkpoint,
+        disk_total=checkpoint * config.train.keep if checkpoint else None,
+    )
 
 
 def missing(config: RunConfig) -> list[Missing]:

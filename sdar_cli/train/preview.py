@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import Missing, RunConflictError
@@ -12,7 +12,7 @@ from sdar_cli.config.presets import Resolved
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.train.launch import check_resume
-from sdar_cli.train.preflight import estimates, missing, plan
+from sdar_cli.train.preflight import Estimates, Workload, estimates, missing, plan
 
 
 def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir | None) -> int:
@@ -31,8 +31,8 @@ def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir
                 "sources": resolved.sources,
                 "changed": sorted(changed_keys(config)),
                 "warnings": resolved.warnings,
-                "plan": amounts,
-                "estimates": sizes,
+                "plan": asdict(amounts),
+                "estimates": asdict(sizes) if sizes else None,
                 "missing": [item._asdict() for item in absent],
                 "note": note or None,
                 "ok": not absent,
@@ -71,27 +71,27 @@ def _print_values(resolved: Resolved, reporter: Reporter) -> None:
                    marked=[key in changed for key in values])  # fmt: skip
 
 
-def _print_plan(amounts: dict[str, Any], reporter: Reporter) -> None:
+def _print_plan(amounts: Workload, reporter: Reporter) -> None:
     training = (
         "{tasks_per_step} tasks x {group_size} episodes x at most {max_turns} turns x {steps} steps "
-        "= {episodes} episodes, at most {rows_per_step_max} rows per step, {updates} updates".format(**amounts)
+        "= {episodes} episodes, at most {rows_per_step_max} rows per step, {updates} updates".format(**asdict(amounts))
     )
-    reporter.info(f"plan: {training if amounts['steps'] else 'no training'}")
-    games = f" of {amounts['panel_games']} games" if amounts["panel_games"] else ""
-    skill = ", with and without skills" if amounts["evaluated_with_skill_too"] else ""
-    reporter.info(f"      {amounts['evaluations']} evaluations{games}{skill}")
+    reporter.info(f"plan: {training if amounts.steps else 'no training'}")
+    games = f" of {amounts.panel_games} games" if amounts.panel_games else ""
+    skill = ", with and without skills" if amounts.evaluated_with_skill_too else ""
+    reporter.info(f"      {amounts.evaluations} evaluations{games}{skill}")
 
 
-def _print_estimates(sizes: dict[str, Any] | None, reporter: Reporter) -> None:
+def _print_estimates(sizes: Estimates | None, reporter: Reporter) -> None:
     if sizes is None:
         reporter.info("memory and disk: not estimated, the model's parameter count is not known here")
         return
-    parts = ", ".join(f"{name} {_size(amount)}" for name, amount in sizes["memory"].items())
-    reporter.info(f"memory: {_size(sizes['memory_total'])} in {sizes['dtype']} ({parts}); activations not counted")
-    if sizes["disk_total"] is None:
-        reporter.info("disk: adapter checkpoints, small beside the model")
+    parts = ", ".join(f"{name} {_size(amount)}" for name, amount in sizes.memory.items())
+    reporter.info(f"memory: {_size(sizes.memory_total)} in {sizes.dtype} ({parts}); activations not counted")
+    if sizes.checkpoint is None or sizes.disk_total is None:
+        reporter.info("disk: adapter checkpoints, small next to the model")
     else:
-        reporter.info(f"disk: {_size(sizes['disk_total'])} of checkpoints, {_size(sizes['checkpoint'])} each")
+        reporter.info(f"disk: {_size(sizes.disk_total)} of checkpoints, {_size(sizes.checkpoint)} each")
 
 
 def _size(amount: float) -> str:

@@ -1,8 +1,8 @@
-"""``sdar probe``: what the teacher's gradient says on one batch, before anything is trained.
+"""``sdar probe``: the teacher's gradient on one batch, before anything is trained.
 
 The tasks of a batch are split in two halves.  An estimator whose gradients on the halves point the same way carries a
 signal; one whose cosine is not distinguishable from 0 is noise at this batch size.  The exact reverse KL of the OTHER
-half tells whether the signal is the teacher's.
+half shows whether the signal is the teacher's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from sdar_cli.train.gradients import (
     task_gradients,
     turn_statistics,
 )
+from sdar_cli.train.probe_report import Comparison, EstimatorReport, Figures, Interval, ProbeReport
 from sdar_cli.train.teacher import TeacherPrompts
 
 if TYPE_CHECKING:
@@ -46,36 +47,10 @@ LEVEL = 95.0
 """Per cent of the bootstrap intervals."""
 SILENT = 1e-5
 """A gradient below this share of the largest estimator's is rounding, not a direction."""
+SHOWN = ("success", "reward", "turns", "invalid_ratio", "failed_episodes")
+"""What the report says of the batch, of the metrics of a rollout."""
 SAME = 1e-3
-"""Nats of mean |gap| below which the teacher says what the student says."""
-
-
-class Interval(TypedDict):
-    """A cosine with the limits of its bootstrap interval."""
-
-    cosine: float
-    low: float
-    high: float
-
-
-class Comparison(TypedDict):
-    """What the gradients of one estimator say: see ``compare``."""
-
-    norm: float
-    between_halves: Interval | None
-    with_exact: Interval | None
-    with_policy: float | None
-    equal_norm_coef: float | None
-    noise: bool
-
-
-class EstimatorReport(Comparison):
-    """The comparison of a named estimator; ``own``: whether it is the loss of the configured method."""
-
-    name: str
-    gate: str | None
-    objective: str
-    own: bool
+"""Nats of mean |gap| below which the teacher agrees with the student."""
 
 
 # Statistics -----------------------------------------------------------------------------------------------------------
@@ -94,7 +69,7 @@ def halves_of(tasks: Sequence[Task]) -> np.ndarray:
 def compare(
     gram: np.ndarray, halves: np.ndarray, weights: np.ndarray, *, policy: int, exact: int, resamples: int, seed: int
 ) -> list[Comparison]:
-    """What the gradients of E estimators on T tasks say, one record per estimator.
+    """Statistics of the gradients of E estimators on T tasks, one record per estimator.
 
     gram (E, T, E, T): inner products of the tasks' gradient sums v_et; halves (T,) 0 or 1; weights (T,) sums of token
     weights.  g_e(S) = sum over tasks t in S of v_et / sum of their weights.  ``policy`` and ``exact`` are the indices
@@ -191,7 +166,7 @@ class _Batch:
         return mixed_groups(self.played.episodes)
 
 
-def probe(config: RunConfig, reporter: Reporter, checkpoint: Path | None, resamples: int) -> dict[str, Any]:
+def probe(config: RunConfig, reporter: Reporter, checkpoint: Path | None, resamples: int) -> ProbeReport:
     """Play one batch of ``train.tasks_per_step`` x ``train.group_size`` episodes and compare gradients on it.
 
     checkpoint: weights to load, else the model as it is.  Returns the report; weights are those of before.
@@ -207,10 +182,9 @@ def probe(config: RunConfig, reporter: Reporter, checkpoint: Path | None, resamp
         total = sum(map(len, batch.groups))
         with reporter.progress(f"gradients of {len(estimators)} estimators on {total} rows", total) as bar:
             found = task_gradients(trainer, batch.groups, estimators, config.algo.gate_beta, config.seed, bar.advance)
-        report = _report(config, batch, estimators, own, found, resamples)
-        report["provenance"] = session.provenance()
-        report["seconds"] = {"until_played": round(played - began, 1), "all": round(time.monotonic() - began, 1)}
-    return report
+        figures = _figures(config, batch, estimators, own, found, resamples)
+        seconds = {"until_played": round(played - began, 1), "all": round(time.monotonic() - began, 1)}
+        return {**figures, "provenance": session.provenance(), "seconds": seconds}
 
 
 def _estimators(config: RunConfig) -> tuple[list[Estimator], int | None]:
@@ -225,7 +199,7 @@ def probing(config: RunConfig) -> RunConfig:
     """The configuration of the trainer: a teacher of one view whose hidden states are kept, nothing else."""
     view = config.views[0]
     first = ViewConfig(retrieval=view.retrieval, form=view.form, placement=view.placement)
-    algo: dict[str, Any] = {
+    algo: dict[str, object] = {
         "coef": 1.0,
         "coef_schedule": "constant",
         "shaping": "none",
@@ -294,14 +268,14 @@ def _play(config: RunConfig, session: Session, reporter: Reporter) -> _Batch:
 # What is reported -----------------------------------------------------------------------------------------------------
 
 
-def _report(
+def _figures(
     config: RunConfig,
     batch: _Batch,
     estimators: Sequence[Estimator],
     own: int | None,
     found: TaskGradients,
     resamples: int,
-) -> dict[str, Any]:
+) -> Figures:
     """Everything but provenance: see ``compare`` and ``turn_statistics`` for the figures."""
     halves = halves_of(batch.tasks)
     seed = seed_of(config.seed, "bootstrap")
@@ -339,7 +313,7 @@ def _report(
             "episodes": len(played.episodes) - played.failed,
             "rows": sum(map(len, batch.groups)),
             "groups_with_both": batch.mixed,
-            **{key: played.metrics[key] for key in ("success", "reward", "turns", "invalid_ratio", "failed_episodes")},
+            **{key: cast(float, played.metrics[key]) for key in SHOWN},
         },
         "teacher": teacher,
         "parameters": found.parameters,
@@ -376,7 +350,7 @@ def _warnings(
         )
         found.append(f"no group had both a success and a failure: raise --tasks or --group ({rest})")
     if every["gap_abs_mean"] is not None and every["gap_abs_mean"] < SAME:
-        found.append(f"the teacher says the same as the student: the mean |gap| is {every['gap_abs_mean']:.1e} nats")
+        found.append(f"the teacher agrees with the student: the mean |gap| is {every['gap_abs_mean']:.1e} nats")
     if teacher.get("skill_present", 1.0) < 1:
         found.append(f"{1 - teacher['skill_present']:.1%} of the teacher's prompts hold no skill")
     noise = [each["name"] for each in named if each["noise"]]

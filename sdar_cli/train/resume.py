@@ -1,4 +1,4 @@
-"""Where a resumed run goes on, and what it must share with the run it continues."""
+"""Where a resumed run continues, and what it must share with the run it continues."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Samples and their signals become padded batches.
 
-A ``Sample`` (``rollout/samples.py``) is known once the episodes are played.  ``Signals`` are what the models say of it,
-before the first update of the step.  They are made at once by ``SDARTrainer`` from the results of scoring, in the order
-that the types ask for: teacher, reference and old log-probs first, then the advantages that are shaped by them.
+A ``Sample`` (``rollout/samples.py``) is known once the episodes are played.  ``Signals`` are what the models compute
+for it before the first update of the step.  They are made at once by ``SDARTrainer`` from the results of scoring, in
+the order that the types ask for: teacher, reference and old log-probs first, then the advantages shaped by them.
 
 T is the number of response tokens of a sample, H the width of the model.  All tensors are without gradient, on the CPU.
 """
@@ -39,7 +39,7 @@ class TeacherScores(NamedTuple):
 
 @dataclass(frozen=True)
 class Signals:
-    """What the models say of one sample, and the advantages that follow from it.  None: this step has no such thing."""
+    """What the models compute for one sample, and the advantages that follow.  None: not computed in this step."""
 
     advantage: Sequence[float]
     """(T,), shaped by the teacher where the method does so, else the sample's own."""

@@ -32,7 +32,7 @@ HALF_TOLERANCE = 0.25
 
 @dataclass
 class ForwardPass:
-    """What one forward pass says of R samples' T response tokens."""
+    """What one forward pass gives for R samples' T response tokens."""
 
     logps: Tensor
     """(R, T), nats."""
@@ -107,7 +107,7 @@ class Scoring:
         return self._score(samples, lambda sample: sample.teacher_prompts[view], kept)
 
     def score_old(self, samples: Sequence[Sample]) -> dict[Sample, PolicyScores]:
-        """What the present weights, those that sampled, say of the samples."""
+        """Signals of the samples under the present weights, those that sampled."""
         return self._score(samples, lambda sample: sample.prompt_ids, ForwardPass.policy_scores)
 
     def score_reference(self, samples: Sequence[Sample]) -> dict[Sample, Tensor]:

@@ -1,4 +1,4 @@
-"""After each step: what its groups say of the skills their teachers were given, learnt and written to ``skills.jsonl``.
+"""After each step: what its groups show about their teachers' skills, learnt and written to ``skills.jsonl``.
 
 One line per group and strategy: ``step``, ``group``, ``task``, ``type``, ``strategy``, ``views`` (of the teacher that
 use it), ``policy`` (whether the policy itself was shown the skill), ``skills`` (ids), ``scores`` (of the best
@@ -63,7 +63,7 @@ class SkillLearning:
         if not load_skills(self.retriever, checkpoint) and needed:
             raise RunConflictError(
                 f"{checkpoint / SKILLS_FILE} is missing",
-                why="it says what the run has learnt about its skills",
+                why="it holds what the run has learnt about its skills",
                 fix="remove this checkpoint to continue from an older one, or start a new run",
             )
 

@@ -1,4 +1,4 @@
-"""What the policy and the teacher said of every sampled token before a step's updates: the record kept in
+"""Log-probs of every sampled token by the policy and the teacher before a step's updates: the record kept in
 ``episodes/``, and means per turn.
 
 The gate is that of the loss's function under the sampling policy.  In the loss of a later update of the same step the

@@ -3,7 +3,7 @@
 The only file that touches TRL.  TRL's own rollout, reward and batching are not used: one call of
 ``training_step`` is one optimizer update on a part of the samples of the present step, in micro-batches sorted
 by length.  TRL gives the policy term (clip, dual clip as ``delta``, the ``dapo`` normaliser), the fused
-log-prob computation, LoRA, optimizer, mixed precision and saving; ``tests/train/test_contract.py`` says which
+log-prob computation, LoRA, optimizer, mixed precision and saving; ``tests/train/test_contract.py`` checks which
 of its members are relied on.
 
 Several processes: every one holds the model and takes its part of each update's samples; see ``distributed.py``.
@@ -153,7 +153,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         """Per update of the present step, this process's samples."""
         self._signals: dict[Sample, Signals] = {}
         self._old: dict[Sample, PolicyScores] = {}
-        """What the weights that sampled say of them; those of the first update come from its own forward passes."""
+        """Their signals under the weights that sampled; those of the first update come from its own forward passes."""
         self._sampled: list[Sample] = []
         """Samples of the present forward pass, in the first update of a step: the weights are those that sampled."""
         self._normaliser = 1.0

@@ -189,7 +189,7 @@ def check_nothing_leaks_from_under_the_mask_of_heads(algo: SimpleNamespace) -> N
                 close(got, clean)
 
 
-def check_missing_heads_are_asked_for(algo: SimpleNamespace) -> None:
+def check_missing_heads_are_requested(algo: SimpleNamespace) -> None:
     head = head_of(algo, torch.zeros(1, 1, 2).double())
     for has in ({}, {"student_head": head}, {"teacher_head": head}):
         batch = batch_of(algo, torch.zeros(1, 1).double(), **has)
@@ -199,14 +199,14 @@ def check_missing_heads_are_asked_for(algo: SimpleNamespace) -> None:
 
 
 def check_which_objectives_need_heads(algo: SimpleNamespace) -> None:
-    def mine(batch: Any, weight: Tensor) -> Tensor:
+    def own(batch: Any, weight: Tensor) -> Tensor:
         return weight
 
     needing = [name for name, loss in algo.objectives.OBJECTIVES.items() if algo.objectives.needs_heads(loss)]
     assert needing == list(WHOLE)
-    assert not algo.objectives.needs_heads(mine)
-    mine.full_vocabulary = True  # type: ignore[attr-defined]
-    assert algo.objectives.needs_heads(mine)
+    assert not algo.objectives.needs_heads(own)
+    own.full_vocabulary = True  # type: ignore[attr-defined]
+    assert algo.objectives.needs_heads(own)
 
 
 def _heads(algo: SimpleNamespace) -> tuple[Any, Any, Tensor, list[Tensor]]:

@@ -7,7 +7,7 @@ from .rewrite import Mutation
 MUTATIONS = [
     Mutation("constant ends", "schedule.constant", "return X", "return end"),
     Mutation("linear away from the end", "schedule.linear", "X - Y", "Y - X"),
-    Mutation("linear goes on", "schedule.linear", "X * min(Y / Z, 1.0)", "X * Y / Z"),
+    Mutation("linear does not stop", "schedule.linear", "X * min(Y / Z, 1.0)", "X * Y / Z"),
     Mutation("linear counts from 0", "schedule.linear", "X / Y", "(X - 1) / Y"),
     Mutation("linear from 0", "schedule.linear", "X + Y", "Y"),
     Mutation("warm-down to the end", "schedule.warm_down", "linear(X, Y, Z, 0.0)", "linear(X, Y, Z, end)"),

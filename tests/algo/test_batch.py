@@ -51,7 +51,7 @@ def test_a_batch_cannot_be_changed() -> None:
         batch.student = batch.mask  # type: ignore[misc]
 
 
-def test_missing_fields_are_asked_for() -> None:
+def test_missing_fields_are_named() -> None:
     batch = dataclasses.replace(TokenBatch(**random_fields(0)), teacher=None, entropy=None)
     with pytest.raises(ValueError, match="no teacher values"):
         gap(batch)

@@ -144,7 +144,7 @@ def test_one_place_is_changed(where: str, old: str, new: str, line: str) -> None
     assert "detach" in ast.unparse(CODE), "the tree that was given stays as it is"
 
 
-def test_as_many_places_as_said() -> None:
+def test_as_many_places_as_stated() -> None:
     assert _changed("file.g", "h(X)", "X", times=3) == "return a - b\nreturn a - b + (b - b)"
 
 

@@ -53,7 +53,7 @@ def test_3_slope_of_the_gap_gate(beta: float) -> None:
 
 
 def test_3_far_from_zero_the_slope_is_positive_and_falls_with_distance() -> None:
-    """g (1 - g) beta by autograd: positive as long as it can be told from 0, largest at gap 0, even in the gap."""
+    """g (1 - g) beta by autograd: positive as long as it differs from 0, largest at gap 0, even in the gap."""
     for beta in (0.5, 5.0, 10.0):
         delta = torch.linspace(-30.0 / beta, 30.0 / beta, 61, dtype=torch.float64).requires_grad_()
         slope = gradient(torch.sigmoid(beta * delta), delta)

@@ -92,9 +92,7 @@ def test_model_text_is_neither_markup_nor_terminal_control(capsys: pytest.Captur
     assert clean("a\tb\nc\r\x9b") == "a\tb\nc"
 
 
-def test_plain_progress_says_what_is_going_on(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_progress_names_the_work(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 1.0, 20.0, 20.0, 21.0, 22.0])
     monkeypatch.setattr("sdar_cli.base.display.time.monotonic", lambda: next(times))
     with Reporter() as reporter, reporter.progress("playing", 4) as work:

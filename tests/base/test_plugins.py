@@ -18,7 +18,7 @@ from sdar_cli.base.plugins import Kind, is_path
 
 TABLE = '''
 """Things."""
-import heavy_module_that_is_not_there
+import heavy_module_that_is_missing
 
 def one(x): return x + 1
 def two(x, *, by: float = 2.0): return x * by

@@ -35,7 +35,7 @@ def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert made_once(tmp_path / "root", write("whole")).is_dir()
 
 
-def test_who_is_late_takes_what_is_there(tmp_path: Path) -> None:
+def test_the_later_process_takes_what_exists(tmp_path: Path) -> None:
     def slow(folder: Path) -> None:
         write("late")(folder)
         write("early")(tmp_path / "root")  # another process is done first

@@ -130,7 +130,7 @@ def test_a_name_that_is_taken(run, capsys) -> None:
     assert done.code == 2 and "is no name for an evaluation" in done.err
 
 
-def test_killed_and_gone_on_with(place, capsys) -> None:
+def test_killed_and_resumed(place, capsys) -> None:
     """Result and episodes are, byte for byte, those of an evaluation that was not killed."""
     words = ["eval", "--model", "tiny-alfworld", "--seeds", "2", *SETS, "--out"]
     killed, whole = place / "killed", place / "whole"
@@ -173,13 +173,13 @@ def wait_for_chunk(process: subprocess.Popen, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words, code, said",
+    "words, code, message",
     [
         (("--model", "tiny-alfworld", "--run", "x"), 2, "--model excludes"),
         (("--env", "all", "--split", "eval"), 2, "--split is for one benchmark"),
         (("--run", "nothing"), 2, "no run 'nothing'"),
     ],
 )
-def test_mistakes(place, capsys, words, code, said) -> None:
+def test_mistakes(place, capsys, words, code, message) -> None:
     done = sdar(capsys, "eval", *words)
-    assert done.code == code and said in done.err
+    assert done.code == code and message in done.err

@@ -72,7 +72,7 @@ def test_a_method_is_shown_with_what_it_is_before_what_it_sets(capsys: pytest.Ca
 def test_a_preset_without_a_card_or_with_half_of_one_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "mine.toml"
+    file = tmp_path / "own.toml"
     file.write_text('description = "mine"\n[about]\noptimises = "Nothing."\n[algo]\ncoef = 0.3\n')
     out = sdar(capsys, "presets", "show", str(file)).out
     assert out.startswith("Optimises: Nothing.\n") and re.search(r"algo\.coef +0\.3", out)
@@ -191,7 +191,7 @@ def test_ranges_are_those_of_the_installed_package(monkeypatch: pytest.MonkeyPat
     assert check_sdar(needs) == Check("ok", "sdar", "9.9", "installed")
 
 
-def test_neither_installed_nor_a_checkout_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_installed_nor_a_checkout_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "metadata", not_installed)
     assert read_needs(tmp_path) is None
     check = check_sdar(None)

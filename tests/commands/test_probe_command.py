@@ -169,7 +169,7 @@ def test_a_teacher_without_a_skill_is_told(corridor, capsys) -> None:
     result = sdar(capsys, *words(corridor, *more, "--out", "same.json"))
     assert result.code == 0, result.err
     report = json.loads(Path("same.json").read_text(encoding="utf-8"))
-    assert any("the teacher says the same as the student" in w for w in report["warnings"])
+    assert any("the teacher agrees with the student" in w for w in report["warnings"])
     records = {each["name"]: each for each in report["estimators"]}
     for name in ("signed", "reverse-kl", "jsd"):
         assert records[name]["noise"] and records[name]["between_halves"] is None
@@ -215,7 +215,7 @@ def probe_config(corridor: Corridor, more: list[str]) -> Any:
 
 
 @pytest.mark.parametrize(
-    "more, code, said",
+    "more, code, message",
     [
         (["--run", "mine", "--model", "tiny-alfworld"], 2, "--run excludes --model"),
         (["--run", "mine", "--lora", "4"], 2, "--run excludes --lora"),
@@ -227,10 +227,10 @@ def probe_config(corridor: Corridor, more: list[str]) -> Any:
         (["--retrieval", "none"], 2, "nothing to distil"),
     ],
 )
-def test_what_cannot_be_probed_is_refused(corridor, capsys, more, code: int, said: str) -> None:
+def test_what_cannot_be_probed_is_refused(corridor, capsys, more, code: int, message: str) -> None:
     RunDir.create(Path("runs"), probe_config(corridor, ["--lora", "2"]).model_copy(update={"name": "mine"}))
     result = sdar(capsys, *words(corridor, *more))
-    assert result.code == code and said in result.err
+    assert result.code == code and message in result.err
     assert not corridor.sessions and not Path("runs/probes").exists()
 
 

@@ -23,15 +23,15 @@ GATE = "def soft(batch, beta, *, threshold: float, names: tuple[str, ...] = ()):
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A current folder with a guest's gate."""
-    (tmp_path / "plugs_of_mine.py").write_text(GATE)
+    (tmp_path / "plugs_of_a_guest.py").write_text(GATE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
-    sys.modules.pop("plugs_of_mine", None)
+    sys.modules.pop("plugs_of_a_guest", None)
 
 
 def algo(*sets: str) -> RunConfig:
-    return resolve(sets=["algo.gate=plugs_of_mine:soft", *sets]).config
+    return resolve(sets=["algo.gate=plugs_of_a_guest:soft", *sets]).config
 
 
 def test_a_table_one_entry_and_a_preset_set_the_same(place: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_table_one_entry_and_a_preset_set_the_same(place: Path) -> None:
     assert whole.algo.gate_args == {"threshold": 0.1, "names": ["a"]}
     assert algo("algo.gate_args.threshold=0.1", 'algo.gate_args.names=["a"]') == whole
     (place / "p.toml").write_text(
-        '[algo]\ngate = "plugs_of_mine:soft"\n[algo.gate_args]\nthreshold = 0.1\nnames = ["a"]\n'
+        '[algo]\ngate = "plugs_of_a_guest:soft"\n[algo.gate_args]\nthreshold = 0.1\nnames = ["a"]\n'
     )
     assert resolve(presets=["p.toml"]).config == whole
     assert resolve(presets=["p.toml"], sets=["algo.gate_args.threshold=1"]).config.algo.gate_args["threshold"] == 1
@@ -91,16 +91,16 @@ def test_what_fits_passes_and_a_built_in_without_arguments_is_not_imported() -> 
 @pytest.mark.parametrize(
     "sets, text",
     [
-        (["algo.gate=plugs_of_mine:soft"], "missing a required argument: 'threshold'"),
-        (["algo.gate=plugs_of_mine:soft", "algo.gate_args.treshold=1"], "did you mean 'threshold'?"),
-        (["algo.gate=plugs_of_mine:soft", "algo.gate_args.threshold=high"], "argument threshold = 'high'"),
+        (["algo.gate=plugs_of_a_guest:soft"], "missing a required argument: 'threshold'"),
+        (["algo.gate=plugs_of_a_guest:soft", "algo.gate_args.treshold=1"], "did you mean 'threshold'?"),
+        (["algo.gate=plugs_of_a_guest:soft", "algo.gate_args.threshold=high"], "argument threshold = 'high'"),
         (["algo.gate_args.threshold=1"], "algo.gate, algo.gate_args: the arguments of gate 'gap' do not fit"),
         (["algo.shaping_args.x=1"], "algo.shaping = none takes no arguments"),
         (["skills.retrieval_args.x=1"], "the arguments of retrieval 'task-type' do not fit"),
         (["train.sink_args.csv.x=1"], "train.sinks does not name 'csv'"),
         (['train.sinks=["csv"]', "train.sink_args.csv.x=1"], "the arguments of sink 'csv' do not fit"),
-        (["algo.gate=plugs_of_mine:nothing"], "has no attribute 'nothing'"),
-        (["skills.evolve=plugs_of_mine:soft"], "do not fit"),
+        (["algo.gate=plugs_of_a_guest:nothing"], "has no attribute 'nothing'"),
+        (["skills.evolve=plugs_of_a_guest:soft"], "do not fit"),
     ],
 )
 def test_what_does_not_fit_is_an_error_before_a_run(sets: list[str], text: str) -> None:
@@ -136,5 +136,5 @@ def test_a_sweep_varies_an_argument() -> None:
 def test_settings_that_a_guest_may_read_are_not_called_ignored() -> None:
     sets = ["skills.ucb_c=2", "skills.embedding_model=x"]
     assert any("ucb_c" in text for text in resolve(sets=sets).warnings)
-    guest = resolve(sets=[*sets, "skills.retrieval=plugs_of_mine:soft"]).warnings
+    guest = resolve(sets=[*sets, "skills.retrieval=plugs_of_a_guest:soft"]).warnings
     assert not any("ucb_c" in text for text in guest)

@@ -13,7 +13,7 @@ import pytest
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.resources import resource_dir
 from sdar_cli.config.merge import Merger, field_table, flatten, nest, suggest
-from sdar_cli.config.presets import ABOUT, KINDS, list_presets, load_preset, resolve
+from sdar_cli.config.presets import ABOUT, KINDS, list_presets, load_preset, paper_columns, resolve
 
 ALL = [(kind, name) for kind in KINDS for name in list_presets(kind)]
 
@@ -80,7 +80,7 @@ def flatten_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_no_file_lies_outside_the_kinds() -> None:
     root = resource_dir("presets")
-    assert {path.parent.name for path in root.rglob("*.toml")} <= {*KINDS, "sweeps"}
+    assert {path.parent.name for path in root.rglob("*.toml") if path != root / "paper.toml"} <= {*KINDS, "sweeps"}
 
 
 @pytest.mark.parametrize("model", [name for name in list_presets("models") if name != "instruct"])
@@ -110,9 +110,9 @@ def test_an_environment_brings_its_own_policy(tmp_path: Path) -> None:
     assert (resolved.config.skills.bank, resolved.config.env.max_turns) == ("webshop", 15)
     assert (resolved.config.model.name, resolved.config.train.tasks_per_step) == ("tiny-webshop", 7)
     assert (resolved.config.algo.coef, resolved.warnings) == (0.1, [])
-    mine = tmp_path / "shop.toml"
-    mine.write_text('extends = "envs/webshop"\n[env]\nmax_turns = 9\n')
-    assert resolve(env=str(mine)).config.model.name == "tiny-webshop"
+    own = tmp_path / "shop.toml"
+    own.write_text('extends = "envs/webshop"\n[env]\nmax_turns = 9\n')
+    assert resolve(env=str(own)).config.model.name == "tiny-webshop"
     assert resolve(env="alfworld-real").config.model.name == "tiny-alfworld"
     assert "another benchmark than webshop" in " ".join(resolve(env="webshop", model="tiny-alfworld").warnings)
     assert resolve(env="webshop", model="qwen3-1.7b").warnings == []
@@ -268,7 +268,7 @@ def test_a_config_file_comes_back_as_it_was(tmp_path: Path) -> None:
     assert resolve(config_file=tmp_path).config == first  # a run directory
 
 
-def test_presets_apply_over_a_config_file_only_when_asked_for(tmp_path: Path) -> None:
+def test_presets_apply_over_a_config_file_only_when_named(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(resolve(sets=["algo.coef=0.7"]).config.model_dump(mode="json")))
     assert resolve(config_file=path).config.algo.coef == 0.7
@@ -295,3 +295,11 @@ def test_a_bare_model_name_in_set_is_warned_about() -> None:
 def test_flatten_and_nest_are_inverse() -> None:
     config = resolve().config
     assert nest(flatten(config)) == config.model_dump()
+
+
+def test_the_figures_of_the_paper_have_a_column_each() -> None:
+    columns = paper_columns()
+    assert len(columns) == 4 == len(set(columns))
+    for name in list_presets("methods"):
+        for model, values in load_preset(name, "methods").about.get("paper", {}).items():
+            assert len(values.partition(" without")[0].split(" / ")) == len(columns), (name, model)

@@ -1,4 +1,4 @@
-"""docs/extending.md: each example is written to a file and run by the command beside it; the table is true."""
+"""docs/extending.md: each example is written to a file and run by the command next to it; the table is true."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def test_every_kind_has_an_example_and_a_row() -> None:
 def test_the_preset_of_the_text_is_the_command_of_the_text(tmp_path: Path) -> None:
     from sdar_cli.config.presets import resolve
 
-    (tmp_path / "mine.toml").write_text(fenced(TEXT, "toml")[0])
+    (tmp_path / "own.toml").write_text(fenced(TEXT, "toml")[0])
     (line,) = fenced(SECTIONS["gate"], "sh")
     words = shlex.split(line)
     flags = {"algo.gate": (words[words.index("--gate") + 1], "--gate")}
     set_ = resolve(sets=[words[words.index("--set") + 1]], flags=flags).config
-    assert resolve(presets=[str(tmp_path / "mine.toml")]).config == set_
+    assert resolve(presets=[str(tmp_path / "own.toml")]).config == set_
     assert set_.algo.gate_args == {"threshold": 0.05}
 
 

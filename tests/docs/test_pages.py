@@ -19,7 +19,7 @@ ROOMS = {path.name for path in (ROOT / "sdar_cli").iterdir() if path.is_dir() an
 
 
 def files(text: str) -> list[tuple[str, str]]:
-    """(path, name said to be in it or "") of every file and folder in backticks below a room or a top folder.
+    """(path, name that should be in it, or "") of every file and folder in backticks below a room or a top folder.
 
     ``runs/NAME/`` is none: capitals stand for what a user names.
     """

@@ -94,6 +94,17 @@ def test_it_is_played_and_its_skills_are_shown(sdar: Sdar, place: Path) -> None:
     assert "shelf 3 or shelf 4" in json.dumps(shown)
 
 
+def test_a_bank_is_built_from_its_run(trained: Path, sdar: Sdar) -> None:
+    words = ["--env", "corridor", "--from", "first", "--out", "built", "--builder", "my_builder:write"]
+    (trained.parents[1] / "my_builder.py").write_text(
+        "from sdar_cli.skills.bank import Skill\n\n\ndef write(traces, env, reporter):\n"
+        "    kinds = sorted({trace.type for trace in traces})\n"
+        "    return [Skill(kind, kind, kind, f'look for the {kind}.', f'Find the {kind}.', '') for kind in kinds], []\n"
+    )
+    ok(sdar("skills", "build", *words))
+    assert 'environment = "corridor"' in (trained.parents[1] / "built" / "bank.toml").read_text()
+
+
 def test_its_data_and_its_contract_are_checked(sdar: Sdar) -> None:
     report = json.loads(ok(sdar("data", "verify", "corridor", "--json")))
     assert report["splits"]["train"]["tasks"] == 24 and report["splits"]["eval"]["tasks"] == 24

@@ -143,7 +143,7 @@ def test_greedy_decoding_is_played_once(tokenizer) -> None:
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_the_skill_is_in_the_prompts_only_where_it_is_asked_for(tokenizer, shown: bool) -> None:
+def test_the_skill_is_in_the_prompts_only_where_it_is_wanted(tokenizer, shown: bool) -> None:
     result, _, engine = play(tokenizer, Setting(shown, "sampled", 0.4, (0,)))
     assert engine.prompts and all((f"Skill: {SKILL}" in prompt) is shown for prompt in engine.prompts)
     assert result.with_skill is shown
@@ -152,16 +152,16 @@ def test_the_skill_is_in_the_prompts_only_where_it_is_asked_for(tokenizer, shown
 def test_a_large_panel_is_played_in_parts(tokenizer, monkeypatch) -> None:
     """Parts of four: still every task once per seed, each part with draws of its own."""
     monkeypatch.setattr(module, "CHUNK", 4)
-    said: list[int] = []
+    progress: list[int] = []
     settings = toy.config()
     engine = Noting(tokenizer, toy.walker)
     collector = Collector(settings, toy.Corridor(PANEL.tasks), engine, tokenizer)
-    result, episodes = evaluate(collector, PANEL, SAMPLED, lambda task, goal: "", said.append)
+    result, episodes = evaluate(collector, PANEL, SAMPLED, lambda task, goal: "", progress.append)
     assert Counter((e.seed, e.task.id) for e in episodes) == {(s, t.id): 1 for s in (0, 1) for t in PANEL.tasks}
     assert max(engine.calls) == 4
     seeds = [seed for seed, *_ in engine.asked]
     assert len(set(seeds)) == len(seeds)
-    assert sum(said) == 18 and result.overall.of == 18
+    assert sum(progress) == 18 and result.overall.of == 18
 
 
 def test_invalid_actions_and_cut_prompts_are_reported(tokenizer) -> None:

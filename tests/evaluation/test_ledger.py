@@ -75,7 +75,7 @@ def test_two_at_a_time_are_refused(tmp_path: Path) -> None:
         Ledger(path, KEY)
 
 
-def test_damage_in_the_middle_is_said(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     with Ledger(path, KEY) as ledger:
         ledger.add(FIRST, PLAYED, 0)

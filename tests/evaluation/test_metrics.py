@@ -89,7 +89,7 @@ def test_guests_are_functions_and_metrics(guest) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "said"),
+    ("name", "error", "message"),
     [
         ("guest_metrics:text", ConfigError, "is no metric"),
         ("guest_metrics:taken", ConfigError, "cannot have the name 'success'"),
@@ -97,8 +97,8 @@ def test_guests_are_functions_and_metrics(guest) -> None:
         ("guest_metrics:broken", ConfigError, "cannot have the name '<lambda>'"),
     ],
 )
-def test_what_is_no_metric_is_refused(guest, name, error, said) -> None:
-    with pytest.raises(error, match=said):
+def test_what_is_no_metric_is_refused(guest, name, error, message) -> None:
+    with pytest.raises(error, match=message):
         load_metrics([name])
 
 

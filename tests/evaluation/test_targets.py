@@ -9,7 +9,6 @@ import pytest
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.config.presets import resolve
-from sdar_cli.envs.registry import ENVIRONMENTS
 from sdar_cli.evaluation.targets import Asked, Saving, choose_targets, path_of
 
 
@@ -63,8 +62,7 @@ def test_a_benchmark_without_a_run_is_its_bundled_policy(runs: Path, tmp_path: P
 
 
 def test_all_benchmarks(runs: Path, monkeypatch) -> None:
-    two = {name: ENVIRONMENTS[name] for name in ("alfworld", "webshop")}
-    monkeypatch.setattr("sdar_cli.envs.registry.ENVIRONMENTS", two)
+    monkeypatch.setattr("sdar_cli.base.plugins.Kind.names", lambda kind: ("alfworld", "webshop"))
     targets = chosen(runs, "all")
     assert [target.benchmark for target in targets] == ["alfworld", "webshop"]
     assert [target.config.env.name for target in targets] == ["alfworld", "webshop"]
@@ -87,7 +85,7 @@ def test_a_model(runs: Path) -> None:
         chosen(runs, model="tiny-alfworld", run="house")
 
 
-def test_what_is_not_there(runs: Path) -> None:
+def test_missing_runs_and_checkpoints(runs: Path) -> None:
     with pytest.raises(PrerequisiteError) as caught:
         chosen(runs, run="house", checkpoint=7)
     assert caught.value.why == "checkpoints: 6, 12"

@@ -1,11 +1,10 @@
-"""``sdar`` in this process, on the corridor: its real command line, runs and trainer, with a toy for the games."""
+"""``sdar`` in this process, on the corridor: its real command line, runs and trainer, with a guest's environment."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 import toy
@@ -13,13 +12,9 @@ from train.conftest import walker_model  # noqa: F401  a fixture
 from train.material import quick_collections
 
 from sdar_cli.cli import main
-from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
-from sdar_cli.envs.base import Task
 
-TASKS = [
-    *(toy.task(n % 2, n, kind) for n, kind in enumerate(TASK_TYPES)),
-    *(toy.task(n % 2, n, kind, "eval") for n, kind in enumerate(TASK_TYPES[:3])),
-]
+with toy.open_corridor(toy.ToyOptions()) as _corridor:
+    TASKS = _corridor.known
 """Corridors short enough to be won now and then."""
 PRESET = """
 [model]
@@ -30,8 +25,6 @@ max_response_tokens = 14
 temperature = 1.2
 
 [env]
-games_train = 6
-games_eval = 3
 max_turns = 2
 
 [skills]
@@ -59,21 +52,6 @@ temperature = 1.0
 Command = Callable[..., Path]
 
 
-class Games(toy.Corridor):
-    """The corridor where ``open_session`` expects ALFWorld."""
-
-    def __enter__(self) -> Games:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def preflight(self, tasks: Sequence[Task]) -> None:
-        """Nothing can be missing."""
-
-
 @pytest.fixture(scope="session")
 def walker_folder(walker_model, tokenizer, tmp_path_factory) -> Path:  # noqa: F811
     """The model that walks the corridor badly, saved with a preset of its own."""
@@ -94,14 +72,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(walker_folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """``sdar train WORDS`` on the corridor; its exit code."""
-    monkeypatch.setattr("sdar_cli.envs.alfworld.env.open_environment", lambda *arguments: Games(TASKS))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("SDAR_DEBUG", raising=False)
     monkeypatch.chdir(place)
 
     def run(*words: str) -> int:
         with pytest.raises(SystemExit) as caught:
-            main(["train", "--model", str(walker_folder), *words])
+            main(["train", "--env", "toy:BENCHMARK", "--model", str(walker_folder), *words])
         return caught.value.code if isinstance(caught.value.code, int) else 0
 
     return run

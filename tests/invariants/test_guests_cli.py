@@ -30,19 +30,19 @@ LINE = GUESTS.splitlines().index('    raise KeyError("no such teacher")') + 1
 
 @pytest.fixture(autouse=True)
 def guests(place: Path) -> Iterator[Path]:
-    """The module ``guests_of_mine`` in the current folder."""
-    path = place / "guests_of_mine.py"
+    """The module ``guests_of_a_guest`` in the current folder."""
+    path = place / "guests_of_a_guest.py"
     path.write_text(GUESTS)
     yield path
-    sys.modules.pop("guests_of_mine", None)
+    sys.modules.pop("guests_of_a_guest", None)
 
 
 def test_an_error_in_a_gate_ends_the_run_with_its_file_and_line(
     command: Callable[..., int], guests: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("--name", "raising", "--gate", "guests_of_mine:raising", "--set", "eval.before=false") == 1
+    assert command("--name", "raising", "--gate", "guests_of_a_guest:raising", "--set", "eval.before=false") == 1
     error = capsys.readouterr().err
-    assert "error: gate 'guests_of_mine:raising' failed: KeyError: 'no such teacher'" in error
+    assert "error: gate 'guests_of_a_guest:raising' failed: KeyError: 'no such teacher'" in error
     assert f"why: {guests}, line {LINE}, in raising: raise KeyError" in error
     assert json.loads((place / "runs/raising/status.json").read_text())["state"] == "failed"
 
@@ -50,7 +50,7 @@ def test_an_error_in_a_gate_ends_the_run_with_its_file_and_line(
 def test_a_wrong_argument_starts_nothing(
     command: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = ["--gate", "guests_of_mine:raising", "--set", "algo.gate_args.aftre=1"]
+    wrong = ["--gate", "guests_of_a_guest:raising", "--set", "algo.gate_args.aftre=1"]
     assert command("--name", "wrong", *wrong) == 2
     assert command("--name", "wrong", "--dry-run", *wrong) == 2
     assert capsys.readouterr().err.count("did you mean 'after'?") == 2
@@ -61,7 +61,7 @@ def test_a_sweep_with_a_wrong_argument_starts_nothing(
     command: Callable[..., int], place: Path, walker_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid = ["sweep", "--model", str(walker_folder), "--seeds", "1", "--name", "s", "--dry-run", "--grid"]
-    gate = ["--set", "algo.gate=guests_of_mine:raising"]
+    gate = ["--set", "algo.gate=guests_of_a_guest:raising"]
     with pytest.raises(SystemExit) as caught:
         main([*grid, "algo.gate_args.aftre=1,2", *gate])
     assert caught.value.code == 2 and "did you mean 'after'?" in capsys.readouterr().err
@@ -74,7 +74,7 @@ def test_a_sweep_with_a_wrong_argument_starts_nothing(
 def test_a_retrieval_may_return_skills_and_learn(command: Callable[..., int], place: Path) -> None:
     words = [
         "--retrieval",
-        "guests_of_mine:last",
+        "guests_of_a_guest:last",
         "--set",
         "skills.retrieval_args.most=2",
         "--set",

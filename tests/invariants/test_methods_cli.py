@@ -57,8 +57,8 @@ def weights_of(run: Path) -> dict[str, Any]:
 
 
 def differ(one: Path, other: Path) -> bool:
-    mine, theirs = weights_of(one), weights_of(other)
-    return any(bool((mine[name] != theirs[name]).any()) for name in mine)
+    ours, theirs = weights_of(one), weights_of(other)
+    return any(bool((ours[name] != theirs[name]).any()) for name in ours)
 
 
 @pytest.mark.parametrize("method", ["sdar", "opsd-paper", "skill-sd", "rlsd", "agentopsd", "grsd"])

@@ -72,9 +72,9 @@ def test_greedy_does_not_depend_on_batching(model, tokenizer, prompts) -> None:
 
 def test_greedy_takes_the_likeliest_token(model, tokenizer, prompts) -> None:
     ids = prompts[0]
-    (said,) = HuggingFaceEngine(model, tokenizer, batch=1).generate([ids], Sampling(3, greedy=True), seed=0)
-    for k, token in enumerate(said):
-        logits = model(torch.tensor([ids + said[:k]])).logits[0, -1]
+    (written,) = HuggingFaceEngine(model, tokenizer, batch=1).generate([ids], Sampling(3, greedy=True), seed=0)
+    for k, token in enumerate(written):
+        logits = model(torch.tensor([ids + written[:k]])).logits[0, -1]
         assert token == int(logits.argmax())
 
 
@@ -106,21 +106,21 @@ def test_a_response_ends_with_its_end_token_or_at_the_limit(model, tokenizer, pr
     end = tokenizer.eos_token_id
     engine = HuggingFaceEngine(model, tokenizer, batch=16)
     with ending_soon(model, tokenizer):
-        said = engine.generate(prompts * 4, Sampling(8), seed=1)
-    ended = [ids for ids in said if ids[-1] == end]
-    cut = [ids for ids in said if ids[-1] != end]
+        written = engine.generate(prompts * 4, Sampling(8), seed=1)
+    ended = [ids for ids in written if ids[-1] == end]
+    cut = [ids for ids in written if ids[-1] != end]
     assert ended and cut
     assert all(ids.count(end) == 1 and len(ids) <= 8 for ids in ended)
     assert all(end not in ids and len(ids) == 8 for ids in cut)
-    assert engine.tokens_generated == sum(map(len, said))
+    assert engine.tokens_generated == sum(map(len, written))
 
 
 def test_any_of_several_end_tokens_ends_a_response(model, tokenizer, prompts) -> None:
     """Some chat models name two in their generation settings."""
     other = tokenizer.convert_tokens_to_ids("</action>")
-    mine = copy.deepcopy(model)
-    mine.generation_config.eos_token_id = [other, tokenizer.eos_token_id]
-    engine = HuggingFaceEngine(mine, tokenizer, batch=16)
+    ours = copy.deepcopy(model)
+    ours.generation_config.eos_token_id = [other, tokenizer.eos_token_id]
+    engine = HuggingFaceEngine(ours, tokenizer, batch=16)
     assert engine.ends == {other, tokenizer.eos_token_id}
 
     def louder(module, inputs, logits):
@@ -128,11 +128,11 @@ def test_any_of_several_end_tokens_ends_a_response(model, tokenizer, prompts) ->
         logits[..., [other, tokenizer.eos_token_id]] = logits.logsumexp(-1, keepdim=True) - 1.6
         return logits
 
-    mine.lm_head.register_forward_hook(louder)
-    said = engine.generate(prompts * 4, Sampling(12), seed=1)
-    assert {ids[-1] for ids in said} >= engine.ends
-    assert all(sum(i in engine.ends for i in ids) <= 1 for ids in said)
-    assert all(len(ids) == 12 or ids[-1] in engine.ends for ids in said)
+    ours.lm_head.register_forward_hook(louder)
+    written = engine.generate(prompts * 4, Sampling(12), seed=1)
+    assert {ids[-1] for ids in written} >= engine.ends
+    assert all(sum(i in engine.ends for i in ids) <= 1 for ids in written)
+    assert all(len(ids) == 12 or ids[-1] in engine.ends for ids in written)
 
 
 def test_responses_come_in_the_order_of_the_prompts(model, tokenizer, prompts) -> None:

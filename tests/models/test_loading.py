@@ -1,4 +1,4 @@
-"""Models by name: the bundled one, folders, and what is said when something is not there."""
+"""Models by name: the bundled one, folders, and the errors for what is missing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def test_a_folder_is_loaded(model_folder: Path, tokenizer) -> None:
     assert load_tokenizer(config.name).get_vocab() == tokenizer.get_vocab()
 
 
-def test_the_dtype_asked_for(model_folder: Path) -> None:
+def test_the_wanted_dtype(model_folder: Path) -> None:
     assert load_model(ModelConfig(name=str(model_folder), device="cpu", dtype="bfloat16")).dtype == torch.bfloat16
     assert choose_dtype(ModelConfig(device="cpu")) == torch.float32
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="no model at"):
         model_location(str(tmp_path / "none"))
     with pytest.raises(PrerequisiteError, match="cannot load the model"):

@@ -1,4 +1,4 @@
-"""Runs of the version before: every command that reads runs says of them what that version said."""
+"""Runs of the version before: every command that reads runs reports of them what that version reported."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
         ("usage", ("skills", "inspect", "--run", "shop")),
     ],
 )
-def test_commands_say_what_they_said(place, capsys, name, words) -> None:
+def test_commands_report_what_they_reported(place, capsys, name, words) -> None:
     done = sdar(capsys, *words, "--json")
     assert done.code == 0, done.err
     old = expected(name)
@@ -113,7 +113,7 @@ def test_an_old_evaluation_is_not_resumed_in_another_shape(place) -> None:
     assert path.read_bytes() == before
 
 
-def test_old_and_new_lines_say_the_same(place) -> None:
+def test_old_and_new_lines_give_the_same(place) -> None:
     """An old episode written in the present shape is read back as it was; the task is a record in both kinds."""
     run = RunDir(place / "runs" / "shop")
     trained = [episode for path in run.episode_files().values() for episode in read_episodes(path)]

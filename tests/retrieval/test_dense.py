@@ -82,11 +82,11 @@ def test_vectors_are_means_over_tokens_behind_the_prefix(encoder: Path) -> None:
     assert asked[0] == pytest.approx(by_hand("query: velmora town"), abs=1e-5)
     assert asked[1] == pytest.approx(by_hand("query: tarn"), abs=1e-5)
     assert asked[1] != pytest.approx(by_hand("tarn"), abs=1e-3)
-    told = coder.passages([Passage("p", "velmora", "a port")])[0]
-    assert told == pytest.approx(by_hand("passage: velmora\na port"), abs=1e-5)
+    encoded = coder.passages([Passage("p", "velmora", "a port")])[0]
+    assert encoded == pytest.approx(by_hand("passage: velmora\na port"), abs=1e-5)
 
 
-def test_the_vector_file_is_a_flat_faiss_file_and_is_gone_on_with(tmp_path: Path) -> None:
+def test_the_vector_file_is_a_flat_faiss_file_and_is_resumed(tmp_path: Path) -> None:
     faiss = pytest.importorskip("faiss")
     vectors = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
     flat = faiss.IndexFlatIP(3)
@@ -110,9 +110,7 @@ def test_the_vector_file_is_a_flat_faiss_file_and_is_gone_on_with(tmp_path: Path
     assert path.read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
-def test_an_interrupted_encoding_is_gone_on_with(
-    tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_encoding_is_resumed(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense, "CHUNK", 2)
     corpus, parameters = write_corpus(tmp_path / "c.jsonl"), DenseParameters.of(str(encoder))
     build_index(corpus, tmp_path / "whole", engine="dense", dense=parameters, device="cpu")
@@ -196,7 +194,7 @@ def test_models_and_devices_that_are_none(tmp_path: Path, encoder: Path) -> None
 
 
 @pytest.mark.parametrize("package", ["sentence_transformers", "faiss"])
-def test_without_the_extra_its_installation_is_told(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+def test_without_the_extra_its_installation_is_shown(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(PrerequisiteError, match="dense retrieval needs") as caught:
         dense._faiss() if package == "faiss" else dense.Encoder(DenseParameters.of("e5"))

@@ -88,7 +88,7 @@ class Killed(Exception):
     pass
 
 
-def test_an_interrupted_build_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_build_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"id": f"p{n}", "contents": f"Title {n}\nword{n} common"} for n in range(25)]
     corpus = write_corpus(tmp_path / "c.jsonl", rows)
     whole = build_index(corpus, tmp_path / "whole", commit_every=10)
@@ -157,7 +157,7 @@ index.build_index(corpus, out, commit_every=10)
 
 
 @pytest.mark.parametrize("where", ["passages", "state", "manifest", "renamed"])
-def test_a_build_killed_anywhere_is_gone_on_with(tmp_path: Path, where: str) -> None:
+def test_a_build_killed_anywhere_is_resumed(tmp_path: Path, where: str) -> None:
     rows = [{"id": f"p{n}", "contents": f"Title {n}\nword{n} common"} for n in range(25)]
     corpus = write_corpus(tmp_path / "c.jsonl", rows)
     whole = build_index(corpus, tmp_path / "whole", commit_every=10)
@@ -192,14 +192,14 @@ def test_two_builds_of_one_folder_do_not_meet(tmp_path: Path, monkeypatch: pytes
     assert build_index(corpus, tmp_path / "i")["passages"] == 5 and met
 
 
-def test_a_low_canary_and_rows_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_low_canary_and_rows_left_out_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": f"p{n}", "title": "the of", "text": f"word{n}"} for n in range(150)]  # such titles find nothing
     with Reporter(plain=True) as reporter:
         corpus = write_corpus(tmp_path / "c.jsonl", [*rows, "{broken"])
         manifest = build_index(corpus, tmp_path / "i", skip_bad=True, reporter=reporter)
-    said = capsys.readouterr().out
+    out = capsys.readouterr().out
     assert (manifest["canary"], manifest["rows_left_out"]) == (0.0, 1)
-    assert "only 0% of sampled passages" in said and "left out:" in said and "c.jsonl:151" in said
+    assert "only 0% of sampled passages" in out and "left out:" in out and "c.jsonl:151" in out
 
 
 def test_what_is_refused(tmp_path: Path, built: IndexRetriever) -> None:

@@ -129,7 +129,7 @@ def test_an_address_without_an_index() -> None:
         open_retriever("opensearch+http://127.0.0.1:9200")
 
 
-def test_without_the_extra_its_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_its_installation_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opensearchpy", None)
     with pytest.raises(PrerequisiteError, match="needs its client") as caught:
         open_retriever("opensearch+http://127.0.0.1:9200/wiki")

@@ -67,7 +67,7 @@ def test_bare_documents_and_documents_without_ids() -> None:
         assert first.id and second.id and first.id != second.id
 
 
-def test_more_documents_than_asked_for_are_cut() -> None:
+def test_more_documents_than_wanted_are_cut() -> None:
     with listening(lambda p, b: (200, json.dumps({"result": [[hit("q", n) for n in range(9)]]}).encode())) as site:
         assert len(client(site.url).search(["q"], 4)[0]) == 4
 

@@ -124,7 +124,7 @@ def test_an_empty_thought_in_the_prompt_does_not_make_a_legal_action_invalid(tok
     assert valid == {"admissible": True, "format": True, "released": False}
 
 
-def test_a_transcript_grows_by_exactly_what_was_said(tokenizer) -> None:
+def test_a_transcript_grows_by_exactly_what_was_written(tokenizer) -> None:
     """A prompt starts with the previous prompt and response, id by id, and adds the new message only."""
     settings = toy.config(**TRANSCRIPT)
     (episode,), _, _ = toy.collect(settings, tokenizer, [(task(3), 0)])
@@ -158,8 +158,8 @@ def test_another_end_token_ends_a_response_too(tokenizer) -> None:
 
     class Other(ScriptedEngine):
         def generate(self, prompts, sampling, seed):
-            said = super().generate(prompts, sampling, seed)
-            return [[*ids[:-1], other] for ids in said]
+            written = super().generate(prompts, sampling, seed)
+            return [[*ids[:-1], other] for ids in written]
 
     engine = Other(tokenizer, toy.walker)
     engine.ends = frozenset([other, tokenizer.eos_token_id])
@@ -212,9 +212,9 @@ def test_a_transcript_that_does_not_fit_ends_its_episode_only(tokenizer) -> None
 
 
 def test_progress_counts_ended_episodes(tokenizer) -> None:
-    said: list[int] = []
-    toy.collect(toy.config(), tokenizer, [(task(d, d), d) for d in (0, 2, 9)], progress=said.append)
-    assert said == [1, 1, 2, 2]
+    progress: list[int] = []
+    toy.collect(toy.config(), tokenizer, [(task(d, d), d) for d in (0, 2, 9)], progress=progress.append)
+    assert progress == [1, 1, 2, 2]
 
 
 def test_every_turn_has_its_own_seed(tokenizer) -> None:
@@ -240,7 +240,7 @@ def test_seed_of_is_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize("placement", ["user", "system", "prefix"])
-def test_the_skill_is_shown_where_it_is_asked_for(tokenizer, placement: str) -> None:
+def test_the_skill_is_shown_where_it_is_wanted(tokenizer, placement: str) -> None:
     """``skill_for`` sees the task and its goal; without it the prompt holds no skill."""
     asked = []
 

@@ -191,7 +191,7 @@ def test_a_sample_is_its_row_with_advantages_and_weights(window, agg: str) -> No
         samples[0].advantage = [0.0, 0.0]  # type: ignore[misc]
 
 
-def test_samples_are_told_apart_by_identity_only(window) -> None:
+def test_samples_are_distinguished_by_identity_only(window) -> None:
     """They are keys of what scoring finds: two equal turns of a group are two samples."""
     first, second = make_samples(window, "window", AlgoConfig())[0], make_samples(window, "window", AlgoConfig())[0]
     assert len({*first, *second}) == 2 * len(first)

@@ -103,7 +103,7 @@ def test_a_step_is_played_and_its_samples_are_made(tokenizer) -> None:
     assert not any("never shown" in tokenizer.decode(sample.prompt_ids) for sample in played.samples)
 
 
-def test_the_policy_is_shown_its_skill_where_it_is_asked_for(tokenizer) -> None:
+def test_the_policy_is_shown_its_skill_where_it_is_wanted(tokenizer) -> None:
     player = collector(tokenizer, train={**STEP["train"], "with_skill": True}, algo={"coef": 0.0})
     tasks = player.environment.tasks("train")
     played = play_step(player, tasks, 1, lambda task, goal: "Open every door.", pytest.fail)

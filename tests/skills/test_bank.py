@@ -82,7 +82,7 @@ def test_hash_does_not_see_time_stamps_or_other_files(folder):
     assert load_bank(folder).sha256 == before
 
 
-def test_hash_tells_where_one_file_ends(tmp_path):
+def test_hash_depends_on_where_one_file_ends(tmp_path):
     """The same bytes in a row, cut elsewhere, are another bank."""
     from sdar_cli.skills.files import content_hash
 
@@ -160,7 +160,7 @@ BAD = {
     "no front matter": (lambda f: (f / "general.md").write_text("# Text\n"), "general.md", "front matter"),
     "open front matter": (lambda f: (f / "general.md").write_text('+++\nid = "x"\n'), "general.md", "front matter"),
     "bad front matter": (_sub("general.md", "id =", "id"), "general.md", "bad TOML"),
-    "missing key": (_sub("general.md", "when =", "# when ="), "general.md", "when: Field required"),
+    "missing key": (_sub("general.md", "when =", "# when ="), "general.md", "the key when is missing"),
     "brief of two lines": (_sub("general.md", "every place and", r"every place\nand"), "general.md", "brief"),
     "no text": (
         lambda f: _add(f, "general.md", "general", "general") or _sub("general.md", "text", "")(f),

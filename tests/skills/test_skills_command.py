@@ -149,7 +149,7 @@ def test_coverage_of_a_panel(invoke):
     assert "no task is given pick_two_obj_and_place" in shown and "no task is given general" not in shown
 
 
-def test_a_type_that_the_bank_lacks_is_shown_as_refused(invoke, tmp_path):
+def test_a_type_without_skills_is_shown_as_refused(invoke, tmp_path):
     from sdar_cli.skills.write import renamed, write_bank
 
     bank = load_bank("alfworld")

@@ -11,7 +11,7 @@ from commands.support import sdar
 
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.skills.write import renamed, write_bank
-from skills.build.llm_server import GOOD, KEY, Server, said
+from skills.build.llm_server import GOOD, KEY, Server, reply
 from skills.episodes import HEAT, LOST, UNHEATED, WIN, demonstration, write
 
 
@@ -106,7 +106,7 @@ def test_build_by_contrast(capsys, tmp_path, episodes):
 
 
 def test_build_by_a_model(capsys, tmp_path, episodes, server: Server):
-    server.answers = [said(GOOD)]
+    server.answers = [reply(GOOD)]
     words = ["skills", "build", "--from", str(episodes), "--builder", "llm", "--out", str(tmp_path / "bank")]
     assert sdar(capsys, *words).code == 2, "no model named"
     result = sdar(capsys, *words, "--llm", "m", "--skills-per-type", "1", "--json")
@@ -119,7 +119,7 @@ def test_build_by_a_model(capsys, tmp_path, episodes, server: Server):
 
 
 def test_on_a_terminal_the_cost_is_agreed_to_first(capsys, tmp_path, episodes, server: Server, monkeypatch):
-    server.answers = [said(GOOD)]
+    server.answers = [reply(GOOD)]
     words = [
         "skills",
         "build",

@@ -84,7 +84,7 @@ def test_seed_by_seed(studies: int, seeds: int, seed_sd: float) -> None:
 @pytest.mark.parametrize("studies", [600, pytest.param(4000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seeds", [5, 8])
 def test_seeds_that_share_their_luck(studies: int, seeds: int) -> None:
-    """Of sd 0.7, beside 0.2 of their own: Welch's test is then too careful, and the pairs see what it misses."""
+    """Of sd 0.7, next to 0.2 of their own: Welch's test is then too careful, and the pairs see what it misses."""
     welchs, pairs = (error_rates(judge, studies, seeds, 0.2, False, 0.7) for judge in (by_welch, by_seed))
     check(f"shared luck, Welch, {seeds} seeds:", welchs)
     check(f"shared luck, seed by seed, {seeds} seeds:", pairs)

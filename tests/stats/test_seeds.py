@@ -26,9 +26,9 @@ def test_t_interval_by_hand() -> None:
     """0.4, 0.5, 0.6: mean 0.5, sd 0.1, t(2) = 4.30265, half 4.30265 * 0.1 / sqrt(3) = 0.24841."""
     found = t_interval([0.4, 0.5, 0.6])
     assert (found.estimate, found.low, found.high) == pytest.approx((0.5, 0.25159, 0.74841), abs=1e-5)
-    scipy_says = (0.4856281459674643, 0.6843718540325356)
+    of_scipy = (0.4856281459674643, 0.6843718540325356)
     found = t_interval(B)
-    assert (found.low, found.high) == pytest.approx(scipy_says, abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(of_scipy, abs=1e-12)
 
 
 def test_one_seed_bounds_nothing() -> None:

@@ -93,7 +93,7 @@ def test_keys_of_one_name_keep_their_section_and_names_of_files_differ() -> None
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ("algo.coeff=1,2", "did you mean 'algo.coef'"),
         ("algo.coef", "no values"),
@@ -102,10 +102,10 @@ def test_keys_of_one_name_keep_their_section_and_names_of_files_differ() -> None
         ("name=a,b", "is no axis"),
     ],
 )
-def test_a_bad_grid_is_refused(text: str, said: str) -> None:
+def test_a_bad_grid_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_grid(text)
-    assert said in caught.value.render()
+    assert message in caught.value.render()
 
 
 def test_nothing_is_varied_twice() -> None:

@@ -1,4 +1,4 @@
-"""Slots: how many runs at a time, and what each is told of cores and GPUs."""
+"""Slots: how many runs at a time, and which cores and GPUs each one sees."""
 
 from __future__ import annotations
 

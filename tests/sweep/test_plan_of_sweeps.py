@@ -1,4 +1,4 @@
-"""A sweep before it starts: order, seeds, the shared evaluation, and mistakes said all at once."""
+"""A sweep before it starts: order, seeds, the shared evaluation, and all mistakes reported at once."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_points_differ_from_a_plain_run_in_what_they_vary_and_nothing_else() -> 
     plan = make_plan(Request("gate", seeds=1, sets=("train.lr=1e-3",)))
     plain = flatten(resolve(sets=("train.lr=1e-3",)).config)
     for point in plan.points:
-        mine = flatten(plan.configs[f"{point.slug}-s0"])
-        changed = {key for key in plain if plain[key] != mine[key]}
+        of_point = flatten(plan.configs[f"{point.slug}-s0"])
+        changed = {key for key in plain if plain[key] != of_point[key]}
         assert changed <= {"name", "algo.gate", "eval.before"} and "eval.before" in changed
 
 
@@ -116,7 +116,7 @@ def test_a_contradiction_of_one_point_is_found_before_any_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    "given, said",
+    "given, message",
     [
         ({"sweep": "beta", "sets": ("algo.gate_beta=1",)}, "--set algo.gate_beta=1 sets algo.gate_beta"),
         ({"sweep": "beta", "flags": {"algo.gate_beta": (1.0, "--beta")}}, "--beta sets algo.gate_beta"),
@@ -127,8 +127,8 @@ def test_a_contradiction_of_one_point_is_found_before_any_starts() -> None:
         ({"sweep": "method", "values": "sdar,rlds"}, "unknown method 'rlds'; did you mean 'rlsd'"),
     ],
 )
-def test_requests_that_mean_nothing_are_refused(given: dict[str, Any], said: str) -> None:
-    assert said in problem(**given)
+def test_requests_that_mean_nothing_are_refused(given: dict[str, Any], message: str) -> None:
+    assert message in problem(**given)
 
 
 def test_warnings_name_their_points() -> None:

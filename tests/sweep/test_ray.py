@@ -20,7 +20,7 @@ from .conftest import CHILD, Sweep, behave, results, starts
 WORDS = ("beta", "--values", "1,5", "--seeds", "1", "--steps", "1", "--name", "s", "--executor", "ray")
 
 
-def test_without_the_package_the_command_that_installs_it_is_said(
+def test_without_the_package_the_command_that_installs_it_is_shown(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -51,7 +51,7 @@ def test_the_methods_of_the_paper_are_one_command(real: Sweep) -> None:
 
 
 @pytest.mark.slow
-def test_a_broken_hook_fails_its_point_and_the_mended_one_goes_on(real: Sweep) -> None:
+def test_a_broken_hook_fails_its_point_and_the_fixed_one_resumes(real: Sweep) -> None:
     """Its step was not finished, so the run begins it again."""
     Path("my_gates.py").write_text("def gate(batch, beta):\n    raise ValueError('boom')\n")
     words = ("gate", "--values", "none,my_gates:gate", "--seeds", "1", "--steps", "1", "--name", "g", "--tries", "1")

@@ -66,12 +66,12 @@ def test_a_failing_point_stops_no_other_and_is_tried_again(sweep: Sweep) -> None
     assert done.code == 1
     assert starts().count("gate-beta-1-s0 resumed") == 2 and starts().count("gate-beta-1-s0 new") == 1
     assert starts().count("gate-beta-5-s0 resumed") == 1
-    assert [line for line in starts() if "1-s1" in line] == ["gate-beta-1-s1 new"]  # no second try can mend that
+    assert [line for line in starts() if "1-s1" in line] == ["gate-beta-1-s1 new"]  # no second try can fix that
     assert results("s")["unfinished"] == {"gate-beta-1-s0": "failed", "gate-beta-1-s1": "failed"}
     launch, last = (json.loads(line) for line in done.out.splitlines())
     assert (launch["event"], launch["runs"], launch["todo"]) == ("launch", 5, 5)
     assert (last["event"], last["status"], len(last["results"]["points"][1]["runs"])) == ("done", "failed", 2)
-    assert "ValueError: boom" in done.err and "fix: mend the cause, then: sdar sweep --resume sweeps/s" in done.err
+    assert "ValueError: boom" in done.err and "fix: fix the cause, then: sdar sweep --resume sweeps/s" in done.err
     behave()
     again = sweep("--resume", "s")
     assert again.code == 0, again.err
@@ -104,7 +104,7 @@ def test_one_seed_per_point_names_no_winner(sweep: Sweep) -> None:
     done = sweep("beta", "--values", "1,5", "--seeds", "1", "--steps", "1", "--name", "s")
     assert done.code == 0, done.err
     assert "no winner is named: this compares two checkpoints, not two methods" in done.out
-    assert all(told["winner"] is None for told in results("s")["verdicts"])
+    assert all(verdict["winner"] is None for verdict in results("s")["verdicts"])
 
 
 def test_a_method_that_does_not_train_is_the_evaluation_before(sweep: Sweep) -> None:
@@ -128,16 +128,16 @@ def test_resume_takes_no_other_settings_and_finds_names(sweep: Sweep) -> None:
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (("--sbatch=--time=1",), "--sbatch has no effect with --executor local"),
         (("--task", "1"), "--task is a run of a sweep that exists"),
         (("--name", "a b"), "a name is made of letters"),
     ],
 )
-def test_flags_that_mean_nothing_are_refused(sweep: Sweep, words: tuple[str, ...], said: str) -> None:
+def test_flags_that_mean_nothing_are_refused(sweep: Sweep, words: tuple[str, ...], message: str) -> None:
     refused = sweep("beta", *words)
-    assert refused.code == 2 and said in refused.err
+    assert refused.code == 2 and message in refused.err
     assert not Path("sweeps").exists()
 
 

@@ -81,9 +81,9 @@ def test_names_are_copied_token_by_token(made, tokenizer) -> None:
     answers = 0
     for prompt, response in encode(own, right, respond):
         if open_tag in response:
-            said = response[response.index(open_tag) + 1 : response.index(close_tag)]
+            content = response[response.index(open_tag) + 1 : response.index(close_tag)]
             answers += 1
-            assert any(prompt[n : n + len(said)] == said for n in range(len(prompt)))
+            assert any(prompt[n : n + len(content)] == content for n in range(len(prompt)))
     assert answers > 20
 
 
@@ -123,9 +123,9 @@ def test_a_build_is_repeatable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         module, "RECIPE", Recipe(vocabulary=400, layers=1, width=16, feed_forward=16, heads=1, epochs=1)
     )
     for name in ("one", "two"):
-        module.build_tiny_search(tmp_path / name, 0, 1, Reporter())
+        module.build_tiny_search(tmp_path / name, 0, 1, 1, Reporter())
     for name in ("model.safetensors", "tokenizer.json", "sdar.toml"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert (tmp_path / "one" / "sdar.toml").read_text() == 'extends = "models/tiny-search"\n'
     with pytest.raises(ConfigError, match="not empty"):
-        module.build_tiny_search(tmp_path / "one", 0, 1, Reporter())
+        module.build_tiny_search(tmp_path / "one", 0, 1, 1, Reporter())

@@ -58,7 +58,7 @@ def test_special_tokens_have_their_places(tokenizer) -> None:
     assert tokenizer.decode(ids, skip_special_tokens=True) == toy.say("go on")
 
 
-def test_the_vocabulary_has_the_size_asked_for() -> None:
+def test_the_vocabulary_has_the_wanted_size() -> None:
     texts = [f"{word} {number}" for word in ("apple", "pear", "shelf", "drawer") for number in range(30)] * 3
     assert len(train_tokenizer(texts, 300)) == 300 + len(TAGS)
 

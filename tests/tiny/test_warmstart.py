@@ -76,9 +76,9 @@ def test_a_new_models_names_start_from_their_parts(tokenizer) -> None:
 
 def learned(tokenizer, data, recipe: Recipe = TINY):
     """A model after its warm start, and the losses that were reported."""
-    model, said = new_model(recipe, tokenizer), []
-    warm_start(model, data, recipe, tokenizer.pad_token_id, lambda update, updates, loss: said.append((update, loss)))
-    return model, said
+    model, losses = new_model(recipe, tokenizer), []
+    warm_start(model, data, recipe, tokenizer.pad_token_id, lambda update, updates, loss: losses.append((update, loss)))
+    return model, losses
 
 
 def test_a_warm_start_learns_its_responses_and_not_its_prompts(tokenizer) -> None:
@@ -88,9 +88,9 @@ def test_a_warm_start_learns_its_responses_and_not_its_prompts(tokenizer) -> Non
     examples = [Example(view, "", Move("do it", action)) for view, action in zip(views, actions, strict=True)]
     data = encode(tokenizer, examples)
     torch.manual_seed(0)
-    model, said = learned(tokenizer, data, Recipe(layers=2, width=32, feed_forward=64, heads=2, batch=4, epochs=150.0,
+    model, losses = learned(tokenizer, data, Recipe(layers=2, width=32, feed_forward=64, heads=2, batch=4, epochs=150.0,
                                                   lr=1e-2))  # fmt: skip
-    assert said[-1][0] == 150 and said[-1][1] < said[0][1]
+    assert losses[-1][0] == 150 and losses[-1][1] < losses[0][1]
     assert not model.training
     for prompt, response in data:
         logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]

@@ -136,7 +136,7 @@ def test_aggregation_is_the_mean_it_is_named_after(model, tokenizer, tmp_path, a
 
 
 def test_the_three_means_differ_here(model) -> None:
-    """Else the test above would not tell them apart."""
+    """Else the test above would not distinguish them."""
     rows = handmade_rows(masked=True)
     student, _, _ = student_and_teacher(model, rows)
     values = {round(mean_over(rows, student, agg).item(), 3) for agg in AGGS}

@@ -106,7 +106,7 @@ def test_loss_and_gradient_are_the_naive_formulas(model, tokenizer, tmp_path, pa
 
 
 def test_the_terms_differ_here(model) -> None:
-    """Else the test above would not tell objectives and gates apart."""
+    """Else the test above would not distinguish objectives and gates."""
     rows = handmade_rows(masked=True)
     teacher = taught(model, rows)
     values = [
@@ -154,7 +154,7 @@ def test_temperature_divides_the_logits_of_both(model, tokenizer, tmp_path, path
 
 
 def far(found: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    """Whether ``assert_same`` tells two gradients apart, by far."""
+    """Whether ``assert_same`` distinguishes two gradients, by far."""
     return max(float((found[name] - other[name]).abs().max()) for name in found) > 1e-4
 
 
@@ -327,12 +327,12 @@ def test_an_outsiders_objective_can_ask_for_the_whole_vocabulary(model, tokenize
     module.doubled_kl = doubled_kl  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_objectives", module)
     rows = handmade_rows()
-    mine, theirs = (
+    ours, theirs = (
         train(settings(algo={"coef": coef, "objective": name}), model, rows, tmp_path, tokenizer)
         for coef, name in ((0.25, "my_objectives:doubled_kl"), (0.5, "reverse-kl"))
     )
-    assert mine.losses == pytest.approx(theirs.losses, abs=1e-6)
-    assert_same(mine.gradients[0], theirs.gradients[0])
+    assert ours.losses == pytest.approx(theirs.losses, abs=1e-6)
+    assert_same(ours.gradients[0], theirs.gradients[0])
 
 
 @pytest.mark.parametrize("gate", ["none", "gap"])

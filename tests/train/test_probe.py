@@ -200,8 +200,8 @@ def test_every_gradient_is_that_of_the_loss_on_all_tasks_at_once(model, tokenize
     scale = {name: float(expected[name].norm()) for name in NAMES}
     assert min(scale.values()) > 1e-3, "nothing to compare"
     for index, name in enumerate(NAMES):
-        mine = found.vectors[index].sum(0) / found.weights.sum()
-        assert float((mine - expected[name]).norm()) < 2e-4 * scale[name], name
+        ours = found.vectors[index].sum(0) / found.weights.sum()
+        assert float((ours - expected[name]).norm()) < 2e-4 * scale[name], name
 
 
 def test_the_policy_term_is_that_of_the_trainer(model, tokenizer, tmp_path) -> None:
@@ -329,9 +329,9 @@ def test_gaps_and_gates_by_turn(model, tokenizer, tmp_path) -> None:
 def test_the_configured_loss_is_added_where_it_is_unusual() -> None:
     assert estimators_with("gap", "surrogate") == (list(ESTIMATORS), 1)
     assert estimators_with("none", "jsd") == (list(ESTIMATORS), NAMES.index("jsd"))
-    mine = f"{__name__}:half"
-    found, own = estimators_with(mine, "k1", {"share": 0.5})
-    assert found[own].gate == mine and found[own].weigh(torch.ones(2, 3), 1.0).tolist() == [[0.5] * 3] * 2
+    ours = f"{__name__}:half"
+    found, own = estimators_with(ours, "k1", {"share": 0.5})
+    assert found[own].gate == ours and found[own].weigh(torch.ones(2, 3), 1.0).tolist() == [[0.5] * 3] * 2
     found, own = estimators_with("gap", "k1")
     assert own == len(ESTIMATORS) and (found[own].gate, found[own].objective) == ("gap", "k1")
     assert found.index(POLICY) == 0 and EXACT in found

@@ -54,7 +54,7 @@ DEADLINE = 240.0
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of the runs; generated games are cached beside it."""
+    """The folder of the runs; generated games are cached next to it."""
     folder = tmp_path_factory.mktemp("cli")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SDAR_CACHE", str(folder / "cache"))
@@ -182,7 +182,7 @@ def test_an_interrupted_run_is_continued_to_the_same_end(
 
 
 def test_an_evaluation_knows_what_the_run_has_learnt(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """With the checkpoint's statistics no type is without rewards; without a run all are, and it is said."""
+    """With the checkpoint's statistics no type is without rewards; without a run all are, with a warning."""
     capfd.readouterr()
     assert sdar("eval", "--run", str(whole), "--skills", "with") == 0
     assert "ucb has no rewards" not in capfd.readouterr().out

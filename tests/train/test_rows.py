@@ -63,7 +63,7 @@ def test_micro_batches_hold_every_row_once(window, size: int) -> None:
 
 
 def test_the_order_of_micro_batches_does_not_depend_on_the_order_of_rows(window) -> None:
-    """Rows of equal length are told apart by trajectory and turn: a sum of floats depends on its order."""
+    """Rows of equal length are distinguished by trajectory and turn: a sum of floats depends on its order."""
     rows = make_samples([episode(i, 0, [make_turn([i]), make_turn([i, i])]) for i in range(6)], "window", PLAIN)[0]
     order = [id(row) for part in micro_batches(rows, 5) for row in part]
     assert order == [id(row) for part in micro_batches(rows[::-1], 5) for row in part]

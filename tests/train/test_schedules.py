@@ -56,7 +56,7 @@ def test_schedules_set_the_coefficients_of_every_step(
             assert_same(found, expected, atol=5e-6)
         else:
             assert not any(value.any() for value in found.values())
-    # Once the coefficient is 0 no teacher is scored, and nothing is said of one.
+    # Once the coefficient is 0 no teacher is scored, and nothing is reported of one.
     assert done.scored == [("teacher", len(rows)) for coef in coefs if coef]
     for name in ("gap_mean", "distill_loss"):
         assert [name in step for step in done.metrics] == [coef > 0 for coef in coefs]

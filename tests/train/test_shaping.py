@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -28,6 +28,9 @@ from .material import settings as plain_settings
 SHAPINGS = ("rlsd", "belief", "grsd", "t-dur")
 COEF, CLIP = 0.6, 0.3
 
+Turn = tuple[int, int]
+"""Trajectory and turn."""
+
 
 def settings(shaping: str, coef: float = COEF, **sections):
     algo = {"coef": coef, "shaping": shaping, "shaping_clip": CLIP, **sections.pop("algo", {})}
@@ -35,7 +38,7 @@ def settings(shaping: str, coef: float = COEF, **sections):
 
 
 def mixed_rows(masked: bool = False, winners: tuple[int, ...] = (0, 2)) -> list[Sample]:
-    """The handmade rows; the first trajectory of either group succeeded, unless said otherwise."""
+    """The handmade rows; the first trajectory of either group succeeded, unless stated otherwise."""
     return [replace(row, success=row.trajectory in winners) for row in handmade_rows(masked=masked)]
 
 
@@ -57,7 +60,7 @@ def within(value: float, low: float, high: float) -> float:
 
 def turns_of(rows: Sequence[Sample], gaps: Sequence[Sequence[float]], old: Sequence[Sequence[float]]):
     """(trajectory, turn) to its tokens' (advantage, gap, old log-prob), in order of time."""
-    found: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
+    found: dict[Turn, list[tuple[float, float, float]]] = {}
     for row, gap, logp in zip(rows, gaps, old, strict=True):
         for k, values in zip(row.turn_of, zip(row.advantage, gap, logp, strict=True), strict=True):
             if k >= 0:
@@ -70,53 +73,95 @@ def rate(rows: Sequence[Sample], group: int) -> float:
     return sum(won.values()) / len(won)
 
 
+@dataclass(frozen=True)
+class Turns:
+    """The turns of a step, by (trajectory, turn) in order of time, and what the formulas read of them."""
+
+    rows: Sequence[Sample]
+    tokens: dict[Turn, list[tuple[float, float, float]]]
+    """(advantage, gap, old log-prob) of every token."""
+
+    @property
+    def group_of(self) -> dict[int, int]:
+        """Trajectory to its group."""
+        return {row.trajectory: row.group for row in self.rows}
+
+    @property
+    def sum_gap(self) -> dict[Turn, float]:
+        return {key: sum(gap for _, gap, _ in tokens) for key, tokens in self.tokens.items()}
+
+    @property
+    def outcome(self) -> dict[Turn, int]:
+        """The sign of a turn's advantage."""
+        return {key: sign(sum(advantage for advantage, _, _ in tokens)) for key, tokens in self.tokens.items()}
+
+    def of(self, trajectory: int) -> list[Turn]:
+        return [key for key in self.tokens if key[0] == trajectory]
+
+
+def belief_factors(turns: Turns) -> dict[Turn, float]:
+    """One factor per turn of a trajectory with two turns or more."""
+    sum_gap, outcome, factor = turns.sum_gap, turns.outcome, {}
+    for trajectory, group in turns.group_of.items():
+        keys = turns.of(trajectory)
+        if len(keys) < 2:
+            continue
+        prior = within(rate(turns.rows, group), 1e-3, 1 - 1e-3)
+        belief, carried, q = prior, 0.0, []
+        for key in keys:
+            carried = 0.95 * carried + sum_gap[key]
+            revised = 1 / (1 + math.exp(-math.log(prior / (1 - prior)) - carried))
+            q.append(outcome[key] * (revised - belief))
+            belief = revised
+        mean = sum(q) / len(q)
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in q) / len(q))
+        for key, value in zip(keys, q, strict=True):
+            w = within(1 + CLIP * (value - mean) / (deviation + 1e-6), 1 - CLIP, 1 + CLIP)
+            factor[key] = 1 - COEF + COEF * w
+    return factor
+
+
+def grsd_factors(turns: Turns) -> dict[Turn, float]:
+    """One factor per turn of a group with won and lost trajectories."""
+    sum_gap, outcome, factor = turns.sum_gap, turns.outcome, {}
+    credit = {key: math.expm1(outcome[key] * (sum_gap[key] / len(tokens))) for key, tokens in turns.tokens.items()}
+    for group in set(turns.group_of.values()):
+        keys = [key for key in turns.tokens if turns.group_of[key[0]] == group]
+        if 0 < rate(turns.rows, group) < 1:
+            size = sum(abs(credit[key]) for key in keys) / len(keys) + 1e-6
+            factor |= {key: max(0.1, 1 + COEF * within(credit[key] / size, -3, 3)) for key in keys}
+    return factor
+
+
+def t_dur_factors(turns: Turns) -> dict[Turn, float]:
+    """One weight per turn of a trajectory with three turns or more."""
+    apart = {key: sum(abs(gap) for _, gap, _ in tokens) / len(tokens) for key, tokens in turns.tokens.items()}
+    unsure = {key: sum(-logp for _, _, logp in tokens) / len(tokens) for key, tokens in turns.tokens.items()}
+    factor = {}
+    for trajectory in turns.group_of:
+        keys = turns.of(trajectory)
+        if len(keys) < 3:
+            continue
+
+        def unit(values, key, keys=keys):
+            low, high = min(values[k] for k in keys), max(values[k] for k in keys)
+            return (values[key] - low) / (high - low)
+
+        factor |= {key: 1 - (1 - unit(apart, key)) * (1 - unit(unsure, key)) for key in keys}
+    return factor
+
+
+FACTORS = {"belief": belief_factors, "grsd": grsd_factors, "t-dur": t_dur_factors}
+
+
 def by_hand(shaping: str, model, rows: Sequence[Sample]) -> list[list[float]]:
     """The shaped advantages of every token, from the formulas, token by token."""
     old, teacher = scores(model, rows)
     gaps = [[t - o for t, o in zip(*pair, strict=True)] for pair in zip(teacher, old, strict=True)]
-    turns = turns_of(rows, gaps, old)
-    group_of = {row.trajectory: row.group for row in rows}
-    factor = dict.fromkeys(turns, 1.0)
-    sum_gap = {key: sum(gap for _, gap, _ in tokens) for key, tokens in turns.items()}
-    mean_gap = {key: sum_gap[key] / len(tokens) for key, tokens in turns.items()}
-    outcome = {key: sign(sum(advantage for advantage, _, _ in tokens)) for key, tokens in turns.items()}
-    if shaping == "belief":
-        for trajectory in group_of:
-            keys = [key for key in turns if key[0] == trajectory]
-            if len(keys) < 2:
-                continue
-            prior = within(rate(rows, group_of[trajectory]), 1e-3, 1 - 1e-3)
-            belief, carried, q = prior, 0.0, []
-            for key in keys:
-                carried = 0.95 * carried + sum_gap[key]
-                revised = 1 / (1 + math.exp(-math.log(prior / (1 - prior)) - carried))
-                q.append(outcome[key] * (revised - belief))
-                belief = revised
-            mean = sum(q) / len(q)
-            deviation = math.sqrt(sum((value - mean) ** 2 for value in q) / len(q))
-            for key, value in zip(keys, q, strict=True):
-                w = within(1 + CLIP * (value - mean) / (deviation + 1e-6), 1 - CLIP, 1 + CLIP)
-                factor[key] = 1 - COEF + COEF * w
-    if shaping == "grsd":
-        credit = {key: math.expm1(outcome[key] * mean_gap[key]) for key in turns}
-        for group in set(group_of.values()):
-            keys = [key for key in turns if group_of[key[0]] == group]
-            if 0 < rate(rows, group) < 1:
-                size = sum(abs(credit[key]) for key in keys) / len(keys) + 1e-6
-                factor |= {key: max(0.1, 1 + COEF * within(credit[key] / size, -3, 3)) for key in keys}
-    if shaping == "t-dur":
-        apart = {key: sum(abs(gap) for _, gap, _ in tokens) / len(tokens) for key, tokens in turns.items()}
-        unsure = {key: sum(-logp for _, _, logp in tokens) / len(tokens) for key, tokens in turns.items()}
-        for trajectory in group_of:
-            keys = [key for key in turns if key[0] == trajectory]
-            if len(keys) < 3:
-                continue
-
-            def unit(values, key, keys=keys):
-                low, high = min(values[k] for k in keys), max(values[k] for k in keys)
-                return (values[key] - low) / (high - low)
-
-            factor |= {key: 1 - (1 - unit(apart, key)) * (1 - unit(unsure, key)) for key in keys}
+    turns = Turns(rows, turns_of(rows, gaps, old))
+    factor = dict.fromkeys(turns.tokens, 1.0)
+    if shaping in FACTORS:
+        factor |= FACTORS[shaping](turns)
     made = []
     for row, gap in zip(rows, gaps, strict=True):
         shaped = []
@@ -273,7 +318,7 @@ def test_an_outsiders_shaping_must_give_one_advantage_per_token(model, tokenizer
     monkeypatch.syspath_prepend(str(tmp_path))
     rows = mixed_rows()
     grpo = train(plain_settings(algo={"coef": 0.0}), model, rows, tmp_path, tokenizer)
-    mine = train(settings("my_shapings:doubled"), model, rows, tmp_path, tokenizer)
-    assert_same(mine.gradients[0], {name: 2 * value for name, value in grpo.gradients[0].items()})
+    ours = train(settings("my_shapings:doubled"), model, rows, tmp_path, tokenizer)
+    assert_same(ours.gradients[0], {name: 2 * value for name, value in grpo.gradients[0].items()})
     with pytest.raises(ValueError, match="the shaping's result has shape"):
         train(settings("my_shapings:rows_only"), model, rows, tmp_path, tokenizer)

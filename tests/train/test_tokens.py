@@ -60,7 +60,7 @@ def test_scores_are_those_before_the_updates(updates, model, tokenizer, tmp_path
         torch.testing.assert_close(record.gap, gap, atol=2e-5, rtol=1e-5)
         expected = torch.sigmoid(3.0 * (entropy + gap - entropy * gap))
         torch.testing.assert_close(record.gate[shown], expected[shown], atol=1e-4, rtol=1e-4)
-    assert moved > 0.5, "the updates must move the weights, or nothing is told apart"
+    assert moved > 0.5, "the updates must move the weights, or nothing is distinguished"
 
 
 def test_entropies_of_the_gate_are_normalised_where_the_loss_does(model, tokenizer, tmp_path) -> None:

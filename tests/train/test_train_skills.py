@@ -31,7 +31,7 @@ HEAT = "pick_heat_then_place_in_recep"
 STEPS = 3
 
 
-class Told:
+class Messages:
     """A reporter that remembers."""
 
     def __init__(self) -> None:
@@ -51,10 +51,10 @@ def episode(kind: str, group: int, index: int, reward: float, gaps: list[float] 
     return Episode(toy.task(1, group, kind), group, index, [turn], reward, reward == 1.0)
 
 
-def learning(folder: Path, **sections: Any) -> tuple[SkillLearning, Retriever, Told]:
-    made, told = toy.config(**sections), Told()
+def learning(folder: Path, **sections: Any) -> tuple[SkillLearning, Retriever, Messages]:
+    made, messages = toy.config(**sections), Messages()
     retriever = Retriever(BANK, made.skills, made.seed)
-    return SkillLearning(made, retriever, folder / "skills.jsonl", told), retriever, told  # type: ignore[arg-type]
+    return SkillLearning(made, retriever, folder / "skills.jsonl", messages), retriever, messages  # type: ignore[arg-type]
 
 
 def test_one_update_per_group_with_its_mean_reward(tmp_path: Path) -> None:
@@ -109,31 +109,31 @@ def test_views_and_the_policy_have_strategies_of_their_own(tmp_path: Path) -> No
 def rewriting(task, skills, group: Group) -> list[Change]:
     """A hook: counts the groups of a type and writes the number into the skill's brief."""
     group.memory[task.type] = group.memory.get(task.type, 0) + 1
-    return [Change(skills[-1].id, "told so", replace(skills[-1], brief=f"group {group.memory[task.type]}"))]
+    return [Change(skills[-1].id, "as written", replace(skills[-1], brief=f"group {group.memory[task.type]}"))]
 
 
 def test_a_hook_of_ones_own(tmp_path: Path) -> None:
-    learner, retriever, told = learning(tmp_path, skills={"evolve": f"{__name__}:rewriting"})
+    learner, retriever, messages = learning(tmp_path, skills={"evolve": f"{__name__}:rewriting"})
     for step in (1, 2):
         episodes = [episode(HEAT, 0, 0, 1.0, [0.1])]
         learner.after_step(step, episodes, retriever.choose_for_groups(episodes, {"task-type"}, step), taught=True)
     chosen = retriever.choose("task-type", toy.task(1, 0, HEAT), "", 3)
     assert [skill.brief for skill in chosen.skills][1] == "group 2"
     line = read_metrics(tmp_path / "skills.jsonl")[1]
-    assert line["changes"] == [{"skill": HEAT, "effect": "rewritten", "why": "told so"}]
-    assert retriever.memory == {HEAT: 2} and len(told.infos) == 2
+    assert line["changes"] == [{"skill": HEAT, "effect": "rewritten", "why": "as written"}]
+    assert retriever.memory == {HEAT: 2} and len(messages.infos) == 2
 
 
 def test_the_last_of_a_category_is_kept_and_the_user_told_once(tmp_path: Path) -> None:
     drop = {"evolve": "drop", "evolve_min_uses": 2, "evolve_threshold": -0.1}
-    learner, retriever, told = learning(tmp_path, skills=drop)
+    learner, retriever, messages = learning(tmp_path, skills=drop)
     for step in range(1, 7):
         episodes = [episode(HEAT, 0, 0, 1.0, [-0.5])]
         metrics = learner.after_step(
             step, episodes, retriever.choose_for_groups(episodes, {"task-type"}, step), taught=True
         )
     assert metrics == {"skills/dropped": 0.0} and retriever.dropped == {}
-    assert [text.partition(" is the last")[0] for text in told.warnings] == [
+    assert [text.partition(" is the last")[0] for text in messages.warnings] == [
         f"step 2: skill general of {HEAT}", f"step 2: skill {HEAT} of {HEAT}",
     ]  # fmt: skip
     effects = [[change["effect"] for change in line["changes"]] for line in read_metrics(tmp_path / "skills.jsonl")]
@@ -275,15 +275,15 @@ def test_a_cut_skill_is_reported(tokenizer) -> None:
 
 
 def test_the_run_warns_once_and_the_summary_says_it(tmp_path: Path, tokenizer) -> None:
-    learner, _, told = learning(tmp_path)
+    learner, _, messages = learning(tmp_path)
     stats = fill(tokenizer, HEAT).stats
     learner.audit(stats)
-    assert told.warnings == []
+    assert messages.warnings == []
     stats.with_skill -= 1
     stats.missing = "this one"
     for _ in range(3):
         learner.audit(stats)
-    assert told.warnings == ["1 of 2 teacher prompts show no skill of their task's category, first this one"]
+    assert messages.warnings == ["1 of 2 teacher prompts show no skill of their task's category, first this one"]
     rows = [{"step": 1, "teacher/skill_present": 1.0}, {"step": 2, "teacher/skill_present": 0.25}, {"step": 3}]
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -40,6 +40,24 @@ def config(**sections: Any) -> RunConfig:
     return toy.config(**sections)
 
 
+STEPS = 3
+SETTINGS = {
+    "plain": config(),
+    # A teacher with weights of its own, a reference model, two updates per step, a schedule that moves.
+    "everything": config(
+        algo={"kl_coef": 0.1, "entropy_coef": 0.01, "agg": "trajectory"},
+        teacher={"weights": "ema", "ema_decay": 0.8},
+        train={"updates_per_step": 2, "lr_schedule": "linear", "warmup_steps": 2, "weight_decay": 0.01},
+    ),
+    "adapter": config(
+        env={"context": "transcript"},
+        model={"lora": {"rank": 4, "dropout": 0.2}},
+        teacher={"weights": "frozen"},
+        train={"updates_per_step": 2, "lr": 1e-2},
+    ),
+}
+
+
 def play(
     folder: Path,
     settings: RunConfig,
@@ -90,8 +108,8 @@ def assert_same_record(found: Path, expected: Path, step: int) -> None:
     texts, weights = record(found, step)
     wanted_texts, wanted_weights = record(expected, step)
     assert [row["step"] for row in texts["metrics"]] == list(range(1, step + 1))
-    for mine, other in zip(texts["metrics"], wanted_texts["metrics"], strict=True):
-        assert mine == other
+    for own, other in zip(texts["metrics"], wanted_texts["metrics"], strict=True):
+        assert own == other
     assert texts == wanted_texts
     assert weights.keys() == wanted_weights.keys() and weights
     different = [name for name, value in weights.items() if not bool((value == wanted_weights[name]).all())]

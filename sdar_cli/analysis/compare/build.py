@@ -49,7 +49,7 @@ GAIN = 0.05
 def compare(
     arms: Sequence[Arm], *, evaluation: str | None = None, early: int = EARLY_STEPS, against_first: bool = False
 ) -> Comparison:
-    """Everything that can be said of the arms.  Success and differences are fractions.
+    """Everything that is reported of the arms.  Success and differences are fractions.
 
     evaluation: the name of the evaluation in eval/; None, the training's last.  against_first: every other arm with the
     first, in place of all pairs.  Raises SdarError subclasses for missing or unlike evaluations.
@@ -60,14 +60,14 @@ def compare(
     kind = kind_of(arms)
     seeds = [_seeds(arm) for arm in arms]
     matches = [_same_seeds(seeds[i], seeds[j]) for i, j in pairs]
-    said = [*notes.notes(arms, evaluations, kind), *notes.spreads(arms, measures)]
+    listed = [*notes.notes(arms, evaluations, kind), *notes.spreads(arms, measures)]
     return Comparison(
         kind=kind,
         panel=evaluations[0][0].report.panel,
         arms=[_arm(arm, group) for arm, group in zip(arms, evaluations, strict=True)],
         measures=[_measure(measure, arms, pairs, matches) for measure in measures],
         differences=notes.setting_differences(arms),
-        notes=said,
+        notes=listed,
     )
 
 

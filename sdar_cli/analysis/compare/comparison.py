@@ -1,11 +1,10 @@
-"""What a comparison says, as data: arms, measures with their intervals, and the tests of pairs of arms."""
+"""A comparison as data: arms, measures with their intervals, and the tests of pairs of arms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sdar_cli.runs.records import Json
 from sdar_cli.runs.results import PanelRecord
 from sdar_cli.stats import Difference, SeedsNeeded
 
@@ -48,7 +47,7 @@ class ArmValue:
     values: Sequence[float]
     found: Estimate
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """Flat."""
         return {"label": self.label, "values": list(self.values), **asdict(self.found)}
 
@@ -61,7 +60,7 @@ class Corrected:
     p_holm: float
     tasks_needed: int | None = None
 
-    def to_json(self, name: str) -> Json:
+    def to_json(self, name: str) -> Mapping[str, object]:
         """Flat."""
         needed = {"tasks_needed": self.tasks_needed} if name == "paired" else {}
         return {**asdict(self.difference), **needed, "p_holm": self.p_holm}
@@ -76,8 +75,8 @@ class Pair:
     difference: float
     tests: Mapping[str, Corrected]
 
-    def to_json(self) -> Json:
-        """Flat: the tests stand beside the difference."""
+    def to_json(self) -> Mapping[str, object]:
+        """Flat: the tests stand next to the difference."""
         tests = {name: test.to_json(name) for name, test in self.tests.items()}
         return {"first": self.first, "second": self.second, "difference": self.difference, **tests}
 
@@ -92,7 +91,7 @@ class MeasureReport:
     pairs: Sequence[Pair]
     seeds_needed: SeedsNeeded | None = None
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
         needed = {"seeds_needed": asdict(self.seeds_needed)} if self.seeds_needed else {}
         return {
@@ -114,7 +113,7 @@ class SettingDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that can be said of the arms.
+    """Everything that is reported of the arms.
 
     kind: ``one`` arm, ``checkpoints``, ``methods`` or ``mixed``.  notes: what a reader must know, most important first.
     """
@@ -126,7 +125,7 @@ class Comparison:
     differences: Sequence[SettingDifference]
     notes: Sequence[str]
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
         return {
             "kind": self.kind,

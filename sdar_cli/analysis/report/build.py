@@ -105,7 +105,7 @@ def _sentences(notes: Sequence[str]) -> list[str]:
 
 
 def _alone(arm: Arm) -> list[str]:
-    """Of one arm, what the notes of a comparison say of several."""
+    """Of one arm, what the notes of a comparison are for several."""
     out = []
     if len(arm.runs) == 1:
         out.append(

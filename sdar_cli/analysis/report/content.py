@@ -1,4 +1,4 @@
-"""What a report says, as plain data: sections of charts and tables.
+"""The content of a report, as plain data: sections of charts and tables.
 
 ``build.py`` puts it together; the HTML page and the terminal show the same.
 """
@@ -17,7 +17,7 @@ from sdar_cli.analysis.report.episodes import ShownEpisode
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture and what it was drawn from; ``note`` says what the band is and what to look for."""
+    """A picture and what it was drawn from; ``note`` explains what the band is and what to look for."""
 
     title: str
     svg: Markup

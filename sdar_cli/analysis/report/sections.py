@@ -16,7 +16,7 @@ from sdar_cli.analysis.report.content import Chart, Section, Table, curve, share
 from sdar_cli.analysis.report.series import evaluations, metrics_of, panel_series, training_series, turn_series
 from sdar_cli.analysis.sweeps.records import SweepResults
 from sdar_cli.analysis.sweeps.results import point_table, remarks
-from sdar_cli.config.presets import list_presets, load_preset
+from sdar_cli.config.presets import list_presets, load_preset, paper_columns
 from sdar_cli.evaluation.render import metrics_of as further_metrics
 from sdar_cli.runs.records import read_episodes
 from sdar_cli.runs.results import EvaluationResult, MetricLabel, Rate
@@ -62,8 +62,7 @@ def held_out(arms: Sequence[Arm]) -> Section:
     tables = [_by_type(arms, with_skill, label) for with_skill, label in SKILLS]
     intro = (
         "The policy plays every task of a fixed panel. Success without the skill is what was learned; success with "
-        "it shows "
-        "whether the teacher, which has the same weights, still works."
+        "it shows whether the teacher, which has the same weights, still works."
     )
     return Section("held-out", "Held-out success", intro, _known(charts), _known(tables))
 
@@ -147,8 +146,8 @@ def sweep(results: SweepResults) -> Section:
         lines = tuple(Series(bar.label, [0.0], [bar.mean]) for bar in bars)
         note = f"Steps 1 to {results.early_steps}. Mark and bar: mean and 95 % t interval over seeds; rings: the seeds."
         charts.append(Chart("Early speed", svg, note, lines, percent=True))
-    said = " ".join(f"{text[0].upper()}{text[1:]}." for text in remarks(results))
-    return Section("sweep", "The sweep", said, charts, [table])
+    intro = " ".join(f"{text[0].upper()}{text[1:]}." for text in remarks(results))
+    return Section("sweep", "The sweep", intro, charts, [table])
 
 
 def training(arms: Sequence[Arm]) -> Section:
@@ -162,9 +161,9 @@ def signal(arms: Sequence[Arm]) -> Section | None:
     if not charts:
         return None
     intro = (
-        "The gap is the teacher's log-prob of a sampled token minus the student's; below zero the teacher likes the "
-        "token less "
-        "than the student does. Minus its mean is the one-sample estimate of KL(student || teacher)."
+        "The gap is the teacher's log-prob of a sampled token minus the student's; below zero the teacher gives the "
+        "token a lower probability than the student does. Minus its mean is the one-sample estimate of "
+        "KL(student || teacher)."
     )
     return Section("signal", "The teacher's signal", intro, charts)
 
@@ -227,13 +226,13 @@ def paper(methods: Sequence[str]) -> Section | None:
             rows += [[method, model, *str(values).split(" / ")] for model, values in reported.items()]
     if not rows:
         return None
-    columns = ["method", "model", "ALFWorld success", "Search-QA mean", "WebShop score", "WebShop success"]
+    columns = ["method", "model", *paper_columns()]
     note = "Per cent, from the paper's Table 1: other models and tasks, one seed; not comparable with this report."
     return Section("paper", "The paper's own numbers", "", (), [Table("Reported by the paper", columns, rows, note)])
 
 
 def tests(comparison: Comparison) -> Section:
-    """What ``sdar compare`` says of the arms: measures, tests, power."""
+    """What ``sdar compare`` reports of the arms: measures, tests, power."""
     tables = [*value_tables(comparison)[1:2], *difference_tables(comparison)]
     shown = [Table(table.title, table.columns, table.rows, "", table.marked) for table in tables]
     return Section("tests", "Comparison", " ".join(f"{line}." for line in power_lines(comparison)), (), shown)

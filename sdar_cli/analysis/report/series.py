@@ -24,7 +24,7 @@ def metrics_of(arm: Arm) -> list[Steps]:
 
 
 def training_series(label: str, metrics: Sequence[Steps], key: str) -> Series:
-    """A metric of training over the steps.  Steps that one run lacks are averages of the others."""
+    """A metric of training over the steps.  A step that one run does not have is the average of the others."""
     return _over_seeds(label, [_column(rows, key) for rows in metrics])
 
 

@@ -1,4 +1,4 @@
-"""What a sweep says at its end, or on the way there."""
+"""The results of a sweep: at its end, or so far."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def finish(state: SweepDir, reporter: Reporter) -> None:
         raise RunFailedError(
             f"{len(unfinished)} of {len(state.jobs)} runs of sweep {state.name} are not done",
             why="".join(f"\n  - {run}: {how}, log {state.logs / f'{run}.log'}" for run, how in unfinished.items()),
-            fix=f"mend the cause, then: sdar sweep --resume {state.path}",
+            fix=f"fix the cause, then: sdar sweep --resume {state.path}",
         )

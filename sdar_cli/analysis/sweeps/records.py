@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from sdar_cli.analysis.compare.comparison import Comparison
-from sdar_cli.runs.records import Json
 from sdar_cli.runs.results import MetricLabel
 from sdar_cli.sweep.outcome import Outcome
 
@@ -44,7 +43,7 @@ class PointResult:
     runs: Sequence[Outcome] = ()
     paper: object = None
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
         return {**asdict(self), "runs": [outcome.to_json() for outcome in self.runs]}
 
@@ -76,7 +75,7 @@ class SweepResults:
     paper_note: str | None
     unfinished: Mapping[str, str]
 
-    def to_json(self) -> Json:
+    def to_json(self) -> Mapping[str, object]:
         """JSON-ready."""
         return {
             "sweep": self.sweep,

@@ -36,7 +36,7 @@ JUDGED = ("success, no skill", EARLY)
 
 
 def collect(sweep: SweepDir) -> SweepResults:
-    """Everything the finished runs say; also written to ``results.json``."""
+    """All results of the finished runs; also written to ``results.json``."""
     states = {job.run: sweep.state(job) for job in sweep.jobs}
     outcomes = {job.run: outcome_of(sweep.run_dir(job)) for job in sweep.jobs if states[job.run] == "done"}
     _share_evaluations(sweep, outcomes)

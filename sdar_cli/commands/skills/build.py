@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV, OTHER_ENV
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import RUNS_DIR, RunsDir, option
 from sdar_cli.commands.skills.common import JsonOption, NameOption, OutOption
@@ -78,9 +79,22 @@ class LlmOptions:
     yes: Yes = False
 
 
+EPILOG = f"""Examples:
+
+sdar skills build --env {ENV} --from my-run --out my-bank
+
+sdar skills build --from run-a --from run-b/eval --out my-bank --min-support 5
+
+sdar skills build --env {OTHER_ENV} --from demonstrations.jsonl --out shop-bank --json
+
+sdar skills build --from my-run --out my-bank --builder llm --llm gpt-4.1-mini --yes
+
+sdar skills build --from my-run --out my-bank --builder my_package.builders:build --builder-arg depth=3"""
+
+
 def register(app: typer.Typer) -> None:
     """Add ``build``."""
-    app.command("build")(build_command)
+    app.command("build", epilog=EPILOG)(build_command)
 
 
 @expand_groups
@@ -89,7 +103,7 @@ def build_command(
     out: OutOption,
     contrasting: ContrastOptions,
     asked: LlmOptions,
-    env: Env = "alfworld",
+    env: Env = ENV,
     which: Which = "contrast",
     arguments: Arguments = None,
     name: NameOption = None,
@@ -100,18 +114,6 @@ def build_command(
     """Make a skill bank from won and lost episodes: of a run, of an evaluation, or demonstrations.
 
     Every skill records the episodes it came from.
-
-    Examples:
-
-    sdar skills build --env alfworld --from my-run --out my-bank
-
-    sdar skills build --from run-a --from run-b/eval --out my-bank --min-support 5
-
-    sdar skills build --env webshop --from demonstrations.jsonl --out shop-bank --json
-
-    sdar skills build --from my-run --out my-bank --builder llm --llm gpt-4.1-mini --yes
-
-    sdar skills build --from my-run --out my-bank --builder my_package.builders:build --builder-arg depth=3
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.files import refuse_taken
@@ -148,7 +150,7 @@ def _show(reporter: Reporter, bank: Bank, out: Path, warnings: Sequence[str]) ->
     reporter.info(f"{out}: {len(bank.skills)} skills, sha256 {bank.sha256}")
 
 
-def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
+def _parsed(arguments: Sequence[str]) -> dict[str, object]:
     """``KEY=VALUE`` each, values as in ``--set``.  Raises ConfigError for another form."""
     from sdar_cli.base.errors import ConfigError
     from sdar_cli.config.merge import parse_value

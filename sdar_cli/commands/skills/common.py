@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,7 +49,7 @@ OutOption = Annotated[Path, option("--out", "Folder of the new bank; must not ex
 NameOption = Annotated[str | None, option("--name", "Name; default: that of --out.", show_default=False)]
 
 
-def print_json(record: dict[str, Any]) -> None:
+def print_json(record: Mapping[str, object]) -> None:
     """One object on standard output."""
     from sdar_cli.base.files import finite
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sdar_cli.commands.examples import ENV, OTHER_ENV
 from sdar_cli.commands.skills.common import JsonOption, NameOption, OutOption
 
 SourceArgument = Annotated[
@@ -35,11 +36,27 @@ FormatOption = Annotated[
     typer.Option("--format", help="SkillRL's JSON, or skill_mapping.json with Markdown files.", show_default=False),
 ]
 
+IMPORT_EPILOG = f"""Examples:
+
+sdar skills import claude_style_skills.json --out my-bank --map clean=pick_clean_then_place_in_recep
+
+sdar skills import skills/{ENV}/ --out my-bank --licence Apache-2.0
+
+sdar skills import skills/{OTHER_ENV}/skill_mapping.json --env {OTHER_ENV} --out shop-bank --json"""
+
+EXPORT_EPILOG = f"""Examples:
+
+sdar skills export {ENV} --format claude --out skills.json
+
+sdar skills export {OTHER_ENV} --format mapping --out skills/{OTHER_ENV}
+
+sdar skills export my-bank/ --format mapping --out out --json"""
+
 
 def register(app: typer.Typer) -> None:
     """Add ``import`` and ``export``."""
-    app.command("import")(import_command)
-    app.command("export")(export_command)
+    app.command("import", epilog=IMPORT_EPILOG)(import_command)
+    app.command("export", epilog=EXPORT_EPILOG)(export_command)
 
 
 def import_command(
@@ -54,14 +71,6 @@ def import_command(
     """Make a bank of skills in a released format: SkillRL's JSON, or skill_mapping.json with Markdown files.
 
     What could not be kept is reported. Then run sdar skills lint.
-
-    Examples:
-
-    sdar skills import claude_style_skills.json --out my-bank --map clean=pick_clean_then_place_in_recep
-
-    sdar skills import skills/alfworld/ --out my-bank --licence Apache-2.0
-
-    sdar skills import skills/webshop/skill_mapping.json --env webshop --out shop-bank --json
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.skills.convert.convert import read_foreign
@@ -85,16 +94,7 @@ def import_command(
 
 
 def export_command(bank: BankOption, form: FormatOption, out: TargetOption, as_json: JsonOption = False) -> None:
-    """Write a bank in a released format. What the format cannot hold is reported.
-
-    Examples:
-
-    sdar skills export alfworld --format claude --out skills.json
-
-    sdar skills export webshop --format mapping --out skills/webshop
-
-    sdar skills export my-bank/ --format mapping --out out --json
-    """
+    """Write a bank in a released format. What the format cannot hold is reported."""
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.convert.convert import write_foreign
@@ -110,12 +110,10 @@ def export_command(bank: BankOption, form: FormatOption, out: TargetOption, as_j
 
 
 def require_env(name: str) -> None:
-    """Raises ConfigError for an environment that does not exist."""
-    from sdar_cli.base.errors import ConfigError
-    from sdar_cli.envs.registry import ENVIRONMENTS
+    """Raises ConfigError for an environment that there is not, here or in an installed package."""
+    from sdar_cli.envs.registry import benchmark
 
-    if name not in ENVIRONMENTS:
-        raise ConfigError(f"unknown environment {name!r}", why=f"known: {', '.join(ENVIRONMENTS)}", fix="--env NAME")
+    benchmark(name)
 
 
 def _renames(maps: list[str]) -> dict[str, tuple[str, ...]]:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sdar_cli.commands.examples import ENV
 from sdar_cli.commands.skills.common import JsonOption
+
+if TYPE_CHECKING:
+    from sdar_cli.skills.diff import BankDiff
 
 First = Annotated[str, typer.Argument(metavar="A", help="Bundled bank or folder.")]
 Second = Annotated[str, typer.Argument(metavar="B", help="Bundled bank or folder.")]
 
+EPILOG = f"""Examples:
+
+sdar skills diff {ENV} my-bank/
+
+sdar skills diff bank-v1/ bank-v2/
+
+sdar skills diff bank-v1/ bank-v2/ --json"""
+
 
 def register(app: typer.Typer) -> None:
     """Add ``diff``."""
-    app.command("diff")(diff_command)
+    app.command("diff", epilog=EPILOG)(diff_command)
 
 
 def diff_command(a: First, b: Second, as_json: JsonOption = False) -> None:
-    """What differs between two banks: skills by id, keywords, order of categories, and the text line by line.
-
-    Examples:
-
-    sdar skills diff alfworld my-bank/
-
-    sdar skills diff bank-v1/ bank-v2/
-
-    sdar skills diff bank-v1/ bank-v2/ --json
-    """
+    """What differs between two banks: skills by id, keywords, order of categories, and the text line by line."""
     from sdar_cli.commands.skills.common import print_json
     from sdar_cli.skills.bank import load_bank
     from sdar_cli.skills.diff import diff_banks
@@ -36,7 +39,7 @@ def diff_command(a: First, b: Second, as_json: JsonOption = False) -> None:
     print_json(record) if as_json else _print_diff(record)
 
 
-def _print_diff(record: dict[str, Any]) -> None:
+def _print_diff(record: BankDiff) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -51,8 +54,8 @@ def _print_diff(record: dict[str, Any]) -> None:
     show(f"sha256 {before[:12]} -> {after[:12]}" if not record["same"] else f"the same content, sha256 {before[:12]}")
     for key, (old, new) in record["bank"].items():
         show(f"{key}: {old} -> {new}")
-    for sign, key, style in (("+", "added", "green"), ("-", "removed", "red")):
-        for skill in record[key]:
+    for sign, skills, style in (("+", record["added"], "green"), ("-", record["removed"], "red")):
+        for skill in skills:
             show(f"{sign} {skill['id']} ({skill['category']}): {skill['brief']}", style)
     for change in record["changed"]:
         show(f"~ {change['id']}: {', '.join(change['fields'])}", "bold")
@@ -64,8 +67,8 @@ def _print_diff(record: dict[str, Any]) -> None:
     for category, words in record["keywords"].items():
         changes = [f"+{word}" for word in words["added"]] + [f"-{word}" for word in words["removed"]]
         show(f"keywords of {category}: {' '.join(changes)}")
-    for key in ("types", "routes"):
-        for name, (old, new) in record[key].items():
-            show(f"{key}: {name} {old or 'nowhere'} -> {new or 'nowhere'}")
+    for key, mapped in (("types", record["types"]), ("routes", record["routes"])):
+        for name, (was, now) in mapped.items():
+            show(f"{key}: {name} {was or 'nowhere'} -> {now or 'nowhere'}")
     if record["order"]:
         show(f"order of categories: {', '.join(record['order'][0])} -> {', '.join(record['order'][1])}")

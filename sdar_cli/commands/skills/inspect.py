@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdar_cli.commands import completion
+from sdar_cli.commands.examples import ENV, OTHER_ENV
 from sdar_cli.commands.option_groups import expand_groups
 from sdar_cli.commands.options import RUNS_DIR, given_flags, option, runs_dir_option
 from sdar_cli.commands.skills.common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from sdar_cli.config.schema import RunConfig
     from sdar_cli.runs.rundir import RunDir
     from sdar_cli.skills.choose.retriever import Retriever
+    from sdar_cli.skills.inspect import PanelCoverage, TaskPrompts
 
 WHAT, PROMPT = "What is shown", "Prompt"
 
@@ -80,9 +83,24 @@ class PromptOptions:
     limit: Limit = None
 
 
+EPILOG = f"""Examples:
+
+sdar skills inspect
+
+sdar skills inspect my-bank/ --model Qwen/Qwen3-0.6B
+
+sdar skills inspect {OTHER_ENV} --task footwear
+
+sdar skills inspect --task look_at_obj_in_light --retrieval keyword --form full --placement system --json
+
+sdar skills inspect --env {ENV} --panel --retrieval keyword
+
+sdar skills inspect --run my-run"""
+
+
 def register(app: typer.Typer) -> None:
     """Add ``inspect``."""
-    app.command("inspect")(inspect_command)
+    app.command("inspect", epilog=EPILOG)(inspect_command)
 
 
 @expand_groups
@@ -91,22 +109,7 @@ def inspect_command(
     prompt: PromptOptions,
     as_json: JsonOption = False,
 ) -> None:
-    """List a bank; or show exactly what teacher and student read for a task, a panel's coverage, a run's use of skills.
-
-    Examples:
-
-    sdar skills inspect
-
-    sdar skills inspect my-bank/ --model Qwen/Qwen3-0.6B
-
-    sdar skills inspect webshop --task footwear
-
-    sdar skills inspect --task look_at_obj_in_light --retrieval keyword --form full --placement system --json
-
-    sdar skills inspect --env alfworld --panel --retrieval keyword
-
-    sdar skills inspect --run my-run
-    """
+    """List a bank; or show what teacher and student read for a task, a panel's coverage, or a run's use of skills."""
     from sdar_cli.base.display import Reporter, json_stdout
 
     flags = given_flags(
@@ -121,7 +124,7 @@ def inspect_command(
             reporter.emit_object(record)
 
 
-def _record(reporter: Reporter, what: What, flags: Flags) -> dict[str, Any]:
+def _record(reporter: Reporter, what: What, flags: Flags) -> Mapping[str, object]:
     """The record of what is wanted, shown unless JSON is wanted."""
     from sdar_cli.commands.skills import show
     from sdar_cli.commands.skills.common import settings
@@ -133,20 +136,20 @@ def _record(reporter: Reporter, what: What, flags: Flags) -> dict[str, Any]:
     directory = RunDir.open(what.run, what.runs_dir) if what.run else None
     quiet = reporter.json_mode
     if directory is not None and not (what.task or what.panel):
-        record = describe_run(directory)
-        return record if quiet else show.run(reporter, record)
+        usage = describe_run(directory)
+        return usage if quiet else show.run(reporter, usage)
     if not (what.task or what.panel):
         bank = load_bank(what.bank) if what.bank else settings(None, what.env, None, flags)[0]
-        record = describe_bank(bank, _counter(what.model) if what.model else None)
-        return record if quiet else show.bank(reporter, record)
+        described = describe_bank(bank, _counter(what.model) if what.model else None)
+        return described if quiet else show.bank(reporter, described)
     bank, config = settings(what.bank, what.env, what.model, flags, directory.config_path if directory else None)
     retriever = _retriever(bank, config, directory)
     if what.panel:
-        record = _coverage(retriever, config, what.split, what.tasks, reporter)
-        return record if quiet else show.coverage(reporter, record)
+        coverage = _coverage(retriever, config, what.split, what.tasks, reporter)
+        return coverage if quiet else show.coverage(reporter, coverage)
     assert what.task is not None
-    record = _prompts(retriever, config, what.task, what.split)
-    return record if quiet else show.prompts(reporter, record)
+    prompts = _prompts(retriever, config, what.task, what.split)
+    return prompts if quiet else show.prompts(reporter, prompts)
 
 
 def _counter(model: str) -> Any:
@@ -172,7 +175,7 @@ def _retriever(bank: Any, config: RunConfig, run: RunDir | None) -> Retriever:
 
 def _coverage(
     retriever: Retriever, config: RunConfig, split: str | None, tasks: int, reporter: Reporter
-) -> dict[str, Any]:
+) -> PanelCoverage:
     from sdar_cli.commands.skills.common import goals_of
     from sdar_cli.session import eval_split
     from sdar_cli.skills.inspect import describe_coverage
@@ -182,7 +185,7 @@ def _coverage(
     return {"bank": retriever.bank.name, "sha256": retriever.bank.sha256, "tasks": len(goals), **record}
 
 
-def _prompts(retriever: Retriever, config: RunConfig, wanted: str, split: str | None) -> dict[str, Any]:
+def _prompts(retriever: Retriever, config: RunConfig, wanted: str, split: str | None) -> TaskPrompts:
     from sdar_cli.envs.registry import open_environment
     from sdar_cli.models.loading import load_tokenizer
     from sdar_cli.skills.inspect import Shown, describe_task, find_task, first_observation

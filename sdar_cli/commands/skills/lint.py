@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 import typer
 
+from sdar_cli.commands.examples import ENV, OTHER_ENV, POLICY
 from sdar_cli.commands.options import given_flags, option
 from sdar_cli.commands.skills.common import BankArgument, DataOption, EnvOption, JsonOption, ModelOption
 
@@ -23,10 +24,29 @@ SplitOption = Annotated[
 ]
 TasksOption = Annotated[int, option("--tasks", "N tasks spread over the panel; 0 = all.", min=0)]
 
+EPILOG = f"""Examples:
+
+sdar skills lint
+
+sdar skills lint my-bank/ --env {ENV} --model {POLICY}
+
+sdar skills lint {OTHER_ENV} --env {OTHER_ENV} --tasks 200 --json"""
+
+
+class Checked(TypedDict):
+    """A bank, and what of it was checked; no more than that of one that cannot be read."""
+
+    bank: str | None
+    sha256: NotRequired[str]
+    skills: NotRequired[int]
+    categories: NotRequired[int]
+    checked: list[str]
+    tasks: NotRequired[int]
+
 
 def register(app: typer.Typer) -> None:
     """Add ``lint``."""
-    app.command("lint")(lint_command)
+    app.command("lint", epilog=EPILOG)(lint_command)
 
 
 def lint_command(
@@ -41,14 +61,6 @@ def lint_command(
     """Check a bank: repeated texts and bad keywords; with --env a panel of tasks; with --model the token budget.
 
     Exit code 1 with errors, 0 with warnings or nothing.
-
-    Examples:
-
-    sdar skills lint
-
-    sdar skills lint my-bank/ --env alfworld --model tiny-alfworld
-
-    sdar skills lint webshop --env webshop --tasks 200 --json
     """
     from sdar_cli.base.display import Reporter, json_stdout
     from sdar_cli.base.errors import ConfigError
@@ -56,18 +68,18 @@ def lint_command(
 
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         try:
-            record, findings = _lint(bank, env, model, data, split, tasks, reporter)
+            about, findings = _lint(bank, env, model, data, split, tasks, reporter)
         except ConfigError as error:
             if not error.what.startswith("bad skill bank"):
                 raise
-            record = {"bank": bank, "checked": ["files"]}
+            about = {"bank": bank, "checked": ["files"]}
             findings = [Finding("error", "unreadable", error.what.partition(": ")[2], f"{error.why}; {error.fix}")]
-        record |= {**summary(findings), "findings": [finding.record() for finding in findings]}
+        counts = summary(findings)
         if as_json:
-            reporter.emit_object(record)
+            reporter.emit_object({**about, **counts, "findings": [finding.record() for finding in findings]})
         else:
-            _print_findings(reporter, record, findings)
-    raise typer.Exit(1 if record["errors"] else 0)
+            _print_findings(reporter, about, counts, findings)
+    raise typer.Exit(1 if counts["errors"] else 0)
 
 
 def _lint(
@@ -78,7 +90,7 @@ def _lint(
     split: str | None,
     tasks: int,
     reporter: Reporter,
-) -> tuple[dict[str, Any], list[Finding]]:
+) -> tuple[Checked, list[Finding]]:
     """(record of the bank and of what was checked, findings)"""
     from sdar_cli.commands.skills.common import goals_of, settings
     from sdar_cli.session import eval_split
@@ -104,9 +116,15 @@ def _lint(
     return _about(bank, checked, len(goals)), findings
 
 
-def _about(bank: Bank, checked: list[str], tasks: int) -> dict[str, Any]:
-    about = {"bank": bank.name, "sha256": bank.sha256, "skills": len(bank.skills), "categories": len(bank.categories)}
-    return {**about, "checked": checked, "tasks": tasks}
+def _about(bank: Bank, checked: list[str], tasks: int) -> Checked:
+    return {
+        "bank": bank.name,
+        "sha256": bank.sha256,
+        "skills": len(bank.skills),
+        "categories": len(bank.categories),
+        "checked": checked,
+        "tasks": tasks,
+    }
 
 
 def _measure(config: RunConfig, goals: Sequence[Goal]) -> tuple[Callable[[str], int], dict[str, int]]:
@@ -125,16 +143,18 @@ def _measure(config: RunConfig, goals: Sequence[Goal]) -> tuple[Callable[[str], 
     return lambda text: count_tokens(tokenizer, text), longest
 
 
-def _print_findings(reporter: Reporter, record: dict[str, Any], findings: Sequence[Finding]) -> None:
+def _print_findings(reporter: Reporter, about: Checked, counts: Mapping[str, int], findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
     for finding in findings:
         line = Text.assemble(
-            (f"{finding.level + ':':<9}", COLOURS[finding.level]), f"{finding.check:<22}", f"{finding.where}: {finding.text}"
+            (f"{finding.level + ':':<9}", COLOURS[finding.level]),
+            f"{finding.check:<22}",
+            f"{finding.where}: {finding.text}",
         )
         reporter.console.print(line, soft_wrap=True)
     left = {"panel": "coverage by tasks (--env)", "tokens": "token budget (--model)"}
-    missing = [text for name, text in left.items() if name not in record["checked"]]
-    counts = ", ".join(f"{record[level]} {level}" for level in ("errors", "warnings", "notes"))
-    size = f"{record['skills']} skills" if "skills" in record else "unreadable"
-    reporter.info(f"{record['bank']}: {size}, {counts}" + (f"; not checked: {', '.join(missing)}" if missing else ""))
+    missing = [text for name, text in left.items() if name not in about["checked"]]
+    found = ", ".join(f"{counts[level]} {level}" for level in ("errors", "warnings", "notes"))
+    size = f"{about['skills']} skills" if "skills" in about else "unreadable"
+    reporter.info(f"{about['bank']}: {size}, {found}" + (f"; not checked: {', '.join(missing)}" if missing else ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.columns import Columns
 from rich.panel import Panel
@@ -13,15 +13,16 @@ from sdar_cli.base.display import clean
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
+    from sdar_cli.skills.inspect import BankRecord, PanelCoverage, PromptRecord, TaskPrompts
+    from sdar_cli.skills.usage import RunUsage, UseRecord
 
-Record = dict[str, Any]
 WIDE = 120
 """Columns of a terminal from which both prompts stand side by side."""
 INSERTED = "bold black on bright_yellow"
 SCORES_SHOWN = 10
 
 
-def bank(reporter: Reporter, record: Record) -> Record:
+def bank(reporter: Reporter, record: BankRecord) -> BankRecord:
     """Every skill with its size, category, keywords and origin."""
     title = f"{record['name']} {record['version']} for {record['environment']}, {record['licence']}"
     _line(reporter, f"{title}, {len(record['skills'])} skills", "bold")
@@ -46,7 +47,7 @@ def bank(reporter: Reporter, record: Record) -> Record:
     return record
 
 
-def prompts(reporter: Reporter, record: Record) -> Record:
+def prompts(reporter: Reporter, record: TaskPrompts) -> TaskPrompts:
     """The task, its skills, and both prompts: side by side where there is room."""
     task, about = record["task"], record["bank"]
     scores = list(record["scores"].items())[:SCORES_SHOWN]
@@ -63,7 +64,7 @@ def prompts(reporter: Reporter, record: Record) -> Record:
     if not record["skills"]:
         lines.append("skill      none: the teacher reads what the student reads")
     _line(reporter, "\n".join(lines))
-    parts = [(who, record[who]) for who in ("teacher", "student")]
+    parts = (("teacher", record["teacher"]), ("student", record["student"]))
     wide = reporter.console.is_terminal or "COLUMNS" in os.environ
     if wide and reporter.console.width >= WIDE:
         half = reporter.console.width // 2 - 1
@@ -79,7 +80,7 @@ def prompts(reporter: Reporter, record: Record) -> Record:
     return record
 
 
-def coverage(reporter: Reporter, record: Record) -> Record:
+def coverage(reporter: Reporter, record: PanelCoverage) -> PanelCoverage:
     """Skills by task types; each cell the number of tasks that are given the skill."""
     types = record["types"]
     labels = [f"T{number}" for number in range(1, len(types) + 1)]  # names of types are too long for columns
@@ -98,7 +99,7 @@ def coverage(reporter: Reporter, record: Record) -> Record:
     return record
 
 
-def run(reporter: Reporter, record: Record) -> Record:
+def run(reporter: Reporter, record: RunUsage) -> RunUsage:
     """Use of every skill in a run, the bandit's table, and what the evolution hook changed."""
     columns = ["skill", "groups", "episodes", "mean gap", "mean gate", "success [95 %]"]
     rows = [[name, *_used(use)] for name, use in record["skills"].items()]
@@ -114,7 +115,7 @@ def run(reporter: Reporter, record: Record) -> Record:
     return record
 
 
-def _used(use: Record) -> list[str]:
+def _used(use: UseRecord) -> list[str]:
     gap = "–" if use["gap"] is None else f"{use['gap']:+.3f}"
     gate = "–" if use["gate"] is None else f"{use['gate']:.3f}"
     success = "–"
@@ -123,7 +124,7 @@ def _used(use: Record) -> list[str]:
     return [str(use["groups"]), str(use["episodes"]), gap, gate, success]
 
 
-def _counts(prompt: Record) -> str:
+def _counts(prompt: PromptRecord) -> str:
     """Tokens of a prompt, of its skill, and what was cut."""
     text = f"{prompt['tokens']} of at most {prompt['limit']} tokens"
     if prompt["skill_present"]:
@@ -131,7 +132,7 @@ def _counts(prompt: Record) -> str:
     return text + (f", CUT {prompt['cut_tokens']} ({', '.join(prompt['cut'])})" if prompt["cut"] else ", nothing cut")
 
 
-def _highlighted(prompt: Record) -> Text:
+def _highlighted(prompt: PromptRecord) -> Text:
     """The exact prompt, the inserted skill marked."""
     text = Text(prompt["text"])
     if prompt["skill_span"]:

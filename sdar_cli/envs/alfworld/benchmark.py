@@ -95,5 +95,13 @@ ALFWORLD = Benchmark(
     data=_data,
     packages=("textworld", "alfworld"),
     checks=_checks,
-    play=PlayRules(split_in_id=True),
+    play=PlayRules(
+        split_in_id=True,
+        examples=(
+            "",
+            "--list --split eval",
+            "--task pick_heat_then_place_in_recep --prompt --style compact",
+            "--data $ALFWORLD_DATA --split valid_seen --actions plan.txt --json",
+        ),
+    ),
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -98,9 +99,8 @@ def verify(
     from sdar_cli.envs.alfworld.games.games import list_splits
     from sdar_cli.envs.alfworld.games.replay import prove
 
-    report: dict[str, Any] = {"replayed": replay, "splits": {}}
+    splits: dict[str, dict[str, float]] = {}
     with Reporter(as_json) as reporter, _open(data, workers, reporter) as environment:
-        report["root"] = str(environment.root)
         for name in [split] if split else list_splits(environment.root):
             began = time.perf_counter()
             tasks = environment.tasks(name)
@@ -109,12 +109,12 @@ def verify(
                 prove(environment, tasks, reporter)
             seconds = time.perf_counter() - began
             reporter.info(f"{name}: {len(tasks)} games are good ({seconds:.1f} s)")
-            report["splits"][name] = {"games": len(tasks), "seconds": round(seconds, 2)}
+            splits[name] = {"games": len(tasks), "seconds": round(seconds, 2)}
         if as_json:
-            reporter.emit_object(report)
+            reporter.emit_object({"replayed": replay, "splits": splits, "root": str(environment.root)})
 
 
-def _made_before(out: Path, split: str) -> dict[str, Any]:
+def _made_before(out: Path, split: str) -> Mapping[str, object]:
     """The parameters a set was made with; {} where there is none.  Raises PrerequisiteError where its games are not
     all there as they were made."""
     from sdar_cli.envs.alfworld.games.games import ROOT_NAME, list_tasks

@@ -6,17 +6,22 @@ and nothing below ``open_environment`` knows which.
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from sdar_cli.base.resources import core_count
+from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.base.locks import locked_in_turn
+from sdar_cli.base.resources import cache_dir, core_count, made_once
 from sdar_cli.envs.alfworld.engine.pool import WorkerPool
 from sdar_cli.envs.alfworld.engine.worker import Outcome
 from sdar_cli.envs.alfworld.games import games
-from sdar_cli.envs.alfworld.games.made import released_gap
+from sdar_cli.envs.alfworld.games.generator import GENERATOR_VERSION, SPLITS, make_games
+from sdar_cli.envs.alfworld.games.made import read_note, released_gap, write_note
+from sdar_cli.envs.alfworld.games.replay import prove
 from sdar_cli.envs.alfworld.options import AlfworldOptions
 from sdar_cli.envs.alfworld.prompt import goal_of
 from sdar_cli.envs.base import Observation, Step, Task
@@ -25,13 +30,14 @@ if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
 
 NOTHING = Observation("", "", ())
+"""The file that closes a set of generated games in the cache."""
 
 
 class AlfworldEnvironment:
     """Episodes of the games under ``root``, a folder ``json_2.1.1`` or one that holds it.
 
     workers: number of processes; they start at the first reset.
-    step_timeout: seconds a worker may be silent while it owes an answer.
+    step_timeout: seconds a worker may be silent while an answer is expected.
     """
 
     def __init__(
@@ -129,7 +135,53 @@ def open_environment(config: AlfworldOptions, reporter: Reporter | None = None) 
 def data_root(config: AlfworldOptions, workers: int = 1, reporter: Reporter | None = None) -> Path:
     """The folder of the games a configuration names; generated games are made when they are not cached."""
     if config.source == "generated":
-        from sdar_cli.envs.alfworld.games.generator import ensure_games
-
         return games.find_root(ensure_games(config, workers, reporter))
     return games.real_root(config.data)
+
+
+def ensure_games(config: AlfworldOptions, workers: int, reporter: Reporter | None = None) -> Path:
+    """The cached root of the generated train and eval games of a configuration.
+
+    When absent they are made, and every one is won once in the engine by its plan; a set that fails is not kept.  A set
+    of which games are missing or changed is made again, and that is said.  Raises RunFailedError for games that are not
+    won.
+    """
+    key = f"{GENERATOR_VERSION}-{config.size}-s{config.games_seed}-t{config.games_train}-e{config.games_eval}"
+    root = cache_dir() / "alfworld" / f"games-{key}"
+
+    def make(folder: Path) -> None:
+        make_games("train", config.games_train, config.games_seed, config.size, folder)
+        make_games("eval", config.games_eval, config.games_seed, config.size, folder)
+        _prove(folder, workers, config.step_timeout, reporter)
+        for split in SPLITS:
+            write_note(folder / games.ROOT_NAME, split, {}, games.list_tasks(folder / games.ROOT_NAME, split))
+
+    if root.is_dir() and not _fault(root):
+        return root
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with locked_in_turn(root.with_name(f"{root.name}.lock")):  # of several processes one makes the games
+        if root.is_dir() and (fault := _fault(root)):
+            if reporter:
+                reporter.warn(f"{fault}: the games are made again")
+            shutil.rmtree(root)
+        return made_once(root, make)
+
+
+def _fault(root: Path) -> str:
+    """What is wrong with a cached set; empty where every game is there as it was made."""
+    for split in SPLITS:
+        try:
+            if not read_note(root / games.ROOT_NAME, split):  # made by an earlier version
+                return f"nothing says which games were made in {root}"
+            games.list_tasks(root / games.ROOT_NAME, split)
+        except PrerequisiteError as error:
+            return error.what
+    return ""
+
+
+def _prove(root: Path, workers: int, timeout: float, reporter: Reporter | None) -> None:
+    from sdar_cli.base.display import Reporter
+
+    with AlfworldEnvironment(root, workers, timeout, reporter) as environment:
+        tasks = [task for split in SPLITS for task in environment.tasks(split)]
+        prove(environment, tasks, reporter or Reporter(json_mode=True))

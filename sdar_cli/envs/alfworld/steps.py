@@ -1,8 +1,8 @@
 """What an ALFWorld episode did, in words of the goal: which object, which target, in which order.
 
 A step is a short imperative such as ``heat the object with the microwave``; names and numbers of this one house are
-gone.  ``brief`` says an order of steps in the words that skills for this environment use.  Opening is no step: whether
-it is needed depends on the house.  Leaving a place unopened is one.
+gone.  ``brief`` writes an order of steps in the words that skills for this environment use.  Opening is no step:
+whether it is needed depends on the house.  Leaving a place unopened is one.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def brief(order: Sequence[str]) -> str:
 
 def general_brief(good: Sequence[str], bad: Sequence[str]) -> str:
     """One short sentence about how to search, from the steps that go with winning or losing in every type of task;
-    empty where they say nothing of it."""
+    empty where there are none."""
     parts = ["search every place"] if AGAIN in bad else []
     parts += ["open closed ones" if parts else "open closed places"] if UNOPENED in bad else []
     return " and ".join(parts) + "." if parts else ""
@@ -81,17 +81,17 @@ def _steps_of(act: Act, now: _Now) -> Iterator[str]:
     """The step of an action, if it is one, and what it changes."""
     words = act.action.split()
     thing, place = " ".join(words[1:3]), " ".join(words[4:6])
-    mine = _kind(thing) == now.thing
+    wanted = _kind(thing) == now.thing
     if not act.acted or not words:
         yield UNLISTED
     elif words[0] == "take":
         now.holding = thing
-        yield _taken(place, mine, now)
+        yield _taken(place, wanted, now)
     elif delivers(words):
         now.holding = ""
-        yield _moved(place, mine, now)
+        yield _moved(place, wanted, now)
     elif words[0] in VERBS:
-        yield f"{words[0]} {'the object' if mine else 'something else'} with the {_kind(place)}"
+        yield f"{words[0]} {'the object' if wanted else 'something else'} with the {_kind(place)}"
     elif words[0] in ("use", "toggle"):
         yield LAMP if _kind(now.holding) == now.thing else "use the desklamp without the object"
     elif words[0] == "go":
@@ -104,16 +104,16 @@ def _steps_of(act: Act, now: _Now) -> Iterator[str]:
         now.seen.add(now.place)
 
 
-def _taken(place: str, mine: bool, now: _Now) -> str:
-    if not mine:
+def _taken(place: str, wanted: bool, now: _Now) -> str:
+    if not wanted:
         return "take something else"
     if place in now.delivered:
         return "take an object out of the target"
     return TAKE_SECOND if now.delivered else TAKE
 
 
-def _moved(place: str, mine: bool, now: _Now) -> str:
-    if not mine:
+def _moved(place: str, wanted: bool, now: _Now) -> str:
+    if not wanted:
         return "put something else down"
     if _kind(place) != now.target:
         return "put the object down elsewhere"

@@ -1,7 +1,7 @@
 """How an answer is judged: exact match and F1 after SQuAD's normalisation.
 
 The released reward reads the last ``<answer>`` of the whole history, passages included; here the final action alone is
-judged unless ``env.score_scope`` says otherwise.
+judged unless ``env.score_scope`` is set otherwise.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def normalize(text: str) -> str:
 def exact_match(prediction: str, targets: Sequence[str]) -> bool:
     """Whether the prediction is one of the targets.  A prediction of which nothing is left matches none, although it
     would equal a target such as ``The``."""
-    said = normalize(prediction)
-    return bool(said) and any(said == normalize(target) for target in targets)
+    given = normalize(prediction)
+    return bool(given) and any(given == normalize(target) for target in targets)
 
 
 def f1(prediction: str, targets: Sequence[str]) -> float:
@@ -35,11 +35,11 @@ def f1(prediction: str, targets: Sequence[str]) -> float:
     return max((_f1(normalize(prediction).split(), normalize(target).split()) for target in targets), default=0.0)
 
 
-def _f1(said: list[str], wanted: list[str]) -> float:
-    common = sum((Counter(said) & Counter(wanted)).values())
+def _f1(given: list[str], wanted: list[str]) -> float:
+    common = sum((Counter(given) & Counter(wanted)).values())
     if common == 0:
         return 0.0
-    precision, recall = common / len(said), common / len(wanted)
+    precision, recall = common / len(given), common / len(wanted)
     return 2 * precision * recall / (precision + recall)
 
 

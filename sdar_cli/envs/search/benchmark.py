@@ -91,5 +91,5 @@ SEARCH = Benchmark(
     means=_means,
     steps=_steps,
     data=_data,
-    play=PlayRules(split="all", ids="DATA SET/ID"),
+    play=PlayRules(split="all", examples=("--task bridge/00010 --actions plan.txt --json",)),
 )

@@ -19,7 +19,7 @@ from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.retrieval.passages import Retriever
 
 MANIFEST = "world.json"
-"""Written last, beside the files: what they were made with."""
+"""Written last, next to the files: what they were made with."""
 BATCH = 64
 
 Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder to fill.")]

@@ -113,12 +113,12 @@ class SearchEnvironment:
             elif action.kind == SEARCH and action.content:
                 searches[slot] = action.content[:LONGEST_QUERY]
             else:
-                out[slot] = self._go_on(episode, HINT if self._config.invalid_hint == "search_r1" else "")
+                out[slot] = self._continue(episode, HINT if self._config.invalid_hint == "search_r1" else "")
         out |= self._search(searches)
         return {slot: out[slot] for slot in actions}
 
     def identity(self) -> dict[str, object]:
-        """The retriever and the sha256 of its corpus (None where a server does not tell)."""
+        """The retriever and the sha256 of its corpus (None where a server does not report it)."""
         info = self._retriever.info()
         return {"retriever": info, "corpus_sha256": info.get("corpus_sha256")}
 
@@ -151,7 +151,7 @@ class SearchEnvironment:
                 raise
             return {slot: self._fail(self._episodes[slot], error) for slot in searches}
         return {
-            slot: self._go_on(self._episodes[slot], self._write(passages), query, passages)
+            slot: self._continue(self._episodes[slot], self._write(passages), query, passages)
             for (slot, query), passages in zip(searches.items(), found, strict=True)
         }
 
@@ -159,7 +159,7 @@ class SearchEnvironment:
         keep_tags = self._config.score_scope == "released"
         return FORMATS[self._config.information](passages, str if keep_tags else without_tags)
 
-    def _go_on(self, episode: _Episode, text: str, query: str = "", passages: Sequence[Passage] = ()) -> Step:
+    def _continue(self, episode: _Episode, text: str, query: str = "", passages: Sequence[Passage] = ()) -> Step:
         episode.history.append(text)
         info: dict[str, object] = {"query": query} if query else {}
         if query:
@@ -167,7 +167,7 @@ class SearchEnvironment:
         return Step(Observation(text, episode.question.text, ADMISSIBLE), 0.0, done=False, won=False, info=info)
 
     def _fail(self, episode: _Episode, error: RetrieverUnavailableError) -> Step:
-        """The retriever's trouble ends the episode and is told to nobody but the user."""
+        """The retriever's failure ends the episode; the user sees it, the model does not."""
         episode.over = True
         failure = f"{error.what}: {error.why}" if error.why else error.what
         return Step(Observation("", episode.question.text, ()), 0.0, done=True, won=False, failure=failure)
@@ -193,13 +193,13 @@ class SearchEnvironment:
 
 
 def open_environment(config: SearchOptions, reporter: Reporter | None = None) -> SearchEnvironment:
-    """Questions and retriever of a configuration (``sources``); what should be heard about the questions is said.
+    """Questions and retriever of a configuration (``sources``); ``reporter`` shows notices about the questions.
 
     Raises PrerequisiteError where data or retriever are missing, RetrieverUnavailableError where no server answers.
     """
     data = load_data(config)
     if config.data and (others := other_sources(data.questions)):
-        data.questions.notices.append(f"data sets beside the seven of the paper: {', '.join(others)}")
+        data.questions.notices.append(f"data sets besides the seven of the paper: {', '.join(others)}")
     if reporter:
         for notice in data.questions.notices:
             reporter.info(notice)

@@ -23,7 +23,7 @@ YEARS = ("born", "written", "opened")
 """Attributes whose values can be compared."""
 VERDICTS = ("former", "latter")
 KNOWN, VAGUE = 0.35, 0.4
-"""How often the clumsy searcher knows the procedure, and how often its query lacks the name."""
+"""How often the clumsy searcher knows the procedure, and how often its query leaves out the name."""
 TURNS = 4
 """The last one is for the answer."""
 
@@ -36,7 +36,7 @@ class Move(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What one passage says of one thing."""
+    """One fact of a passage about one thing."""
 
     subject: str
     attribute: str
@@ -91,7 +91,7 @@ CLUES = {"country": "in", "product": "makes", "birthplace": "in", "job": "as", "
 
 
 def read_facts(sentence: str) -> list[Fact]:
-    """What a passage of the world says; nothing of any other."""
+    """The facts of a passage of the world; none of any other passage."""
     for pattern, attributes in _SENTENCES:
         match = pattern.fullmatch(sentence)
         if match and not attributes:
@@ -103,12 +103,12 @@ def read_facts(sentence: str) -> list[Fact]:
 
 
 def facts_in(observation: str) -> list[Fact]:
-    """What the passages of an observation say, in their order."""
+    """The facts of an observation's passages, in their order."""
     return [fact for _, text in documents(observation) for fact in read_facts(text)]
 
 
 class Seen(NamedTuple):
-    """One search and what its passages say."""
+    """One search and the facts of its passages."""
 
     query: str
     facts: list[Fact]
@@ -132,9 +132,9 @@ class _Notes:
         return next((f.value for f in self.facts if f.subject == subject and f.attribute == attribute), "")
 
     def something(self, name: str) -> str:
-        """Some value: the first one said of the name, or at all; the name where nothing is said."""
-        said = [f.value for f in self.facts if f.subject == name] or [f.value for f in self.facts]
-        return said[0] if said else name
+        """Some value: the first fact about the name, else the first fact; the name itself where there are none."""
+        values = [f.value for f in self.facts if f.subject == name] or [f.value for f in self.facts]
+        return values[0] if values else name
 
     def open(self, query: str) -> bool:
         """Whether a query can still be made."""
@@ -158,7 +158,7 @@ def _direct(asked: Asked, notes: _Notes) -> Move:
     name = asked.names[0]
     if not notes.find(name, asked.attribute) and notes.open(name):
         return _search(f"find {name}", name)
-    return _say(asked.attribute, name, notes)
+    return _conclude(asked.attribute, name, notes)
 
 
 def _entity(asked: Asked, notes: _Notes) -> Move:
@@ -166,7 +166,7 @@ def _entity(asked: Asked, notes: _Notes) -> Move:
 
 
 def _bridge(asked: Asked, notes: _Notes) -> Move:
-    """The link's name first, then what is asked of it; without a link, of whatever the first search says."""
+    """The link's name first, then what is asked of it; without a link, of whatever the first search found."""
     name, link = asked.names[0], asked.link or asked.attribute
     middle = notes.find(name, link)
     if not middle and notes.open(f"{name} {link}"):
@@ -192,11 +192,11 @@ def _comparison(asked: Asked, notes: _Notes) -> Move:
 def _look_up(thought: str, name: str, attribute: str, notes: _Notes) -> Move:
     if not notes.find(name, attribute) and notes.open(f"{name} {attribute}"):
         return _search(thought, f"{name} {attribute}")
-    return _say(attribute, name, notes)
+    return _conclude(attribute, name, notes)
 
 
-def _say(attribute: str, name: str, notes: _Notes) -> Move:
-    """The answer that was looked for, else something that was said."""
+def _conclude(attribute: str, name: str, notes: _Notes) -> Move:
+    """The answer that was looked for, else some value of the facts."""
     value = notes.find(name, attribute)
     return _answer(f"{_clue(attribute)} {value}", value) if value else _answer("nothing found", notes.something(name))
 

@@ -1,6 +1,6 @@
 """Passages as the model sees them, in the form of Search-R1 or of the SDAR release.
 
-Tags inside a passage are taken out: a passage must not speak in the model's or the environment's voice.
+Tags inside a passage are taken out: a passage must not look like the model's or the environment's text.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class SearchOptions(EnvOptions):
         default="search_r1", description="passages as Search-R1 writes them, or as the released code does"
     )
     invalid_hint: Literal["none", "search_r1"] = Field(
-        default="none", description="after a missing action show nothing (released), or say what was wrong"
+        default="none", description="after a missing action show nothing (released), or what was wrong"
     )
     score_scope: Literal["final_action", "released"] = Field(
         default="final_action",

@@ -74,8 +74,8 @@ def _brief(title: str, text: str) -> str:
     """A passage in few words; its title first unless the words that are shown have it."""
     words = text.split()
     shown = " ".join(words[:PASSAGE_WORDS]) + (" ..." if len(words) > PASSAGE_WORDS else "")
-    said = set(_WORD.findall(title.lower())) <= set(_WORD.findall(shown.lower()))
-    return shown if said else f"{title}: {shown}"
+    contained = set(_WORD.findall(title.lower())) <= set(_WORD.findall(shown.lower()))
+    return shown if contained else f"{title}: {shown}"
 
 
 def _information(observation: str) -> str:

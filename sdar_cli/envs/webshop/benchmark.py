@@ -82,5 +82,10 @@ WEBSHOP = Benchmark(
     steps=_steps,
     data=_data,
     checks=_checks,
-    play=PlayRules(split="all", ids="human/N or synthetic/N", verbatim=True, past_end=True),
+    play=PlayRules(
+        split="all",
+        verbatim=True,
+        past_end=True,
+        examples=("--task human/12 --data ~/webshop --actions plan.txt --json --set env.observation=text_rich",),
+    ),
 )

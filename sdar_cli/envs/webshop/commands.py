@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,7 +23,7 @@ from sdar_cli.envs.webshop.parity.verify import verify as compare
 from sdar_cli.envs.webshop.store.goals import load_goals
 
 MANIFEST = "catalogue.json"
-"""Written last, beside the files: what they were made with."""
+"""Written last, next to the files: what they were made with."""
 
 
 Out = Annotated[
@@ -97,7 +98,7 @@ def verify(data: Data = None, against: Against = None, strict: Strict = False, a
                 reporter.emit_object(report)
             return
         result = compare(
-            folder, against.expanduser(), lambda file: _tell(file, reporter), strict=strict, reporter=reporter
+            folder, against.expanduser(), lambda file: _report(file, reporter), strict=strict, reporter=reporter
         )
         if result.tagger:
             reporter.info(f"nouns of titles: {result.tagger}")
@@ -113,38 +114,47 @@ def verify(data: Data = None, against: Against = None, strict: Strict = False, a
         reporter.info(f"all {result.records} records agree with the original's in {against}")
 
 
-def _load(folder: Path, strict: bool, reporter: Reporter) -> dict[str, Any]:
+def _load(folder: Path, strict: bool, reporter: Reporter) -> Mapping[str, object]:
     """Everything an environment needs of a catalogue, loaded once, with counts."""
     began = time.perf_counter()
     reporter.info(f"loading {folder}; store and search index are made the first time")
     catalog = open_catalog(folder, strict=strict, reporter=reporter)
     reporter.info(f"{len(catalog)} products of {catalog.source}")
-    _tell_left_out("rows", catalog.skipped, reporter)
+    _report_left_out("rows", catalog.skipped, reporter)
     for row, reason in catalog.bad:
         reporter.info(f"  row {row} (from 0): {reason}; the original fails on it")
-    report: dict[str, Any] = {"data": str(folder), "products": len(catalog), "rows_left_out": catalog.skipped}
-    report |= {"bad_rows": [{"row": row, "reason": reason} for row, reason in catalog.bad]}
-    report |= {"goals": {}, "goals_left_out": {}}
+    counts: dict[str, int] = {}
+    left_out: dict[str, Counter[str]] = {}
     for kind in KINDS:
         goals = load_goals(catalog, kind, strict=strict)
         reporter.info(f"{len(goals)} {kind} goals")
-        _tell_left_out("entries", goals.skipped, reporter)
+        _report_left_out("entries", goals.skipped, reporter)
         for place in goals.failing:
             reporter.info(f"  {place}; the original fails on it")
-        report["goals"][kind], report["goals_left_out"][kind] = len(goals), goals.skipped
+        counts[kind], left_out[kind] = len(goals), goals.skipped
     index, nouns = open_index(catalog, reporter), open_nouns(folder, reporter.warn)
     reporter.info(f"search index of {index.documents} products; nouns of titles: {nouns.tagger_id}")
     seconds = time.perf_counter() - began
     reporter.info(f"the catalogue can be used ({seconds:.1f} s)")
-    return report | {"indexed": index.documents, "tagger": nouns.tagger_id, "seconds": round(seconds, 2)}
+    return {
+        "data": str(folder),
+        "products": len(catalog),
+        "rows_left_out": catalog.skipped,
+        "bad_rows": [{"row": row, "reason": reason} for row, reason in catalog.bad],
+        "goals": counts,
+        "goals_left_out": left_out,
+        "indexed": index.documents,
+        "tagger": nouns.tagger_id,
+        "seconds": round(seconds, 2),
+    }
 
 
-def _tell_left_out(what: str, counts: Counter[str], reporter: Reporter) -> None:
+def _report_left_out(what: str, counts: Counter[str], reporter: Reporter) -> None:
     for reason, count in counts.most_common():
         reporter.info(f"  {what} left out: {count} ({reason})")
 
 
-def _tell(file: FileReport, reporter: Reporter) -> None:
+def _report(file: FileReport, reporter: Reporter) -> None:
     """One file's line, and its first differences."""
     reporter.info(str(file))
     for difference in file.differences:
@@ -154,7 +164,7 @@ def _tell(file: FileReport, reporter: Reporter) -> None:
         reporter.info(f"  and {more} more")
 
 
-def _as_object(report: Report) -> dict[str, Any]:
+def _as_object(report: Report) -> Mapping[str, object]:
     """The report for ``--json``."""
     files = {
         file.name: {

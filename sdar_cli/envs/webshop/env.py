@@ -117,8 +117,8 @@ class WebShopEnvironment:
     def step(self, actions: Mapping[int, str]) -> dict[int, Step]:
         """Act in slots.  What cannot be done changes nothing.
 
-        A purchase ends the episode, not the shop: as in the original, a slot can go on.  Raises ValueError for a slot
-        without an episode.
+        A purchase ends the episode, not the shop: as in the original, a slot can continue.  Raises ValueError for a
+        slot without an episode.
         """
         idle = [slot for slot in actions if slot not in self._now]
         if idle:
@@ -130,7 +130,7 @@ class WebShopEnvironment:
 
     @property
     def tagger_id(self) -> str:
-        """What tells nouns in titles, on which rewards depend."""
+        """What finds the nouns in titles, on which rewards depend."""
         return self._nouns.tagger_id
 
     def close(self) -> None:
@@ -167,9 +167,9 @@ class WebShopEnvironment:
 
 
 def _digest(goal: Goal) -> str:
-    """What the number of a goal does not tell: which data it is of, and the price limit that was drawn."""
-    told = (goal.asin, goal.instruction, goal.attributes, goal.options, goal.price_upper)
-    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    """What the number of a goal does not identify: which data it is of, and the price limit that was drawn."""
+    content = (goal.asin, goal.instruction, goal.attributes, goal.options, goal.price_upper)
+    return hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _parse(task_id: str) -> tuple[Kind, int]:
@@ -184,8 +184,9 @@ def _parse(task_id: str) -> tuple[Kind, int]:
 def open_environment(config: WebShopOptions, reporter: Reporter | None = None) -> WebShopEnvironment:
     """The shop of ``config.data`` (a folder of the original's files), or of the generated catalogue.
 
-    Store and search index are made once and found again by the content of the files.  What was left out of the data,
-    and a tagger that guesses, are said, the second one when it is first needed if the catalogue has its own nouns.
+    Store and search index are made once and found again by the content of the files.  ``reporter`` shows what
+    was left out of the data, and warns of a tagger that guesses: at once, or when it is first needed if the catalogue
+    has its own nouns.
     Raises PrerequisiteError where the data cannot be used.
     """
     folder = Path(config.data).expanduser() if config.data else ensure_catalogue(config.products, config.games_seed)
@@ -199,7 +200,7 @@ def open_environment(config: WebShopOptions, reporter: Reporter | None = None) -
 
 
 def open_index(catalog: Catalog, reporter: Reporter | None = None) -> Index:
-    """The search index of a catalogue, beside its store; built when it is not there or of another version."""
+    """The search index of a catalogue, next to its store; built when it is missing or of another version."""
     folder = catalog.store.with_name(catalog.store.name + "-bm25")
     if folder.is_dir():
         return Index.open(folder, source=catalog.key)

@@ -3,7 +3,7 @@
 A shopper sees what the policy sees (the page's text, what can be clicked, the instruction), remembers the pages and
 actions of its episode, and answers with a sub-goal and an action.  The expert of a kind of goods follows that kind's
 procedure whatever the request is, so the same state can be labelled with the right skill, with a wrong one, and with
-none.  It looks no further than a compact prompt shows, and decides by what the last two pages say.
+none.  It looks no further than a compact prompt shows, and decides by the last two pages.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Move(NamedTuple):
 
 
 class Asked(Protocol):
-    """What a shopper may know of a goal beside its instruction."""
+    """What a shopper may know of a goal besides its instruction."""
 
     @property
     def attributes(self) -> Sequence[str]: ...
@@ -69,7 +69,7 @@ PROCEDURES = {
     "beauty": Procedure(("scent", "size")),
     "other": Procedure(("flavor", "variety", "pack")),
 }
-"""By task type; what the skill of that type says."""
+"""By task type; what the skill of that type describes."""
 NO_SKILL = Procedure()
 """Search, open the first result, buy it."""
 
@@ -109,16 +109,16 @@ class Wish:
         """The wanted value among those offered for an option: the longest that the instruction names."""
         if self.values:
             return next((value for value in offered if value in self.values), None)
-        said = [value for value in offered if _says(self.tail, value)]
-        near = [v for v in said if any(_says(self.tail, form.format(v, name)) for form in ("{1} {0}", "{1}: {0}"))]
-        return max(near or said, key=len, default=None)
+        named = [value for value in offered if _contains(self.tail, value)]
+        near = [v for v in named if any(_contains(self.tail, form.format(v, name)) for form in ("{1} {0}", "{1}: {0}"))]
+        return max(near or named, key=len, default=None)
 
     def names(self, option: str) -> bool:
-        """Whether the instruction speaks of an option."""
-        return _says(self.tail, option)
+        """Whether the instruction names an option."""
+        return _contains(self.tail, option)
 
     def missing(self, text: str) -> bool:
-        """Whether a text (a name and what else was read of an item) lacks something the item must have."""
+        """Whether something that the item must have is missing in a text (its name and what else was read of it)."""
         if self.attributes:
             return any(attribute.lower() not in text.lower() for attribute in self.attributes)
         return self.overlap(text) < len(set(_stems(self.item)))
@@ -128,7 +128,7 @@ class Wish:
         return len(set(_stems(self.item)) & set(_stems(text)))
 
 
-def _says(text: str, words: str) -> bool:
+def _contains(text: str, words: str) -> bool:
     return re.search(rf"(?<![\w'-]){re.escape(words)}(?![\w'-])", text) is not None
 
 
@@ -144,8 +144,8 @@ class Memory:
     chosen: set[str] = field(default_factory=set)
     """Values clicked on the item that is open."""
     name: str = ""
-    told: str = ""
-    """What its text pages said."""
+    read: str = ""
+    """Its text pages."""
     left: list[str] = field(default_factory=list)
     """Names of the items turned down, in order."""
 
@@ -157,14 +157,14 @@ class Memory:
         if action.startswith("search["):
             self.left.clear()
         elif page.kind == "text":
-            self.told = f"{self.told} {page.body}"
+            self.read = f"{self.read} {page.body}"
         elif page.kind == "item" and text in ("< prev", "back to search"):
             self.left.append(page.name)
         elif page.kind == "item" and text not in BUTTONS:
             self.chosen.add(text)
         if page.kind not in ("item", "text") or text == "back to search":
             self.chosen.clear()
-            self.told = ""
+            self.read = ""
 
 
 def expert(memory: Memory, page: Page, skill: str) -> Move:
@@ -175,7 +175,7 @@ def expert(memory: Memory, page: Page, skill: str) -> Move:
     if page.kind == "item":
         return _use(memory, page, procedure)
     if page.kind == "text":
-        missing = procedure.check and memory.wish.missing(f"{memory.name} {memory.told} {page.body}")
+        missing = procedure.check and memory.wish.missing(f"{memory.name} {memory.read} {page.body}")
         return Move("feature missing" if missing else "go back", "click[< prev]")
     return Move("search item", f"search[{memory.wish.query()}]")
 
@@ -206,9 +206,9 @@ def _use(memory: Memory, page: Page, procedure: Procedure) -> Move:
     """On an item's page: read what must be read, choose the options, buy; or turn the item down."""
     wish, last = memory.wish, len(memory.left) >= TRIES - 1
     if procedure.check:
-        if not memory.told and not memory.chosen:
+        if not memory.read and not memory.chosen:
             return Move(f"read {procedure.check}", f"click[{procedure.check}]")
-        if memory.told and wish.missing(f"{page.name} {memory.told}") and not last:
+        if memory.read and wish.missing(f"{page.name} {memory.read}") and not last:
             return Move("feature missing", "click[< prev]")
     for name in procedure.options:
         offered = page.options.get(name, ())
@@ -265,7 +265,7 @@ def clumsy(memory: Memory, page: Page, admissible: Sequence[str], habits: Habits
 class Shopper:
     """One episode of a shopper.
 
-    skill: the task type whose procedure it follows, empty for none.  goal: what it may know beside the instruction.
+    skill: the task type whose procedure it follows, empty for none.  goal: what it may know besides the instruction.
     habits: given, it is the clumsy shopper (``skill`` is not used), with ``rng``.
     """
 

@@ -1,7 +1,7 @@
 """The wording of WebShop prompts: a ``TurnView`` and an optional skill become chat messages.
 
 The functions are those of ALFWorld's ``prompt`` module.  ``compact`` is made for a tiny policy with short prompts:
-a page is read (``read_page``) and said in few words, of a list of results only the first ``SHOWN_RESULTS``.
+a page is read (``read_page``) and written in few words, of a list of results only the first ``SHOWN_RESULTS``.
 ``full`` explains shop and response format to an instruction-tuned model and shows the page's own text.  A page that
 cannot be read, such as a shortened one or one in the ``text_rich`` form, is shown as it is in both.
 """

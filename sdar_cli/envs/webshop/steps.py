@@ -1,6 +1,6 @@
 """What a WebShop episode did, without the words of one request: searched, opened, chose which option, bought.
 
-``brief`` says an order of steps in the words that skills for this environment use.  Where a record does not say which
+``brief`` writes an order of steps in the words that skills for this environment use.  Where a record does not say which
 page a click was made on, a value is ``an option``.
 """
 

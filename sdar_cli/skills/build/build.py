@@ -82,13 +82,13 @@ def _refuse_strangers(episodes: Sequence[Trace], env: str) -> None:
 
 
 def _keywords(episodes: Sequence[Trace], types: set[str]) -> dict[str, tuple[str, ...]]:
-    """Those of the bank's types; a keyword is in no goal of a type that the bank lacks."""
+    """Those of the bank's types; a keyword is in no goal of a type without skills."""
     goals = {kind: [trace.goal for trace in episodes if trace.type == kind] for kind in types}
     return learn_keywords(goals, [trace.goal for trace in episodes if trace.type not in types])
 
 
 def _gaps(traces: Traces, keywords: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """What the bank lacks, in words."""
+    """What the bank does not cover, as warnings."""
     for kind, found in keywords.items():
         if not found:
             yield f"{kind}: its goals share no phrase of their own, so it has no keywords"

@@ -4,9 +4,10 @@ Actions become steps in words of the goal (the environment's ``steps`` module). 
 
 - *Do*: steps of nearly all won episodes that lost ones have less often (Fisher's exact test) or in another order, as
   the won ones order them; their one-sentence form is the skill's brief.
-- *Order*: pairs of such steps where, of the episodes with the second, won ones had done the first before it oftener.
+- *Order*: pairs of such steps where, among the episodes with the second, the first
+  came before it more often in won ones.
 - *Avoid*: steps that go with losing among episodes of the same task (Mantel and Haenszel's test over tasks that were
-  both won and lost), counted within as many turns as the median won episode has, for lost ones are longer.
+  both won and lost), counted within as many turns as the median won episode has, because lost ones are longer.
 
 The general skill holds what goes with winning or losing in that sense in all types together.  Order, Avoid and general
 rules are corrected for the number of patterns tried (Holm).  All of it is association, not cause: every rule
@@ -92,7 +93,7 @@ def contrast(traces: Sequence[Trace], env: str, limits: Limits) -> tuple[list[Sk
     if unread := _unread(traces, words):
         warnings.append(unread)
     if not any(_mixed(episodes) for episodes in by_type.values()):
-        warnings.append("no task was both won and lost: nothing can be said of what to avoid, or of all tasks")
+        warnings.append("no task was both won and lost: there are no rules of what to avoid, and none for all tasks")
     return general + skills, warnings
 
 
@@ -204,10 +205,10 @@ def _text(kind: str, episodes: Sequence[_Episode], rules: Sequence[Rule]) -> str
     title = "every task" if kind == GENERAL else kind.replace("_", " ")
     parts = [f"# What wins {title}", f"Found by comparing {len(won)} won and {len(lost)} lost episodes."]
     for name, heading in HEADINGS.items():
-        mine = [rule for rule in rules if rule.kind == name]
+        listed = [rule for rule in rules if rule.kind == name]
         numbered = name == "do" and kind != GENERAL
-        bullets = [f"{i}." if numbered else "-" for i in range(1, len(mine) + 1)]
-        lines = [f"{b} {_capital(r.text)}: {r.count.words()}." for b, r in zip(bullets, mine, strict=True)]
+        bullets = [f"{i}." if numbered else "-" for i in range(1, len(listed) + 1)]
+        lines = [f"{b} {_capital(r.text)}: {r.count.words()}." for b, r in zip(bullets, listed, strict=True)]
         if lines:
             parts.append("\n".join([heading, *lines]))
     return "\n\n".join(parts)

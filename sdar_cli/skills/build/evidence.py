@@ -1,4 +1,4 @@
-"""How much oftener won episodes have something than lost ones, and whether chance would do it."""
+"""Enrichment of a pattern in won episodes over lost ones, and whether chance could explain it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fisher_tail(k: int, drawn: int, marked: int, total: int) -> float:
 def pooled_z(counts: Iterable[Count]) -> float:
     """Mantel and Haenszel's statistic over types: positive where the pattern goes with winning within the types.
 
-    0 where no type says anything.
+    0 where no type has two episodes.
     """
     excess = variance = 0.0
     for c in counts:

@@ -1,7 +1,7 @@
 """The builder ``llm``: a chat model reads won and lost episodes of a task type and writes skills.
 
 One question per task type.  An answer must be JSON of a schema, its evidence must name episodes it was shown; if not,
-the model is told what is wrong and asked again.
+the model is asked again with what was wrong.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def questions(traces: Sequence[Trace], env: str, asking: Asking) -> list[Questio
     """One per task type, with as many episodes as fit, won and lost in turn."""
     asked = []
     for kind in sorted({trace.type for trace in traces}):
-        mine = [trace for trace in traces if trace.type == kind]
-        shown, text = _chosen(mine, asking.prompt_tokens * CHARACTERS)
+        of_type = [trace for trace in traces if trace.type == kind]
+        shown, text = _chosen(of_type, asking.prompt_tokens * CHARACTERS)
         content = QUESTION.format(
             env=env,
             kind=kind,

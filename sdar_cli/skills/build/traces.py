@@ -123,7 +123,7 @@ def _trace(record: Mapping[str, Any], name: str, number: int, path: Path) -> Tra
                 return None
             trace = _of_episode(episode, name, number)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise _bad(path, number, f"it lacks {error}") from error
+        raise _bad(path, number, f"a key or value is missing or wrong: {error}") from error
     texts = (trace.task, trace.type, trace.goal, *(act.action for act in trace.acts))
     if not isinstance(trace.won, bool) or not all(isinstance(text, str) for text in texts):
         raise _bad(path, number, "task, type, goal and actions are texts, and won is true or false")

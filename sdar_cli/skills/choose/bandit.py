@@ -56,7 +56,7 @@ class Bandit:
         arm.n += 1
         arm.total += reward
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, dict[str, list[float]]]:
         """JSON-ready: type, skill, [n, sum of rewards]."""
         return {
             kind: {skill: [arm.n, arm.total] for skill, arm in sorted(arms.items())}

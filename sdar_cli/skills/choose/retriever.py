@@ -108,7 +108,7 @@ class Retriever:
         self.rewritten[skill.id] = new
         return "rewritten"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Mapping[str, object]:
         """Everything learnt, JSON-ready."""
         return {
             "bank": self.bank.sha256,
@@ -139,8 +139,7 @@ class Retriever:
 
 def _skill(fields: Mapping[str, Any]) -> Skill:
     """A skill from its JSON record, which has lists for tuples."""
-    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return Skill(**made)
+    return Skill(**{**fields, "sources": tuple(fields["sources"])})
 
 
 def _choice(strategy: str, found: Any) -> Choice:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.models.hub import missing_encoder
 from sdar_cli.retrieval.passages import Passage
 from sdar_cli.skills.bank import Skill
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Similarity:
@@ -30,8 +33,8 @@ class Similarity:
         from sdar_cli.retrieval.dense import DenseParameters, Encoder
 
         self._encoder = Encoder(DenseParameters.of(str(folder) if folder.is_dir() else model), device="cpu")
-        self._goals: dict[str, Any] = {}
-        self._skills: dict[Passage, Any] = {}
+        self._goals: dict[str, np.ndarray] = {}
+        self._skills: dict[Passage, np.ndarray] = {}
 
     def scores(self, goal: str, skills: Sequence[Skill]) -> dict[str, float]:
         """Cosine of every skill with the goal, by id, rounded to six decimals."""

@@ -67,8 +67,8 @@ Retrieval = Callable[[Query], Choice]
 
 
 def by_task_type(query: Query) -> Choice:
-    """General skills and those of ``task.type``.  A type the bank lacks is an error: a teacher that silently
-    loses its skill trains a different method."""
+    """General skills and those of ``task.type``.  A type that the bank does not have is an error: a teacher that
+    silently loses its skill trains a different method."""
     bank, kind = query.bank, query.task.type
     category = bank.category_of(kind)
     if category not in bank.categories:
@@ -125,7 +125,7 @@ def nothing(query: Query) -> Choice:
 def by_route(query: Query) -> Choice:
     """General skills and those the released code takes for a data set (the bank's ``routes``; method.md 6.2).
 
-    The name of the data set tells the teacher what no question does: an advantage that leaks from the benchmark.
+    The name of the data set gives the teacher information that no question has: a leak from the benchmark.
     """
     bank, kind = query.bank, query.task.type
     if kind not in bank.routes:
@@ -140,7 +140,7 @@ def by_route(query: Query) -> Choice:
 def learns(retrieval: Retrieval) -> bool:
     """Whether the rewards of its choices are added to ``Query.statistics``.
 
-    A guest's says so: ``function.learns = True``.
+    A guest's is marked: ``function.learns = True``.
     """
     return inspect.unwrap(retrieval) in LEARNING or bool(getattr(retrieval, "learns", False))
 

@@ -50,9 +50,9 @@ def write_claude(bank: Bank, out: Path) -> list[str]:
     mistakes = [skill for skill in bank.skills if skill.kind == "mistake"]
     general = [skill for skill in bank.of(GENERAL) if skill.kind == "skill"]
     specific = {kind: [s for s in bank.of(kind) if s.kind == "skill"] for kind in bank.categories}
-    record: dict[str, Any] = {
+    record: dict[str, object] = {
         "general_skills": [_as_entry(skill) for skill in general],
-        "task_specific_skills": {kind: [_as_entry(s) for s in mine] for kind, mine in specific.items() if mine},
+        "task_specific_skills": {kind: [_as_entry(s) for s in skills] for kind, skills in specific.items() if skills},
     }
     if any(skill.category != GENERAL for skill in mistakes):
         kinds = dict.fromkeys(skill.category for skill in mistakes)

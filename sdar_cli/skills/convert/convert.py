@@ -1,8 +1,8 @@
 """Skill banks in the formats other projects released, read and written.
 
 ``claude``: SkillRL's JSON with ``general_skills``, ``task_specific_skills`` (by task type) and ``common_mistakes``.
-``mapping``: a folder with ``skill_mapping.json`` and Markdown files, as in SDAR's release.  What a format cannot hold,
-and what an import left out, is said in warnings.
+``mapping``: a folder with ``skill_mapping.json`` and Markdown files, as in SDAR's release.  Warnings list what a
+format cannot hold and what an import left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ Format = Literal["claude", "mapping"]
 
 
 def read_foreign(source: Path, header: Header) -> tuple[Draft, list[str]]:
-    """A bank in either format, told apart by what ``source`` is: (draft, warnings).
+    """(draft, warnings) of a bank in either format; a folder or its ``skill_mapping.json`` is ``mapping``, another file
+    ``claude``.
 
     A header without an environment gets the one whose bank has the most of these task types.
     Raises ConfigError for a file that is neither, or bad, and where no single environment fits.

@@ -21,7 +21,7 @@ BRIEF_WORDS = 30
 
 @dataclass(frozen=True)
 class Header:
-    """What neither format says of a bank."""
+    """What neither format holds of a bank."""
 
     name: str
     version: str
@@ -31,7 +31,9 @@ class Header:
     """Task types of the file to those of the environment."""
 
 
-def as_draft(header: Header, categories: dict[str, Any], skills: list[Skill], warnings: list[str]) -> Draft:
+def as_draft(
+    header: Header, categories: Mapping[str, tuple[str, ...]], skills: list[Skill], warnings: list[str]
+) -> Draft:
     unused = [old for old in header.rename if not any(new in categories for new in header.rename[old])]
     warnings += [f"--map {old}: the file has no such task type" for old in unused]
     warnings += [

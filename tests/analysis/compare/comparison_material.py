@@ -19,9 +19,9 @@ from sdar_cli.runs.results import EvaluationReport
 KINDS = ("look_at_obj_in_light", "pick_and_place_simple")
 
 
-def panel_of(count: int, salt: str = ""):
+def panel_of(count: int, prefix: str = ""):
     """Tasks of two types in turn."""
-    return make_panel([Task(f"{KINDS[n % 2]}/{salt}{n:03d}", KINDS[n % 2], "eval") for n in range(count)])
+    return make_panel([Task(f"{KINDS[n % 2]}/{prefix}{n:03d}", KINDS[n % 2], "eval") for n in range(count)])
 
 
 def make_run(
@@ -33,7 +33,7 @@ def make_run(
     with_skill: Sequence[int] | None = None,
     training: Sequence[float] = (),
     scores: Sequence[float] | None = None,
-    salt: str = "",
+    prefix: str = "",
     sets: Sequence[str] = (),
     method: str = "grpo",
     state: str = "done",
@@ -49,7 +49,7 @@ def make_run(
     rows = [{"step": step, "success": value} for step, value in enumerate(training, 1)]
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for step, won in outcomes.items():
-        write_evaluation(path / "eval" / f"step-{step:06d}.json", won, with_skill, scores, salt, metrics)
+        write_evaluation(path / "eval" / f"step-{step:06d}.json", won, with_skill, scores, prefix, metrics)
     return path
 
 
@@ -58,11 +58,11 @@ def write_evaluation(
     won: Sequence[int],
     with_skill: Sequence[int] | None = None,
     scores: Sequence[float] | None = None,
-    salt: str = "",
+    prefix: str = "",
     metrics: Sequence[Metric] = (),
 ) -> None:
     """An evaluation's JSON and its episodes, as ``sdar`` writes them."""
-    panel = panel_of(len(won), salt)
+    panel = panel_of(len(won), prefix)
     results, lines = [], []
     for shown, wins in ((False, won), (True, with_skill)):
         if wins is None:

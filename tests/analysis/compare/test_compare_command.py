@@ -116,8 +116,8 @@ def test_early_speed_with_the_skill_in_the_prompt_is_no_match(runs, capsys) -> N
             with_skill=wins(30 + seed, TASKS),
         )
     assert compare(capsys, runs, "shown-s*")["notes"] == []
-    said = compare(capsys, runs, "grpo-s*", "shown-s*")["notes"]
-    assert any(note.startswith("early speed of shown-s* is no match for the others'") for note in said)
+    notes = compare(capsys, runs, "grpo-s*", "shown-s*")["notes"]
+    assert any(note.startswith("early speed of shown-s* is no match for the others'") for note in notes)
 
 
 def test_many_arms_are_one_matrix_per_measure(runs, capsys) -> None:
@@ -143,9 +143,9 @@ def test_many_arms_are_one_matrix_per_measure(runs, capsys) -> None:
 
 def test_an_arm_without_training_has_no_early_speed(runs, capsys) -> None:
     make_run(runs, "still", {0: wins(4, TASKS)}, sets=["train.steps=0"], with_skill=wins(30, TASKS))
-    said = compare(capsys, runs, "grpo-s*", "still")
-    assert not any(m["measure"].startswith("early") for m in said["measures"])
-    assert any(note.startswith("no early speed is compared, because still did not train") for note in said["notes"])
+    result = compare(capsys, runs, "grpo-s*", "still")
+    assert not any(m["measure"].startswith("early") for m in result["measures"])
+    assert any(note.startswith("no early speed is compared, because still did not train") for note in result["notes"])
 
 
 def test_settings_that_differ_are_listed(runs, capsys) -> None:
@@ -220,7 +220,7 @@ def test_several_arms_are_corrected(runs, capsys) -> None:
 
 
 def test_different_panels_are_refused_by_name(runs, capsys) -> None:
-    make_run(runs, "odd", {6: wins(20, TASKS)}, salt="x")
+    make_run(runs, "odd", {6: wins(20, TASKS)}, prefix="x")
     done = text(capsys, runs, "grpo-s0", "odd")
     assert done.code == 2
     assert "grpo-s0 and odd were evaluated on different panels" in done.err
@@ -295,7 +295,7 @@ def test_scores_of_different_judges_are_left_out(tmp_path, capsys) -> None:
     assert "scores are left out: they were judged by spacy and words" in found["notes"]
 
 
-def test_what_makes_an_arm_doubtful_is_said(runs, capsys) -> None:
+def test_what_makes_an_arm_doubtful_is_reported(runs, capsys) -> None:
     make_run(runs, "grpo-s3", {0: wins(4, TASKS), 4: wins(17, TASKS)}, seed=0, sets=["train.lr=1e-3"], state="failed")
     notes = " / ".join(compare(capsys, runs, "grpo-s*", "sdar-s*")["notes"])
     assert "arm grpo-s* has runs of one seed (0, 1, 2, 0)" in notes
@@ -319,7 +319,7 @@ def test_named_evaluations_and_their_files(runs, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         ((), "nothing to compare"),
         (("gpro-s0", "sdar-s0"), "did you mean"),
@@ -331,9 +331,9 @@ def test_named_evaluations_and_their_files(runs, capsys) -> None:
         (("missing.json",), "no evaluation missing.json"),
     ],
 )
-def test_mistakes(runs, capsys, words, said) -> None:
+def test_mistakes(runs, capsys, words, message) -> None:
     done = text(capsys, runs, *words)
-    assert done.code == 2 and said in done.err
+    assert done.code == 2 and message in done.err
 
 
 def test_a_step_without_evaluation(runs, capsys) -> None:

@@ -69,7 +69,7 @@ def test_a_missing_value_breaks_the_line() -> None:
     assert [len(line) for line in points(svg, "line")] == [1, 2]
 
 
-def test_nothing_recorded_is_said() -> None:
+def test_nothing_recorded_is_reported() -> None:
     assert "nothing was recorded" in line_chart([Series("a", [0], [math.nan])], x_label="", y_label="")
     assert "nothing was recorded" in interval_chart([], x_label="")
 

@@ -100,7 +100,7 @@ def test_caveats_are_found_in_the_runs(tmp_path: Path) -> None:
         metrics=[{"teacher/skill_present": 0.5, "teacher/truncated_prompts": 0.25, "failed_episodes": 3,
                   "mixed_group_ratio": 0.125}],
     )  # fmt: skip
-    said = "\n".join(build_report([arm("x", poor)], "t").caveats)
+    caveats = "\n".join(build_report([arm("x", poor)], "t").caveats)
     for part in (
         "one seed",
         "50 % held one",
@@ -110,7 +110,7 @@ def test_caveats_are_found_in_the_runs(tmp_path: Path) -> None:
         "from 80.0 to 50.0 %",
         "only 12 % of the groups",
     ):
-        assert part in said
+        assert part in caveats
     good = [make_run(tmp_path, f"g{n}", seed=n) for n in range(2)]
     clean = "\n".join(build_report([arm("y", *good)], "t").caveats)
     assert "one seed" not in clean and "not finished" not in clean and "fell" not in clean
@@ -128,7 +128,7 @@ def test_arms_of_different_panels_are_refused(tmp_path: Path) -> None:
         build_report(arms, "t")
 
 
-def test_several_arms_are_tested_and_their_settings_told_apart(tmp_path: Path) -> None:
+def test_several_arms_are_tested_and_their_settings_compared(tmp_path: Path) -> None:
     arms = []
     for label, beta, won in (("flat", 0.0, 1), ("sharp", 5.0, 8)):
         runs = [
@@ -149,10 +149,10 @@ def test_several_arms_are_tested_and_their_settings_told_apart(tmp_path: Path) -
 def test_several_arms_carry_the_notes_of_their_comparison(tmp_path: Path) -> None:
     mixed = [make_run(tmp_path, f"m{n}", seed=n, train={"lr": 10.0**-n}) for n in (3, 4)]
     stopped = make_run(tmp_path, "stopped", state="interrupted")
-    said = "\n".join(build_report([arm("two", *mixed), arm("lone", stopped)], "t").caveats)
-    assert "The runs of arm two differ in more than their seed: train.lr." in said
-    assert "No test of lone: one seed says nothing of a method" in said
-    assert said.count("is not finished") == 1
+    caveats = "\n".join(build_report([arm("two", *mixed), arm("lone", stopped)], "t").caveats)
+    assert "The runs of arm two differ in more than their seed: train.lr." in caveats
+    assert "No test of lone: one seed says nothing of a method" in caveats
+    assert caveats.count("is not finished") == 1
 
 
 def test_the_command_writes_a_page_or_text(

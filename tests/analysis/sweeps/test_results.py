@@ -101,9 +101,9 @@ def test_without_a_test_there_is_no_winner() -> None:
 def test_points_shown_the_skill_are_not_judged_with_the_others() -> None:
     """Their early success is that of another task."""
     found = measure({"a": 0.3, "b": 0.6, "shown": 0.9}, a_b=(0.01, 0.01), a_shown=(0.01, 0.01), b_shown=(0.01, 0.01))
-    told = verdict(found, "methods", ["shown"])
-    assert told.winner == told.highest == "b"
-    assert told.text.startswith("m (without shown, whose policy is shown the skill): the winner is b (60.0 %)")
+    judged = verdict(found, "methods", ["shown"])
+    assert judged.winner == judged.highest == "b"
+    assert judged.text.startswith("m (without shown, whose policy is shown the skill): the winner is b (60.0 %)")
 
 
 def point(name: str, values: list[float], low: float, high: float, skilled: float | None) -> PointResult:

@@ -2,7 +2,7 @@
 
     python alfworld_material.py fast|stock FILE...
 
-prints the SHA-256 of everything the engine said while each game was explored and then won.
+prints the SHA-256 of everything the engine answered while each game was explored and then won.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 from sdar_cli.envs.alfworld.engine.engine import GameEngine, speed_up
 
 
-def said(observation: str, reward: float, done: bool, won: bool, admissible: Any) -> list[Any]:
+def answer_of(observation: str, reward: float, done: bool, won: bool, admissible: Any) -> list[Any]:
     """One answer in a form that can be compared and written."""
     return [observation, reward, done, won, sorted(set(admissible))]
 
 
 def explore(engine: GameEngine, path: Path, limit: int = 12) -> list[list[Any]]:
-    """Play a game to its end, trying other commands on the way: what is said at every step."""
+    """Play a game to its end, trying other commands on the way: its answers at every step."""
     engine.load(path)
     observation, admissible, won = engine.reset()
-    answers = [said(observation, 0.0, won, won, admissible)]
+    answers = [answer_of(observation, 0.0, won, won, admissible)]
     tried = set()
     for command in json.loads(path.read_text())["walkthrough"]:
         asides = [a for a in admissible if a.startswith(("examine", "look", "inventory", "help", "close", "open"))]
@@ -33,12 +33,12 @@ def explore(engine: GameEngine, path: Path, limit: int = 12) -> list[list[Any]]:
         for aside in [*asides, "dance"]:
             tried.add((aside, observation))
             answer = engine.step(aside)
-            answers.append(said(*answer))
+            answers.append(answer_of(*answer))
             if aside.startswith(("open", "close")):
                 undo = aside.replace("open", "close") if aside.startswith("open") else aside.replace("close", "open")
-                answers.append(said(*engine.step(undo)))
+                answers.append(answer_of(*engine.step(undo)))
         observation, reward, done, won, admissible = engine.step(command)
-        answers.append(said(observation, reward, done, won, admissible))
+        answers.append(answer_of(observation, reward, done, won, admissible))
     return answers
 
 

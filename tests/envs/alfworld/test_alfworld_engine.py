@@ -52,10 +52,10 @@ def test_recorded_transcripts(
     row = transcripts[number]
     engine.load(real_root / row["game"])
     observation, admissible, won = engine.reset()
-    answers = [material.said(observation, 0, won, won, admissible)]
-    answers += [material.said(*engine.step(action)) for action in row["actions"]]
+    answers = [material.answer_of(observation, 0, won, won, admissible)]
+    answers += [material.answer_of(*engine.step(action)) for action in row["actions"]]
     names = ("observation", "reward", "done", "won", "admissible")
-    assert answers == [material.said(*(step[name] for name in names)) for step in row["steps"]]
+    assert answers == [material.answer_of(*(step[name] for name in names)) for step in row["steps"]]
 
 
 def test_same_as_stock_engine_and_whatever_the_hash_seed(made_root: Path) -> None:
@@ -159,18 +159,18 @@ def test_speed_up_twice_changes_nothing(engine: GameEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("TEXTWORLD_VERSION", "9.9", "for 9.9"),
         ("REPLACED", {"textworld.logic": ("Rule.no_such",)}, "textworld.logic has no Rule.no_such"),
     ],
 )
 def test_another_textworld_runs_untouched_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: Any, said: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: Any, message: str
 ) -> None:
     monkeypatch.setattr(speedup, "_done", [])
     monkeypatch.setattr(speedup, name, value)
-    with pytest.warns(RuntimeWarning, match=said):
+    with pytest.warns(RuntimeWarning, match=message):
         assert speed_up() == []
 
 

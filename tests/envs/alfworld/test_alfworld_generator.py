@@ -15,14 +15,15 @@ import pytest
 from places import ROOT
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.envs.alfworld import env
 from sdar_cli.envs.alfworld.engine.engine import GameEngine, alfworld_module, speed_up
+from sdar_cli.envs.alfworld.env import ensure_games
 from sdar_cli.envs.alfworld.games import generator
 from sdar_cli.envs.alfworld.games.games import check_game, list_tasks, walkthrough
 from sdar_cli.envs.alfworld.games.generator import (
     Game,
     display_names,
     draw_games,
-    ensure_games,
     make_games,
     split_of,
 )
@@ -68,7 +69,7 @@ def digests(split: str, seed: int, count: int = 150, size: str = "small") -> set
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_exactly_as_many_distinct_games_as_asked_for_the_six_types_in_turn(
+def test_exactly_as_many_distinct_games_as_wanted_the_six_types_in_turn(
     drawn: dict[str, list[Game]], size: str
 ) -> None:
     games = drawn[size]
@@ -78,7 +79,7 @@ def test_exactly_as_many_distinct_games_as_asked_for_the_six_types_in_turn(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_houses_have_the_size_asked_for(drawn: dict[str, list[Game]], size: str) -> None:
+def test_houses_have_the_wanted_size(drawn: dict[str, list[Game]], size: str) -> None:
     for game in drawn[size]:
         counts = Counter(game.house.receptacles)
         rooms = [room for room in ROOMS.values() if counts.keys() <= room.keys()]
@@ -241,17 +242,17 @@ def test_a_set_is_never_added_to(tmp_path: Path) -> None:
         make_games("train", 1, 1, "small", tmp_path)
 
 
-def test_progress_is_told_of_every_game(tmp_path: Path) -> None:
-    said: list[int] = []
-    make_games("train", 3, 0, "small", tmp_path, lambda: said.append(1))
-    assert len(said) == 3
+def test_progress_is_reported_for_every_game(tmp_path: Path) -> None:
+    progress: list[int] = []
+    make_games("train", 3, 0, "small", tmp_path, lambda: progress.append(1))
+    assert len(progress) == 3
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and games that count as proven (the proof has its own tests)."""
     monkeypatch.setenv("SDAR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(generator, "_prove", lambda *arguments: None)
+    monkeypatch.setattr(env, "_prove", lambda *arguments: None)
     return tmp_path / "cache"
 
 
@@ -262,7 +263,7 @@ def test_games_are_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list_tasks(root / "json_2.1.1", "train")) == 3 and len(list_tasks(root / "json_2.1.1", "eval")) == 2
     others = {ensure_games(config.model_copy(update=change), 1) for change in ({"games_seed": 1}, {"size": "full"})}
     assert len(others | {root}) == 3
-    monkeypatch.setattr(generator, "make_games", None)
+    monkeypatch.setattr(env, "make_games", None)
     assert ensure_games(config, 1) == root
 
 
@@ -274,7 +275,7 @@ def test_a_set_that_fails_its_proof_is_not_kept(cache: Path, monkeypatch: pytest
         raise RuntimeError("not won")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="not won"):
-        patch.setattr(generator, "_prove", fails)
+        patch.setattr(env, "_prove", fails)
         ensure_games(config, 1)
     assert [path.name for path in (cache / "alfworld").iterdir()] == []
     assert ensure_games(config, 1).is_dir()
@@ -288,9 +289,9 @@ def test_two_processes_making_the_same_set_do_not_disturb_each_other(
     made: list[Path] = []
 
     def meanwhile(*arguments: object) -> None:
-        monkeypatch.setattr(generator, "_prove", lambda *more: None)
+        monkeypatch.setattr(env, "_prove", lambda *more: None)
         made.append(ensure_games(config, 1))
 
-    monkeypatch.setattr(generator, "_prove", meanwhile)
+    monkeypatch.setattr(env, "_prove", meanwhile)
     assert ensure_games(config, 1) == made[0]
     assert len(list((cache / "alfworld").iterdir())) == 1

@@ -1,4 +1,4 @@
-"""A panel's hash tells which tasks a number was measured on."""
+"""A panel's hash identifies the tasks that a number was measured on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_order_does_not_matter_and_tasks_do() -> None:
     assert make_panel(TASKS, 2).sha256 == make_panel(TASKS[1:]).sha256 != make_panel(TASKS).sha256
 
 
-def test_content_that_an_id_does_not_tell_counts() -> None:
-    told, other = (make_panel([Task("human/0", "home", "eval", content), TASKS[0]]) for content in ("ab", "cd"))
-    assert told.sha256 == hashlib.sha256(b"eval/c\nhuman/0 ab").hexdigest() != other.sha256
+def test_content_that_an_id_does_not_identify_counts() -> None:
+    digested, other = (make_panel([Task("human/0", "home", "eval", content), TASKS[0]]) for content in ("ab", "cd"))
+    assert digested.sha256 == hashlib.sha256(b"eval/c\nhuman/0 ab").hexdigest() != other.sha256
 
 
 def test_limit_spreads_over_the_sorted_ids() -> None:

@@ -80,7 +80,7 @@ def test_observation_goal_and_inadmissible_command(environment: AlfworldEnvironm
     assert after.observation.goal == start.observation.goal != ""
 
 
-def test_a_won_slot_is_frozen_and_others_go_on(environment: AlfworldEnvironment) -> None:
+def test_a_won_slot_is_frozen_and_others_continue(environment: AlfworldEnvironment) -> None:
     task = environment.tasks("train")[0]
     environment.reset({0: task, 1: task})
     for command in plan(environment, task):
@@ -96,9 +96,9 @@ def test_a_won_slot_is_frozen_and_others_go_on(environment: AlfworldEnvironment)
 
 def test_walkthroughs_win(environment: AlfworldEnvironment, tmp_path: Path) -> None:
     tasks = environment.tasks("train")
-    told: list[int] = []
-    assert replay_walkthroughs(environment, tasks, told.append) == {}
-    assert told == [6]
+    progress: list[int] = []
+    assert replay_walkthroughs(environment, tasks, progress.append) == {}
+    assert progress == [6]
 
 
 def test_wrong_walkthroughs_are_named(made_root: Path, tmp_path: Path, environment: AlfworldEnvironment) -> None:
@@ -144,7 +144,7 @@ def test_a_hung_worker_is_replaced(environment: AlfworldEnvironment, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("key", "before", "after", "said"),
+    ("key", "before", "after", "message"),
     [
         ("grammar", "action help", "acti@n help", "Failed"),
         ("pddl_problem", "(atLocation agent1", "(atLocation agent2", "agent2"),
@@ -152,7 +152,7 @@ def test_a_hung_worker_is_replaced(environment: AlfworldEnvironment, monkeypatch
     ],
 )
 def test_what_only_the_engine_finds_fails_the_episode(
-    made_root: Path, tmp_path: Path, key: str, before: str, after: str, said: str
+    made_root: Path, tmp_path: Path, key: str, before: str, after: str, message: str
 ) -> None:
     source = games.list_tasks(made_root, "train")[0]
     game = games.read_game(games.game_file(made_root, source))
@@ -165,7 +165,7 @@ def test_what_only_the_engine_finds_fails_the_episode(
         good, spoiled = environment.tasks("train")
         steps = environment.reset({0: spoiled, 1: good})
         assert steps[0].done and steps[0].failure is not None
-        assert spoiled.id in steps[0].failure and said in steps[0].failure
+        assert spoiled.id in steps[0].failure and message in steps[0].failure
         assert steps[1].failure is None
         assert environment.reset({0: good})[0] == steps[1]
 

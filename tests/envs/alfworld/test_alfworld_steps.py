@@ -13,13 +13,13 @@ TWO = "find two pen and put them in desk"
 LOOK = "look at mug under the desklamp"
 
 
-def said(goal: str, *actions: str | Act) -> list[str]:
+def steps_of(goal: str, *actions: str | Act) -> list[str]:
     acts = tuple(act if isinstance(act, Act) else Act(act) for act in actions)
     return [step for _, step in steps(Trace("f", 1, "t", "k", goal, True, acts))]
 
 
 def test_the_procedure_of_a_treatment():
-    found = said(
+    found = steps_of(
         HEAT, "go to shelf 1", "take apple 2 from shelf 1", "go to microwave 1", "heat apple 2 with microwave 1",
         "go to fridge 1", "open fridge 1", "move apple 2 to fridge 1",
     )  # fmt: skip
@@ -30,43 +30,43 @@ def test_the_procedure_of_a_treatment():
 def test_two_objects_and_what_goes_wrong_with_them():
     moved = "move the object to the target"
     first = ("take pen 1 from bed 1", "move pen 1 to desk 1", "take pen 2 from shelf 1")
-    assert said(TWO, *first, "move pen 2 to desk 1")[1:] == [
+    assert steps_of(TWO, *first, "move pen 2 to desk 1")[1:] == [
         moved, "take a second object", "move the second object to the same target",
     ]  # fmt: skip
-    assert said(TWO, *first, "move pen 2 to desk 2")[-1] == "move the second object to another target"
-    assert said(TWO, *first[:2], "take pen 1 from desk 1")[-1] == "take an object out of the target"
-    order = said(TWO, *first, "move pen 2 to desk 1")
+    assert steps_of(TWO, *first, "move pen 2 to desk 2")[-1] == "move the second object to another target"
+    assert steps_of(TWO, *first[:2], "take pen 1 from desk 1")[-1] == "take an object out of the target"
+    order = steps_of(TWO, *first, "move pen 2 to desk 1")
     assert brief(order) == load_bank("alfworld").of("pick_two_obj_and_place")[0].brief
 
 
 def test_the_lamp_needs_the_object_in_hand():
-    assert said(LOOK, "use desklamp 1", "take mug 1 from desk 1", "use desklamp 1") == [
+    assert steps_of(LOOK, "use desklamp 1", "take mug 1 from desk 1", "use desklamp 1") == [
         "use the desklamp without the object",
         "take the object",
         "use the desklamp while holding the object",
     ]
-    assert brief(said(LOOK, "take mug 1 from desk 1", "use desklamp 1")) == (
+    assert brief(steps_of(LOOK, "take mug 1 from desk 1", "use desklamp 1")) == (
         "take it, then go to the desklamp and use it while holding it."
     )
 
 
 def test_other_things_and_other_places():
-    assert said(HEAT, "take egg 1 from shelf 1", "heat egg 1 with microwave 1", "move egg 1 to fridge 1") == [
+    assert steps_of(HEAT, "take egg 1 from shelf 1", "heat egg 1 with microwave 1", "move egg 1 to fridge 1") == [
         "take something else",
         "heat something else with the microwave",
         "put something else down",
     ]
-    assert said(HEAT, "take apple 1 from shelf 1", "move apple 1 to shelf 2")[-1] == "put the object down elsewhere"
+    assert steps_of(HEAT, "take apple 1 from shelf 1", "move apple 1 to shelf 2")[-1] == "put the object down elsewhere"
 
 
 def test_searching():
     again, unopened = "go to a place again while searching", "leave a closed place unopened while searching"
     closed = Act("go to shelf 2", admissible=("open drawer 1", "go to shelf 2"))
-    assert said(HEAT, "go to drawer 1", closed) == [unopened]
-    assert said(HEAT, "go to drawer 1", Act("open drawer 1", admissible=("open drawer 1",)), "go to shelf 1") == []
-    assert said(HEAT, "go to shelf 1", "go to shelf 2", "go to shelf 1") == [again]
+    assert steps_of(HEAT, "go to drawer 1", closed) == [unopened]
+    assert steps_of(HEAT, "go to drawer 1", Act("open drawer 1", admissible=("open drawer 1",)), "go to shelf 1") == []
+    assert steps_of(HEAT, "go to shelf 1", "go to shelf 2", "go to shelf 1") == [again]
     carrying = ("go to shelf 1", "take apple 1 from shelf 1", "go to shelf 2", "go to shelf 1")
-    assert said(HEAT, *carrying) == ["take the object"], "with the object in hand one may go back"
+    assert steps_of(HEAT, *carrying) == ["take the object"], "with the object in hand one may go back"
     assert general_brief([], [again, unopened]) == load_bank("alfworld").of("general")[0].brief
     assert general_brief([], [again]) == "search every place."
     assert general_brief([], [unopened]) == "open closed places."
@@ -74,11 +74,11 @@ def test_searching():
 
 
 def test_what_was_not_possible_changes_nothing():
-    assert said(HEAT, Act("take apple 1 from shelf 1", acted=False), "take apple 1 from shelf 1") == [
+    assert steps_of(HEAT, Act("take apple 1 from shelf 1", acted=False), "take apple 1 from shelf 1") == [
         "send a command that is not listed",
         "take the object",
     ]
-    assert said(HEAT, Act("")) == ["send a command that is not listed"]
+    assert steps_of(HEAT, Act("")) == ["send a command that is not listed"]
 
 
 def test_turns_are_counted_and_unknown_goals_refused():

@@ -163,7 +163,7 @@ def test_ids_are_of_the_source_and_different(tmp_path: Path) -> None:
 
 
 def test_the_content_of_a_question_is_its_text_and_its_answers(tmp_path: Path) -> None:
-    """Files number their rows alike, so an id does not tell one panel from another."""
+    """Files number their rows alike, so an id does not distinguish one panel from another."""
     digests = set()
     for n, answer in ((1, "x"), (1, "y"), (2, "x")):
         path = write_lines(tmp_path / "nq.jsonl", [row(n, id="test_0", split="test", golden_answers=[answer]), row(3)])

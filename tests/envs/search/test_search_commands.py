@@ -105,8 +105,8 @@ def test_a_dry_run_says_what_is_missing(sdar: Any, tmp_path: Path) -> None:
     code, (plan,), _ = sdar(*words, "--data", tmp_path / "absent")
     assert code == 2 and "no questions at" in plan["missing"][0]["what"]
     code, (plan,), _ = sdar(*words, "--retrieval", "released", "--set", "env.score_scope=released")
-    said = " ".join(plan["warnings"])
-    assert code == 0 and "tells it what no question does" in said and "whole history" in said
+    warnings = " ".join(plan["warnings"])
+    assert code == 0 and "more than a question contains" in warnings and "whole history" in warnings
 
 
 def test_large_models_get_the_settings_of_search(sdar: Any) -> None:
@@ -153,7 +153,7 @@ def test_a_small_run_on_real_data_and_its_evaluation(sdar: Any, tmp_path: Path) 
 def test_a_dead_server_stops_a_run_before_its_model_is_loaded(sdar: Any, tmp_path: Path, monkeypatch: Any) -> None:
     from sdar_cli.envs.search.data import sources
 
-    monkeypatch.setattr(sources, "PATIENCE", 0.2)
+    monkeypatch.setattr(sources, "FIRST_BUDGET", 0.2)
     data = write_data(tmp_path / "data")
     words = ["--env", "search", "--model", MODEL, "--data", data, "--set", "env.retriever=http://127.0.0.1:9"]
     code, _, err = sdar("train", *words, "--name", "dead", "--json")

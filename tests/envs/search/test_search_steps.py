@@ -8,13 +8,13 @@ from sdar_cli.envs.search.steps import brief, general_brief, steps
 QUESTION = "Who is the spouse of the author of Blue Harbour?"
 
 
-def said(*actions: str) -> list[str]:
+def done(*actions: str) -> list[str]:
     acts = tuple(Act(action) for action in actions)
     return [step for _, step in steps(Trace("f", 1, "t", "k", QUESTION, True, acts))]
 
 
 def test_a_bridge_is_crossed():
-    order = said(
+    order = done(
         "<search>author of Blue Harbour</search>", "<search>Ann Miller spouse</search>", "<answer>Bob</answer>"
     )
     assert order == ["search a name of the question", "search what that leads to", "answer"]
@@ -22,14 +22,14 @@ def test_a_bridge_is_crossed():
 
 
 def test_more_of_the_same_and_mistakes():
-    assert said("<search>blue harbour</search>", "<search>Blue  Harbour</search>", "<search>the author</search>") == [
+    assert done("<search>blue harbour</search>", "<search>Blue  Harbour</search>", "<search>the author</search>") == [
         "search a name of the question",
         "repeat a search",
         "search another name of the question",
     ]
-    assert said("<search>Ann Miller</search>", "<search>Bob Smith</search>")[1] == "search what that leads to in turn"
-    assert said("", "<search> </search>") == ["send neither a search nor an answer"] * 2
-    assert said("<answer>Bob</answer>") == ["answer before any search"]
+    assert done("<search>Ann Miller</search>", "<search>Bob Smith</search>")[1] == "search what that leads to in turn"
+    assert done("", "<search> </search>") == ["send neither a search nor an answer"] * 2
+    assert done("<answer>Bob</answer>") == ["answer before any search"]
 
 
 def test_general_advice():

@@ -115,7 +115,7 @@ def test_sentences_are_read() -> None:
     assert facts_in("<information>No search results found.</information>") == []
 
 
-def test_a_comparison_takes_the_year_that_is_asked_for() -> None:
+def test_a_comparison_takes_the_year_that_the_question_names() -> None:
     seen = [Seen("Ada Holt", [Fact("Ada Holt", "born", "1910")]), Seen("", [Fact("Hugo Vane", "born", "1955")])]
     for word, winner, verdict in (("first", "Ada Holt", "former"), ("last", "Hugo Vane", "latter")):
         move = expert(read_question(f"Who was born {word}, Ada Holt or Hugo Vane?"), seen, "comparison")
@@ -136,7 +136,7 @@ def test_a_bridge_is_crossed_by_the_name_that_was_found() -> None:
 
 
 def test_no_query_is_made_twice_and_the_last_turn_answers() -> None:
-    """After searches of somebody else, the expert goes on with its own; in the last turn it answers in any case."""
+    """After searches of somebody else, the expert continues with its own; in the last turn it answers in any case."""
     asked = read_question("Which award did Ada Holt win?")
     vague = Seen("award", [Fact("Hugo Vane", "award", "Comet")])
     assert read_action(expert(asked, [vague, vague], "entity").action) == ("search", "Ada Holt award")

@@ -141,8 +141,8 @@ def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path: Path) -> No
 
 
 def test_a_server_that_does_not_answer_is_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The patience of a run (step_timeout) is for outages, not for the first greeting."""
-    monkeypatch.setattr(sources, "PATIENCE", 0.2)
+    """The time limit of a run (step_timeout) is for outages, not for the first request."""
+    monkeypatch.setattr(sources, "FIRST_BUDGET", 0.2)
     data = write_data(tmp_path / "data")
     with pytest.raises(RetrieverUnavailableError, match=r"within 0\.2 s"):
         open_environment(settings(data=str(data), retriever="http://127.0.0.1:9", step_timeout=5.0))

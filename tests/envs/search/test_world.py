@@ -42,16 +42,16 @@ def test_a_written_puzzle_is_read_back(tmp_path: Path) -> None:
     assert load_puzzles(write_world(tmp_path, 0)) == make_puzzles(make_world(0), 0)
 
 
-def test_the_passages_say_the_facts_and_no_others(world: World) -> None:
-    """Read from the sentences, every fact is in the passage the world names, and nothing else is said."""
-    said = {}
+def test_the_passages_hold_the_facts_and_no_others(world: World) -> None:
+    """Read from the sentences, every fact is in the passage the world names, and nothing else."""
+    found = {}
     for passage in world.passages:
         title, _, text = passage["contents"].partition("\n")
         for fact in read_facts(text):
-            assert (fact.subject, fact.attribute) not in said
-            said[fact.subject, fact.attribute] = (passage["id"], fact.value)
+            assert (fact.subject, fact.attribute) not in found
+            found[fact.subject, fact.attribute] = (passage["id"], fact.value)
         assert {word.lower() for word in title.strip('"').split()} <= set(normalize(text).split()) | {"the"}
-    assert said == world.facts
+    assert found == world.facts
 
 
 def test_every_kind_is_asked_in_both_splits(puzzles) -> None:

@@ -38,10 +38,10 @@ def contents(row: dict[str, Any]) -> str:
         for name, listed in options.items()
         if listed is not None
     }
-    told = ", and ".join(f"{name}: {value}" for name, value in values.items())
+    options = ", and ".join(f"{name}: {value}" for name, value in values.items())
     bullets = row["small_description"]
     first = bullets[0] if isinstance(bullets, list) else bullets
-    return " ".join([row["name"], row["full_description"], first, told]).lower()
+    return " ".join([row["name"], row["full_description"], first, options]).lower()
 
 
 def products() -> dict[str, str]:
@@ -214,7 +214,7 @@ def change(**values: Any) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reason"),
     [
         (lambda folder: shutil.rmtree(folder), "manifest.json"),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json"),
@@ -232,7 +232,7 @@ def change(**values: Any) -> Callable[[Path], None]:
         (change(documents="many", tokens=None), ""),
     ],
 )
-def test_damaged_and_foreign_folders_are_refused(tmp_path: Path, damage: Callable[[Path], Any], told: str) -> None:
+def test_damaged_and_foreign_folders_are_refused(tmp_path: Path, damage: Callable[[Path], Any], reason: str) -> None:
     folder = tmp_path / "index"
     Index.build(THREE, folder, source="here")
     assert Index.open(folder, source="here").search("red") == [1, 0]
@@ -240,7 +240,7 @@ def test_damaged_and_foreign_folders_are_refused(tmp_path: Path, damage: Callabl
     with pytest.raises(PrerequisiteError) as raised:
         Index.open(folder, source="here")
     assert str(folder) in raised.value.what
-    assert told in raised.value.why
+    assert reason in raised.value.why
     assert raised.value.fix
 
 
@@ -297,9 +297,9 @@ def test_another_folder_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_the_manifest(tmp_path: Path) -> None:
-    told: list[None] = []
-    manifest = Index.build(["", *THREE], tmp_path / "index", lambda: told.append(None), source="here").manifest
-    assert len(told) == 4
+    progress: list[None] = []
+    manifest = Index.build(["", *THREE], tmp_path / "index", lambda: progress.append(None), source="here").manifest
+    assert len(progress) == 4
     expected = {"format": 1, "k1": 0.9, "b": 0.4, "documents": 4, "documents_with_terms": 3, "tokens": 6, "postings": 5}
     assert {name: manifest[name] for name in expected} == expected
     other = Index.build(["", *THREE[:-1], "blues"], tmp_path / "other", source="here").manifest

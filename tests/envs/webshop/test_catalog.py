@@ -66,12 +66,12 @@ def test_broken_json_names_file_and_item(tmp_path: Path, text: str, item: int) -
     assert f"item {item} " in caught.value.why
 
 
-def test_a_stream_tells_of_every_megabyte(tmp_path: Path) -> None:
+def test_a_stream_reports_every_megabyte(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps(["x" * (1 << 18)] * 11))  # 2.75 MB and some marks
-    told: list[int] = []
-    assert len(list(JsonStream(path, 1000, told.append).rows())) == 11
-    assert told == [1, 1]
+    progress: list[int] = []
+    assert len(list(JsonStream(path, 1000, progress.append).rows())) == 11
+    assert progress == [1, 1]
 
 
 def test_a_stream_holds_one_item_not_the_file(tmp_path: Path) -> None:

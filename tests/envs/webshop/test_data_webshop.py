@@ -80,13 +80,13 @@ def test_a_folder_with_anything_else_is_refused(sdar: Sdar, tmp_path: Path) -> N
         assert "products 5, seed 0, bad_rows False" in other.err
     assert contents(tmp_path / "shop") == before
     (tmp_path / "shop" / "nouns.json.gz").unlink()
-    lacking = sdar(*words)
-    assert lacking.code == 2 and "lacks nouns.json.gz" in lacking.err
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").touch()
-    mine = sdar("make", "webshop", "--out", tmp_path / "mine")
-    assert mine.code == 2 and "already holds files" in mine.err and "thesis.txt" in mine.err
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    incomplete = sdar(*words)
+    assert incomplete.code == 2 and "is incomplete: nouns.json.gz missing" in incomplete.err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    taken = sdar("make", "webshop", "--out", tmp_path / "other")
+    assert taken.code == 2 and "already holds files" in taken.err and "thesis.txt" in taken.err
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.txt"]
     (tmp_path / "empty").mkdir()
     assert sdar("make", "webshop", "--products", "5", "--out", tmp_path / "empty").code == 0
 

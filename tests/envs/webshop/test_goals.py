@@ -92,8 +92,8 @@ def test_synthetic_entries_without_goals_are_counted(tmp_path: Path) -> None:
     rng = random.Random(4)
     price_limit(5.0, rng)
     assert goals[0].price_upper == price_limit(5.0, rng)
-    lacking, without = goals.failing
-    assert lacking == f"row 4 (from 0), E, of {tmp_path / 'items_shuffle.json'}: no items_ins entry"
+    no_entry, without = goals.failing
+    assert no_entry == f"row 4 (from 0), E, of {tmp_path / 'items_shuffle.json'}: no items_ins entry"
     assert without == f"the entry of B in {tmp_path / 'items_ins_v2.json'}: no instruction_attributes"
     with pytest.raises(
         PrerequisiteError, match=r"row 4 \(from 0\), E, of .*items_shuffle.json cannot be used"

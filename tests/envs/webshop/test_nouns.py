@@ -1,4 +1,4 @@
-"""Nouns of titles: the file beside the catalogue, spaCy's tagger, and the word list."""
+"""Nouns of titles: the file next to the catalogue, spaCy's tagger, and the word list."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_word_list_is_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert len(warnings) == 1 and "pip install" in warnings[0]
 
 
-def test_the_word_list_is_warned_of_at_the_first_title_a_noun_file_lacks(
+def test_the_word_list_is_warned_of_at_the_first_title_missing_in_a_noun_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(module, "spacy_tagger", lambda: None)

@@ -138,7 +138,7 @@ def test_sub_pages_and_blank_texts(start: Start) -> None:
     assert plain(session) == f"{HEAD} [SEP] < Prev [SEP] Words about it"
 
 
-def test_the_attributes_page_is_shown_when_asked_for(start: Start) -> None:
+def test_the_attributes_page_is_shown_when_wanted(start: Start) -> None:
     session = item(start(show_attrs=True), 2)
     assert session.clickables[4:] == ["reviews", "attributes", "buy now"]
     run(session, "click[attributes]")

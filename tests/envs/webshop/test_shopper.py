@@ -58,11 +58,11 @@ def outcome(shop: Shop, goal: int, shopper: Shopper) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("goals", ["human", "synthetic"])
-@pytest.mark.parametrize("told", [False, True], ids=["instruction", "goal"])
-def test_expert_with_the_right_skill_wins(shops, goals, told):
+@pytest.mark.parametrize("given_goal", [False, True], ids=["instruction", "goal"])
+def test_expert_with_the_right_skill_wins(shops, goals, given_goal):
     shop = shops[goals]
     played = [
-        outcome(shop, n, Shopper(g.instruction, kind_of(shop, n), g if told else None))
+        outcome(shop, n, Shopper(g.instruction, kind_of(shop, n), g if given_goal else None))
         for n, g in enumerate(shop.goals[:300])
     ]
     assert sum(reward == 1 for reward, _ in played) >= 0.97 * len(played)
@@ -195,10 +195,10 @@ def test_electronics_are_read_before_they_are_bought():
     text = "i need a long range desktop fan with usb power"
     page = Page("item", "Velmora Desktop Fan", "$5", options={"power": ("usb", "solar")})
     assert move("electronics", page, text) == "click[features]"
-    assert move("electronics", page, text, told="Desktop fan. Backup.") == "click[< prev]"
-    assert move("electronics", page, text, told="Desktop fan. Long range.") == "click[usb]"
-    assert move("electronics", page, text, told="Long range.", chosen={"usb"}) == "click[buy now]"
-    assert move("electronics", page, text, told="Backup.", left=["A", "B"]) == "click[usb]", "the last try is bought"
+    assert move("electronics", page, text, read="Desktop fan. Backup.") == "click[< prev]"
+    assert move("electronics", page, text, read="Desktop fan. Long range.") == "click[usb]"
+    assert move("electronics", page, text, read="Long range.", chosen={"usb"}) == "click[buy now]"
+    assert move("electronics", page, text, read="Backup.", left=["A", "B"]) == "click[usb]", "the last try is bought"
 
 
 def test_a_page_without_the_wanted_value_is_left():
@@ -216,10 +216,10 @@ def test_options_are_forgotten_with_the_item():
     memory.note(item, "click[features]")
     assert memory.chosen == {"red"}
     memory.note("Instruction: [SEP] x [SEP] Back to Search [SEP] < Prev [SEP] Long range.", "click[< prev]")
-    assert memory.told.strip() == "Long range." and memory.chosen == {"red"}
+    assert memory.read.strip() == "Long range." and memory.chosen == {"red"}
     memory.note(item, "click[< prev]")
     memory.note(listed, "click[a1]")
-    assert (memory.left, memory.chosen, memory.told) == (["Cap"], set(), "")
+    assert (memory.left, memory.chosen, memory.read) == (["Cap"], set(), "")
     memory.note("WebShop [SEP] Instruction: [SEP] x [SEP] Search", "search[cap]")
     assert memory.left == []
 

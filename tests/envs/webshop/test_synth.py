@@ -124,8 +124,8 @@ def test_a_feature_of_electronics_is_told_on_the_features_page_only(families, fo
         wanted = {instructions[row["asin"]].get("instruction_attributes", [""])[0] for row in family} - {""}
         assert len(wanted) == 1
         feature = wanted.pop()
-        telling = [feature in " ".join(row["small_description"]).lower() for row in family]
-        assert sum(telling) == synth.GOALS
+        holding = [feature in " ".join(row["small_description"]).lower() for row in family]
+        assert sum(holding) == synth.GOALS
         indexed = [" ".join([row["name"], row["full_description"], row["small_description"][0]]) for row in family]
         assert not any(feature in text.lower() for text in indexed)
         assert len({row["name"] for row in family}) == len(family)

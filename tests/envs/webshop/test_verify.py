@@ -345,8 +345,8 @@ def test_long_texts_are_shown_where_they_part_and_few_differences_are_kept(
     ("name", "text", "why"),
     [
         (REWARDS, "{", "record 0 is not JSON"),
-        (SEARCH, '{"query": "x"}', "record 0 lacks asins"),
-        (ANALYZER, '{"text": "x", "tokens": []}\n[]', "record 1 lacks text, tokens"),
+        (SEARCH, '{"query": "x"}', "record 0 has no asins"),
+        (ANALYZER, '{"text": "x", "tokens": []}\n[]', "record 1 has no text, tokens"),
         (PRICES, '{"prices": {}}', "seed_before_load"),
         (PRICES, "[", "Expecting"),
     ],

@@ -26,7 +26,7 @@ PAGE = " [SEP] ".join(
 CLICKS = tuple(f"click[{text}]" for text in ("< prev", "red", "blue", "s", "xl", "buy now"))
 
 
-def said(*actions: str | Act) -> list[str]:
+def steps_of(*actions: str | Act) -> list[str]:
     acts = tuple(act if isinstance(act, Act) else Act(act) for act in actions)
     return [step for _, step in steps(Trace("f", 1, "t", "k", "a shirt", True, acts))]
 
@@ -36,9 +36,9 @@ def on_page(value: str) -> Act:
 
 
 def test_options_have_their_names_where_the_page_is_known():
-    order = said("search[red shirt]", "click[b000000001]", on_page("red"), on_page("xl"), "click[buy now]")
+    order = steps_of("search[red shirt]", "click[b000000001]", on_page("red"), on_page("xl"), "click[buy now]")
     assert order == ["search", "open a result", "choose color", "choose size", "buy"]
-    assert said("click[red]") == ["choose an option"]
+    assert steps_of("click[red]") == ["choose an option"]
 
 
 def test_the_brief_is_in_the_words_of_the_bank():
@@ -49,11 +49,11 @@ def test_the_brief_is_in_the_words_of_the_bank():
 
 
 def test_second_tries_pages_and_mistakes():
-    assert said("search[a]", "click[b000000001]", "click[< prev]", "click[b000000002]", "search[b]") == [
+    assert steps_of("search[a]", "click[b000000001]", "click[< prev]", "click[b000000002]", "search[b]") == [
         "search", "open a result", "open another result", "search again",
     ]  # fmt: skip
-    assert said("click[features]") == ["read the features"]
-    assert said(Act("click[nothing]", acted=False)) == ["do what the page does not offer"]
+    assert steps_of("click[features]") == ["read the features"]
+    assert steps_of(Act("click[nothing]", acted=False)) == ["do what the page does not offer"]
     assert general_brief(["search again", "choose color"], ["open another result"]) == (
         "search again, do not open another result."
     )

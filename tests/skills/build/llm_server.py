@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server on this machine that gives the answers a test tells it to."""
+"""An OpenAI-compatible server on this machine that gives the answers of a test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = {
 GOOD = {"skills": [RULE, OTHER]}
 
 
-def said(content: object, **more: object) -> tuple[int, dict]:
+def reply(content: object, **more: object) -> tuple[int, dict]:
     """An answer as OpenAI's API gives it."""
     text = content if isinstance(content, str | None) else json.dumps(content)
     return 200, {"choices": [{"message": {"role": "assistant", "content": text, **more}}]}

@@ -96,12 +96,12 @@ def test_what_to_avoid_is_compared_within_a_task(tmp_path):
 
 
 def test_only_the_turns_of_a_won_episode_count_against_a_lost_one(tmp_path):
-    """Lost episodes go on for long: what they do after a won one would have ended is no fault."""
-    for turns, told in ((len(WIN) - 2, True), (len(WIN) - 1, False)):
+    """Lost episodes are long: what they do after a won one would have ended is no fault."""
+    for turns, found_rule in ((len(WIN) - 2, True), (len(WIN) - 1, False)):
         lost = [("go to shelf 1", *["look"] * n, "go to shelf 1") for n in [1] + [turns] * 7]
         lines = [demonstration(WIN, True)] * 8 + [demonstration(each, False) for each in lost]
         found, _ = contrast(read(tmp_path, lines).episodes, "alfworld", Limits())
-        assert ("Go to a place again" in found[-1].text) is told
+        assert ("Go to a place again" in found[-1].text) is found_rule
 
 
 def test_demonstrations_without_a_loss_give_what_they_share(tmp_path):
@@ -136,7 +136,7 @@ def test_a_bank_is_written_with_keywords_and_origin(tmp_path):
     assert (bank.name, bank.licence, bank.environment) == ("b", "MIT", "alfworld")
 
 
-def test_types_without_a_skill_are_told(tmp_path):
+def test_types_without_a_skill_are_reported(tmp_path):
     traces = read(tmp_path, [*played(4), demonstration(LOST, False, "c", COOL, "cool some egg and put it in sink")])
     wanted = Wanted("b", "alfworld", "MIT", tmp_path / "out")
     bank, warnings = build_bank(traces, partial(contrast, limits=Limits()), "contrast", wanted)

@@ -14,7 +14,7 @@ from sdar_cli.skills.build.llm import Answer, Asking, ask, cost_line, questions,
 from sdar_cli.skills.build.traces import read_traces
 from skills.episodes import HEAT, LOST, UNHEATED, WIN, demonstration, trained, write
 
-from .llm_server import GOOD, KEY, OTHER, RULE, said
+from .llm_server import GOOD, KEY, OTHER, RULE, reply
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def question(tmp_path):
 
 
 def test_a_good_answer_becomes_skills_with_their_episodes(server, endpoint, question):
-    server.answers = [said(GOOD)]
+    server.answers = [reply(GOOD)]
     skills, warnings = write_skills([question], endpoint, Asking(), lambda: None)
     assert warnings == [] and len(server.asked) == 1
     first, second = skills
@@ -52,7 +52,7 @@ def test_a_good_answer_becomes_skills_with_their_episodes(server, endpoint, ques
 
 
 def test_what_is_asked(server, endpoint, question):
-    server.answers = [said(GOOD)]
+    server.answers = [reply(GOOD)]
     ask(question, endpoint, Asking())
     (asked,) = server.asked
     assert (asked["model"], asked["temperature"], asked["max_tokens"]) == ("m", 0.0, 500)
@@ -75,7 +75,7 @@ def test_what_is_asked(server, endpoint, question):
     ],
 )
 def test_an_unusable_answer_is_sent_back_with_its_fault(server, endpoint, question, bad, fault):
-    server.answers = [said(bad), said(GOOD)]
+    server.answers = [reply(bad), reply(GOOD)]
     assert len(ask(question, endpoint, Asking()).skills) == 2
     first, second = server.asked
     assert second["messages"][:2] == first["messages"]
@@ -84,24 +84,24 @@ def test_an_unusable_answer_is_sent_back_with_its_fault(server, endpoint, questi
 
 
 def test_json_in_a_fence_after_a_thought_is_read(server, endpoint, question):
-    server.answers = [said(f"<think>{{not this}}</think>\n```json\n{json.dumps(GOOD)}\n```")]
+    server.answers = [reply(f"<think>{{not this}}</think>\n```json\n{json.dumps(GOOD)}\n```")]
     assert ask(question, endpoint, Asking()).skills[0].title == RULE["title"]
 
 
 def test_after_so_many_bad_answers_it_ends(server, endpoint, question):
-    server.answers = [said("no")]
+    server.answers = [reply("no")]
     with pytest.raises(RunFailedError, match=f"no usable answer about {HEAT} in 3 tries"):
         ask(question, endpoint, Asking(retries=2))
     assert len(server.asked) == 3
 
 
 def test_a_busy_server_is_asked_again_with_pauses(server, endpoint, question, pauses):
-    server.answers = [(500, "oops"), (429, "slow down", ("Retry-After", "7")), (503, "x"), said(GOOD)]
+    server.answers = [(500, "oops"), (429, "slow down", ("Retry-After", "7")), (503, "x"), reply(GOOD)]
     assert ask(question, endpoint, Asking()).skills
     assert pauses == [1.0, 7.0, 4.0]
 
 
-def test_a_broken_server_ends_it_and_tells_no_key(server, endpoint, question, pauses):
+def test_a_broken_server_ends_it_and_shows_no_key(server, endpoint, question, pauses):
     server.answers = [(500, f"internal error for {KEY}")]
     with pytest.raises(RunFailedError) as caught:
         ask(question, endpoint, Asking())
@@ -113,8 +113,8 @@ def test_a_broken_server_ends_it_and_tells_no_key(server, endpoint, question, pa
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
-        (said(None, refusal="I cannot help with that."), RunFailedError, "I cannot help"),
-        (said(""), RunFailedError, "empty"),
+        (reply(None, refusal="I cannot help with that."), RunFailedError, "I cannot help"),
+        (reply(""), RunFailedError, "empty"),
         ((401, f"bad key {KEY}"), PrerequisiteError, "refuses the key"),
         ((404, "no such model"), ConfigError, "no such model"),
         ((200, "<html>"), RunFailedError, "does not answer in JSON"),
@@ -130,7 +130,7 @@ def test_refusals_and_wrong_answers_end_it_at_once(server, endpoint, question, p
     assert len(server.asked) == 1 and pauses == []
 
 
-def test_a_server_that_is_not_there(monkeypatch, question, pauses):
+def test_a_missing_server(monkeypatch, question, pauses):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     with pytest.raises(RunFailedError, match="did not answer in 4 tries"):
         ask(question, Endpoint("m", 500, pauses.append), Asking())
@@ -138,7 +138,7 @@ def test_a_server_that_is_not_there(monkeypatch, question, pauses):
 
 def test_address_and_key_come_from_the_environment(server, question, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    server.answers = [said(GOOD)]
+    server.answers = [reply(GOOD)]
     ask(question, open_chat("endpoint", "m", 500), Asking())
     assert server.keys == [None]
     monkeypatch.setenv("OPENAI_BASE_URL", "https://name:password@host/v1/")
@@ -151,7 +151,7 @@ def test_address_and_key_come_from_the_environment(server, question, monkeypatch
         Endpoint("m", 1)
 
 
-def test_the_cost_is_told_before(endpoint, question):
+def test_the_cost_is_shown_before(endpoint, question):
     line = cost_line([question, question], endpoint, "m", Asking(answer_tokens=100, retries=2))
     tokens = 2 * (sum(len(message["content"]) for message in question.messages) // 4)
     assert line.startswith(f"m ({endpoint.where}): 2 requests about 8 episodes, about {tokens:,} prompt tokens")
@@ -170,7 +170,7 @@ def test_episodes_are_shown_as_far_as_there_is_room(tmp_path):
 
 def test_repeats_are_left_out_and_their_sources_kept(server, endpoint, question):
     near = {**RULE, "advice": RULE["advice"].replace("Only then", "Then"), "evidence": [4]}
-    server.answers = [said({"skills": [RULE, OTHER, near]})]
+    server.answers = [reply({"skills": [RULE, OTHER, near]})]
     skills, warnings = write_skills([question], endpoint, Asking(), lambda: None)
     assert [skill.id for skill in skills] == [f"{HEAT}-1", f"{HEAT}-2"]
     assert skills[0].sources == ("a.jsonl:2,4", "a.jsonl:3")
@@ -179,7 +179,7 @@ def test_repeats_are_left_out_and_their_sources_kept(server, endpoint, question)
 
 
 def test_no_more_skills_than_wanted(server, endpoint, question):
-    server.answers = [said(GOOD)]
+    server.answers = [reply(GOOD)]
     skills, _ = write_skills([question], endpoint, Asking(most=1), lambda: None)
     assert len(skills) == 1
 
@@ -195,7 +195,7 @@ def test_a_tiny_model_gives_no_usable_answer(model_folder, question):
         ask(question, chat, Asking())
 
 
-def test_vllm_is_asked_for_by_its_extra(monkeypatch):
+def test_without_vllm_the_error_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(PrerequisiteError) as caught:
         open_chat("vllm", "m", 8)

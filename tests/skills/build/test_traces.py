@@ -13,7 +13,7 @@ from sdar_cli.skills.build.traces import read_traces, references
 from skills.episodes import GOAL, HEAT, UNHEATED, WIN, demonstration, trained, write
 
 
-def test_the_three_layouts_say_the_same(tmp_path):
+def test_the_three_layouts_give_the_same(tmp_path):
     evaluated = {"task": "t", "type": HEAT, "goal": GOAL, "won": True, "failure": None}
     evaluated["turns"] = [{"response": "r", "action": action, "valid": True} for action in WIN]
     for record in (demonstration(WIN, True), trained(WIN, True), evaluated):
@@ -71,10 +71,10 @@ def test_references_join_lines_to_ranges(tmp_path):
         (b"\xff", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"[]", "no JSON object"),
-        (b'{"task": "t"}', "lacks"),
+        (b'{"task": "t"}', "missing or wrong"),
         (json.dumps({**demonstration(WIN, True), "won": "yes"}).encode(), "true or false"),
         (json.dumps({**demonstration(WIN, True), "actions": [1]}).encode(), "texts"),
-        (json.dumps({**demonstration(WIN, True), "actions": 3}).encode(), "lacks"),
+        (json.dumps({**demonstration(WIN, True), "actions": 3}).encode(), "missing or wrong"),
     ],
 )
 def test_bad_lines_name_file_and_line(tmp_path, line, why):

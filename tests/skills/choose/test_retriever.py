@@ -215,7 +215,7 @@ def test_an_encoder_that_is_not_there_is_not_downloaded(monkeypatch: pytest.Monk
         make(embedding_model="nobody/nothing").choose("embedding", TASK, GOAL)
     assert "hf download nobody/nothing" in str(caught.value.fix)
     config = RunConfig.model_validate({"skills": {"retrieval": "embedding", "embedding_model": "nobody/nothing"}})
-    assert [lacking.fix for lacking in missing(config)] == ["hf download nobody/nothing"], "before a run is made"
+    assert [each.fix for each in missing(config)] == ["hf download nobody/nothing"], "before a run is made"
 
 
 def test_without_the_package_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ def test_skill_text_puts_general_first_whatever_the_order():
     assert skill_text((), "full") == ""
 
 
-def test_reasons_say_what_decided():
+def test_reasons_name_what_decided():
     kind = "pick_heat_then_place_in_recep"
     general, heat = (skill.id for skill in retrieve(BANK, task(kind), "", "task-type"))
     goal = "put a hot egg in fridge"

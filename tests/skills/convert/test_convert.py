@@ -118,7 +118,7 @@ def test_claude_round_trip(tmp_path, data):
         assert (mistake.id, mistake.kind) == ("err_001", "mistake")
 
 
-def test_a_bundled_bank_survives_claude_but_for_what_the_format_cannot_say(tmp_path):
+def test_a_bundled_bank_survives_claude_but_for_what_the_format_cannot_hold(tmp_path):
     bank = load_bank("alfworld")
     warnings = write_foreign(bank, "claude", tmp_path / "a.json")
     assert sorted(warnings) == sorted(f"{kind}: its keywords are not in this format" for kind in bank.categories)
@@ -136,7 +136,7 @@ def test_task_types_are_renamed_and_spread(tmp_path):
     assert "--map cool: the file has no such task type" in warnings
 
 
-def test_unknown_keys_are_said(tmp_path):
+def test_unknown_keys_are_reported(tmp_path):
     entry = {"title": "t", "principle": "p", "when_to_apply": "w", "tags": ["x"]}
     data = {"task_specific_skills": {"heat": [entry]}, "metadata": {}}
     _, warnings = imported(write(tmp_path / "a.json", data), tmp_path / "bank")

@@ -1,6 +1,6 @@
 """Put in front of PYTHONPATH, this gives the processes that a sweep starts a training that takes no time.
 
-What a run does is said in ``behaviour.json`` in the working directory: a run's name to ``fail`` (every time),
+What a run does is set in ``behaviour.json`` in the working directory: a run's name to ``fail`` (every time),
 ``fail-once``, ``missing`` (a prerequisite), ``hang`` (after its first step, until it is interrupted) or ``slow`` (half
 a second after each step).  A run's success is known: see ``success_at``.
 """

@@ -24,7 +24,7 @@ __all__ = ["Answer", "GameEngine", "alfworld_module", "speed_up"]
 
 
 class Answer(NamedTuple):
-    """What the engine says after a command.  ``reward`` is 1 in the won state, else 0."""
+    """The engine's answer to a command.  ``reward`` is 1 in the won state, else 0."""
 
     observation: str
     reward: float

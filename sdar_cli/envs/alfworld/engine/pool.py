@@ -69,7 +69,7 @@ class Worker:
 class WorkerPool:
     """``count`` workers, started when first needed.
 
-    timeout: seconds a worker may give no sign of life while it owes an answer, before it is killed.
+    timeout: seconds a worker may be silent while an answer is expected, before it is killed.
     """
 
     def __init__(self, count: int, timeout: float) -> None:
@@ -128,7 +128,7 @@ class WorkerPool:
             self._place.update(dict.fromkeys(slots, index))
 
     def _exchange(self, messages: Mapping[int, Reset | Act]) -> dict[int, Outcome]:
-        """Send all messages, then gather all answers.  On an interrupt, workers that still owe one are killed."""
+        """Send all messages, then gather all answers.  On an interrupt, workers that have not answered are killed."""
         self._start([index for index in messages if index not in self._workers])
         for index, message in messages.items():
             self._workers[index].send(message)

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from sdar_cli.envs.alfworld.engine import derivation
 
@@ -105,8 +105,16 @@ def _clone(symbol: Any) -> Any:
     return new
 
 
-def _shallow_context(context: dict[str, Any]) -> dict[str, Any]:
-    new = dict(context)
+class Context(TypedDict):
+    """What textworld keeps of a derivation, as far as it is read here: the game's state, and what names stand for."""
+
+    state: Any
+    variables: dict[str, object]
+    mapping: dict[Any, Any]
+
+
+def _shallow_context(context: Context) -> Context:
+    new = context.copy()
     new["variables"] = dict(context["variables"])
     new["mapping"] = dict(context["mapping"])
     return new
@@ -125,12 +133,12 @@ def _patch_text(textgen: Any) -> None:
         symbols = parse(text, rule_name=rule_name, trace=True) if trace else remembered(text, rule_name)
         return [_clone(symbol) for symbol in symbols]
 
-    def copy_symbol(self: Any, context: dict[str, Any]) -> Any:
+    def copy_symbol(self: Any, context: Context) -> Any:
         new = _clone(self)
         new.context = _shallow_context(context)
         return new
 
-    def derive_expression(self: Any, context: dict[str, Any] | None = None) -> list[Any]:
+    def derive_expression(self: Any, context: Context | None = None) -> list[Any]:
         context = context or self.context
         names = {**context["variables"], "self": self, "context": context}
         code = _compiled(self.expression)
@@ -153,7 +161,7 @@ def _patch_text(textgen: Any) -> None:
     textgen.ContextSensitiveGrammar.replace = replace
 
 
-def _applies(rule_class: Any, condition: str, context: dict[str, Any]) -> bool:
+def _applies(rule_class: Any, condition: str, context: Context) -> bool:
     if not condition:
         return True
     query = rule_class.parse_conjunctive_query(condition)
@@ -166,12 +174,12 @@ def _patch_logic(logic: Any, pddl_logic: Any) -> None:
     pddl_logic._parse_and_convert = _task_free_parser(pddl_logic)
 
 
-def _task_free_parser(pddl_logic: Any) -> Callable[[str, str], tuple[dict[str, Any], Any]]:
+def _task_free_parser(pddl_logic: Any) -> Callable[[str, str], tuple[object, Any]]:
     """Games share their grammar but for the task line: parse the rest once, and put the line in."""
     textgen = import_module("textworld.envs.pddl.textgen")
     parse = functools.lru_cache(maxsize=GRAMMARS_KEPT)(pddl_logic._parse_and_convert)
 
-    def parse_grammar(text: str, rule_name: str) -> tuple[dict[str, Any], Any]:
+    def parse_grammar(text: str, rule_name: str) -> tuple[object, Any]:
         lines = TASK_LINE.findall(text)
         if len(lines) != 1:
             return parse(text, rule_name=rule_name)

@@ -35,7 +35,7 @@ GET_GAMES = "get the games with `alfworld-download`, or leave out --data to use 
 GET_AGAIN = "get the games again with `alfworld-download --force`, or remove the folder of each file named"
 UNTRUSTED = "use games from a source you trust: textworld runs such expressions as Python code"
 DOWNLOADED = Path("~/.cache/alfworld")
-"""Where ``alfworld-download`` puts the games unless told otherwise."""
+"""Where ``alfworld-download`` puts the games by default."""
 PARENTHESIS = re.compile(r"[()]")
 WORD = re.compile(r"[^\s()]+")
 NAME_AFTER_PARENTHESIS = re.compile(r"\(\s*([^\s()?]+)")
@@ -140,7 +140,7 @@ def check_game(path: Path) -> None:
     data = read_game(path)
     missing = [key for key in NEEDED if key not in data]
     if missing:
-        raise _bad(path, f"it lacks {', '.join(missing)}")
+        raise _bad(path, f"missing: {', '.join(missing)}")
     wrong = [key for key, kind in NEEDED.items() if not isinstance(data[key], kind)]
     if wrong:
         raise _bad(path, f"{', '.join(wrong)} should be {' and '.join(NEEDED[key].__name__ for key in wrong)}")

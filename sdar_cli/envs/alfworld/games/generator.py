@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sdar_cli.base.display import Reporter
-from sdar_cli.base.errors import ConfigError, PrerequisiteError
-from sdar_cli.base.locks import locked_in_turn
-from sdar_cli.base.resources import cache_dir, made_once
+from sdar_cli.base.errors import ConfigError
 from sdar_cli.envs.alfworld.engine.engine import alfworld_module
 from sdar_cli.envs.alfworld.games import games
 from sdar_cli.envs.alfworld.games.layout import (
@@ -34,8 +29,7 @@ from sdar_cli.envs.alfworld.games.layout import (
     draw_house,
     objects_with,
 )
-from sdar_cli.envs.alfworld.games.made import read_note, write_note
-from sdar_cli.envs.alfworld.options import AlfworldOptions
+from sdar_cli.envs.alfworld.games.made import write_note
 
 SPLITS = ("train", "eval")
 VERB = {"Cleanable": "clean", "Coolable": "cool", "Heatable": "heat"}
@@ -245,7 +239,7 @@ def refuse_taken(out: Path, split: str) -> None:
 
 
 @contextmanager
-def new_set(out: Path, split: str, parameters: dict[str, Any]) -> Iterator[Path]:
+def new_set(out: Path, split: str, parameters: Mapping[str, object]) -> Iterator[Path]:
     """A folder to make a split's games in; they come to ``out`` when the block ends well, and vanish when not."""
     final = Path(out) / "json_2.1.1" / split
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -263,52 +257,3 @@ def _domain_and_grammar() -> tuple[str, str]:
     assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent / "data"
     return (folder / "alfred.pddl").read_text(), (folder / "alfred.twl2").read_text()
-
-
-def ensure_games(config: AlfworldOptions, workers: int, reporter: Reporter | None = None) -> Path:
-    """The cached root of the generated train and eval games of a configuration.
-
-    When absent they are made, and every one is won once in the engine by its plan; a set that fails is not kept.  A set
-    of which games are missing or changed is made again, and that is said.  Raises RunFailedError for games that are not
-    won.
-    """
-    key = f"{GENERATOR_VERSION}-{config.size}-s{config.games_seed}-t{config.games_train}-e{config.games_eval}"
-    root = cache_dir() / "alfworld" / f"games-{key}"
-
-    def make(folder: Path) -> None:
-        make_games("train", config.games_train, config.games_seed, config.size, folder)
-        make_games("eval", config.games_eval, config.games_seed, config.size, folder)
-        _prove(folder, workers, config.step_timeout, reporter)
-        for split in SPLITS:
-            write_note(folder / games.ROOT_NAME, split, {}, games.list_tasks(folder / games.ROOT_NAME, split))
-
-    if root.is_dir() and not _fault(root):
-        return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with locked_in_turn(root.with_name(f"{root.name}.lock")):  # of several processes one makes the games
-        if root.is_dir() and (fault := _fault(root)):
-            if reporter:
-                reporter.warn(f"{fault}: the games are made again")
-            shutil.rmtree(root)
-        return made_once(root, make)
-
-
-def _fault(root: Path) -> str:
-    """What is wrong with a cached set; empty where every game is there as it was made."""
-    for split in SPLITS:
-        try:
-            if not read_note(root / games.ROOT_NAME, split):  # made by an earlier version
-                return f"nothing says which games were made in {root}"
-            games.list_tasks(root / games.ROOT_NAME, split)
-        except PrerequisiteError as error:
-            return error.what
-    return ""
-
-
-def _prove(root: Path, workers: int, timeout: float, reporter: Reporter | None) -> None:
-    from sdar_cli.envs.alfworld.env import AlfworldEnvironment
-    from sdar_cli.envs.alfworld.games.replay import prove
-
-    with AlfworldEnvironment(root, workers, timeout, reporter) as environment:
-        tasks = [task for split in SPLITS for task in environment.tasks(split)]
-        prove(environment, tasks, reporter or Reporter(json_mode=True))

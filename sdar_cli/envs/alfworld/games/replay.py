@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from sdar_cli.base.errors import RunFailedError
-from sdar_cli.envs.alfworld.env import AlfworldEnvironment
 from sdar_cli.envs.alfworld.games import games
-from sdar_cli.envs.base import Task
+from sdar_cli.envs.base import Environment, Task
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 32
 
 
+class GameEnvironment(Environment, Protocol):
+    """An environment that plays the game files under ``root``."""
+
+    @property
+    def root(self) -> Path:
+        """The folder ``json_2.1.1``."""
+        ...
+
+
 def replay_walkthroughs(
-    environment: AlfworldEnvironment, tasks: Sequence[Task], progress: Callable[[int], None] | None = None
+    environment: GameEnvironment, tasks: Sequence[Task], progress: Callable[[int], None] | None = None
 ) -> dict[str, str]:
     """What is wrong, by task id: no walkthrough, an action that is not admissible, or an end that is not won.
 
-    Empty when every game is won.  ``progress`` is told how many games have just been replayed.
+    Empty when every game is won.  ``progress`` gets the number of games that have just been replayed.
     """
     wrong: dict[str, str] = {}
     for start in range(0, len(tasks), SIDE_BY_SIDE):
@@ -32,7 +41,7 @@ def replay_walkthroughs(
     return wrong
 
 
-def prove(environment: AlfworldEnvironment, tasks: Sequence[Task], reporter: Reporter) -> None:
+def prove(environment: GameEnvironment, tasks: Sequence[Task], reporter: Reporter) -> None:
     """Win every game by its walkthrough.  Raises RunFailedError that lists the games that are not won."""
     with reporter.progress(f"winning {len(tasks)} games once", len(tasks)) as work:
         wrong = replay_walkthroughs(environment, tasks, work.advance)
@@ -45,7 +54,7 @@ def prove(environment: AlfworldEnvironment, tasks: Sequence[Task], reporter: Rep
         )
 
 
-def _replay(environment: AlfworldEnvironment, tasks: Sequence[Task]) -> dict[str, str]:
+def _replay(environment: GameEnvironment, tasks: Sequence[Task]) -> dict[str, str]:
     plans = {task.id: games.walkthrough(games.game_file(environment.root, task)) for task in tasks}
     wrong = {task.id: "it stores no walkthrough" for task in tasks if not plans[task.id]}
     playing = {slot: task for slot, task in enumerate(tasks) if task.id not in wrong}

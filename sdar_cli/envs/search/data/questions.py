@@ -28,7 +28,7 @@ KINDS = (".jsonl", ".jsonl.gz", ".parquet")
 CORPUS_STEMS = ("corpus", "wiki-18")
 """Files of these names hold passages."""
 HELD_OUT = 5
-"""One question in this many is held out where nothing says which."""
+"""One question in this many is held out where the files do not name a split."""
 TRAIN, EVAL = "train", "eval"
 
 
@@ -46,7 +46,7 @@ class Question:
 
     @property
     def content(self) -> str:
-        """A digest of question and answers: an id alone does not tell one file's ``train_0`` from another's."""
+        """A digest of question and answers: an id alone does not distinguish one file's ``train_0`` from another's."""
         return _digest(self.text, self.answers)
 
 
@@ -90,13 +90,13 @@ def load_questions(path: Path, *, skip_bad: bool = False) -> Questions:
     if not all(splits.values()):
         splits = {name: [replace(q, split=name) for q in unique if _held_out(q) is (name == EVAL)] for name in splits}
         notices.append(
-            f"one question in {HELD_OUT} is held out, by a hash of its text: neither rows nor files say which"
+            f"one question in {HELD_OUT} is held out, by a hash of its text: neither rows nor files name a split"
         )
     return Questions(splits, notices)
 
 
 def other_sources(questions: Questions) -> list[str]:
-    """Data sets beside the seven."""
+    """Data sets besides the seven."""
     return sorted({q.source for part in questions.splits.values() for q in part} - set(SOURCES))
 
 
@@ -149,10 +149,10 @@ def _digest(text: str, answers: Sequence[str]) -> str:
 
 
 def _split(values: Mapping[str, Any]) -> str:
-    """What a row says of its split; empty where it says nothing."""
+    """The split that a row names; empty where it names none."""
     more = values.get("extra_info")
-    said = values.get("split") or (more.get("split") if isinstance(more, Mapping) else None)
-    return "" if not isinstance(said, str) or not said else TRAIN if said == TRAIN else EVAL
+    named = values.get("split") or (more.get("split") if isinstance(more, Mapping) else None)
+    return "" if not isinstance(named, str) or not named else TRAIN if named == TRAIN else EVAL
 
 
 def _named(questions: Sequence[Question]) -> list[Question]:

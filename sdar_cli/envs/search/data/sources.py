@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CORPORA = tuple(f"{stem}{suffix}" for stem in CORPUS_STEMS for suffix in SUFFIXES)
 """Names of a corpus in a folder of data; the first that is there counts."""
-PATIENCE = 5.0
+FIRST_BUDGET = 5.0
 """Seconds a server may take to answer for the first time."""
 
 
@@ -43,7 +43,7 @@ class Data:
 
 
 def load_data(config: SearchOptions) -> Data:
-    """The questions of ``config.data``, or of the generated world, and the corpus beside them."""
+    """The questions of ``config.data``, or of the generated world, and the corpus next to them."""
     check_files(config)
     real = config.source == "real" and config.data is not None
     path = Path(str(config.data)).expanduser() if real else ensure_world(config.games_seed)
@@ -52,7 +52,7 @@ def load_data(config: SearchOptions) -> Data:
 
 
 def find_corpus(path: Path) -> Path | None:
-    """The corpus in a folder, or beside a file, of questions."""
+    """The corpus in a folder, or next to a file, of questions."""
     folder = path if path.is_dir() else path.parent
     return next((folder / name for name in CORPORA if (folder / name).is_file()), None)
 
@@ -60,7 +60,7 @@ def find_corpus(path: Path) -> Path | None:
 def retriever_of(config: SearchOptions, data: Data, reporter: Reporter | None = None) -> Retriever:
     """The retriever that is named, else an index of the data's corpus.
 
-    A server that does not answer within ``PATIENCE`` is an error now; later it has ``config.step_timeout``.
+    A server that does not answer within ``FIRST_BUDGET`` is an error now; later it has ``config.step_timeout``.
     """
     where = config.retriever
     if where is None:
@@ -89,7 +89,7 @@ def check_files(config: SearchOptions) -> None:
 def _required(corpus: Path | None, config: SearchOptions) -> Path:
     if corpus is None:
         raise PrerequisiteError(
-            f"no passages to search: there is no corpus beside the questions in {config.data}",
+            f"no passages to search: there is no corpus next to the questions in {config.data}",
             why=f"looked for {', '.join(CORPORA[:3])}, …",
             fix="put corpus.jsonl there, or --set env.retriever=INDEX, or =http://HOST:PORT",
         )
@@ -98,12 +98,12 @@ def _required(corpus: Path | None, config: SearchOptions) -> Path:
 
 def _greet(where: str, reporter: Reporter | None) -> None:
     """Whether a server answers at all; of several addresses, those that do not are named."""
-    open_retriever(where, budget=PATIENCE).close()
+    open_retriever(where, budget=FIRST_BUDGET).close()
     if not where.startswith("http"):
         return
     from sdar_cli.retrieval.remote import RemoteRetriever
 
-    client = RemoteRetriever(where.split(","), budget=PATIENCE)
+    client = RemoteRetriever(where.split(","), budget=FIRST_BUDGET)
     silent = [url for url, answers in client.healthy().items() if not answers]
     client.close()
     if silent and reporter:

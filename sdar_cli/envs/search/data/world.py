@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ YEARS = tuple(str(year) for year in range(1900, 2000, 10))
 
 @dataclass(frozen=True)
 class Hop:
-    """One look-up: what is asked about, the word for what is asked, the passage that says it, and what it says."""
+    """One look-up: what is asked about, the word for what is asked, the passage with the fact, and the fact's value."""
 
     subject: str
     attribute: str
@@ -93,8 +93,8 @@ class Puzzle:
     split: str
     later: bool = False
 
-    def record(self) -> dict[str, Any]:
-        """A JSON line in the layout of question files, with the look-ups beside."""
+    def record(self) -> Mapping[str, object]:
+        """A JSON line in the layout of question files, with the look-ups added."""
         return {
             "id": self.id,
             "question": self.text,
@@ -107,7 +107,7 @@ class Puzzle:
         }
 
     @classmethod
-    def of(cls, record: dict[str, Any]) -> Puzzle:
+    def of(cls, record: Mapping[str, Any]) -> Puzzle:
         """The puzzle of such a line."""
         hops = tuple(Hop(*hop) for hop in record["hops"])
         answer = record["golden_answers"][0]
@@ -126,8 +126,8 @@ class World:
     firms: list[str] = field(default_factory=list)
     towns: list[str] = field(default_factory=list)
 
-    def tell(self, subject: str, title: str, text: str, **facts: str) -> None:
-        """Add a passage and what it says of its subject."""
+    def add_passage(self, subject: str, title: str, text: str, **facts: str) -> None:
+        """Add a passage and its facts about its subject."""
         name = f"w{len(self.passages):05d}"
         self.passages.append({"id": name, "contents": f'"{title}"\n{text}'})
         for attribute, value in facts.items():
@@ -161,12 +161,12 @@ def make_world(seed: int) -> World:
 
 def _side(world: World, subject: str, attribute: str, value: str) -> None:
     """A passage of its own for one fact; its title's words are all in its text."""
-    world.tell(subject, f"{subject} {attribute}", SIDE.format(subject, attribute, value), **{attribute: value})
+    world.add_passage(subject, f"{subject} {attribute}", SIDE.format(subject, attribute, value), **{attribute: value})
 
 
 def _town(world: World, town: str, rng: random.Random) -> None:
     country = rng.choice(COUNTRIES)
-    world.tell(town, town, f"{town} is a town in {country}.", country=country)
+    world.add_passage(town, town, f"{town} is a town in {country}.", country=country)
     _side(world, town, "trade", rng.choice(TRADES))
     _side(world, town, "mayor", rng.choice(world.people))
     _side(world, town, "river", rng.choice(RIVERS))
@@ -174,7 +174,7 @@ def _town(world: World, town: str, rng: random.Random) -> None:
 
 def _firm(world: World, firm: str, rng: random.Random) -> None:
     product, year = rng.choice(PRODUCTS), rng.choice(YEARS)
-    world.tell(firm, firm, f"{firm}, opened {year}, makes {product}.", product=product, opened=year)
+    world.add_passage(firm, firm, f"{firm}, opened {year}, makes {product}.", product=product, opened=year)
     _side(world, firm, "founder", rng.choice(world.people))
     _side(world, firm, "town", rng.choice(world.towns))
     _side(world, firm, "emblem", rng.choice(EMBLEMS))
@@ -183,7 +183,7 @@ def _firm(world: World, firm: str, rng: random.Random) -> None:
 def _person(world: World, person: str, rng: random.Random) -> None:
     job, town, year = rng.choice(JOBS), rng.choice(world.towns), rng.choice(YEARS)
     text = f"{person}, born {year} in {town}, worked as {job}."
-    world.tell(person, person, text, job=job, birthplace=town, born=year)
+    world.add_passage(person, person, text, job=job, birthplace=town, born=year)
     _side(world, person, "award", rng.choice(AWARDS))
     _side(world, person, "employer", rng.choice(world.firms))
     _side(world, person, "spouse", rng.choice([other for other in world.people if other != person]))
@@ -192,7 +192,7 @@ def _person(world: World, person: str, rng: random.Random) -> None:
 
 def _book(world: World, book: str, rng: random.Random) -> None:
     author, year, topic = rng.choice(world.people), rng.choice(YEARS), rng.choice(SUBJECTS)
-    world.tell(
+    world.add_passage(
         book, book, f"{book}, written {year} by {author}, is about {topic}.", author=author, written=year, topic=topic
     )
     _side(world, book, "publisher", rng.choice(world.firms))

@@ -73,7 +73,7 @@ def find_files(folder: Path, size: Size | None = None) -> tuple[Path, Path]:
     missing = [path.name for path in (products, entries) if not path.is_file()]
     if missing:
         raise PrerequisiteError(
-            f"{folder} is no WebShop catalogue", why=f"it lacks {' and '.join(missing)}", fix=GET_FILES
+            f"{folder} is no WebShop catalogue", why=f"missing: {' and '.join(missing)}", fix=GET_FILES
         )
     return products, entries
 
@@ -302,7 +302,7 @@ def open_catalog(
 ) -> Catalog:
     """The catalogue of a folder; its store is made when it is not there yet.
 
-    size: which files to read when both sizes are there (full unless told otherwise).
+    size: which files to read when both sizes are there (default: full).
     num_products: rows read from the start of the file, those left out included.
     strict: refuse a file with rows the original would fail on.  cache: where stores lie.  reporter: shown the
     progress on a large file.

@@ -1,7 +1,7 @@
 """Nouns of product titles, which decide whether a purchase is of the wanted type.
 
 They come from the first of these that is there:
-1. ``nouns.json.gz`` beside the catalogue: ``{"tagger": id, "nouns": {title: [noun, …]}}``, exact and without spaCy;
+1. ``nouns.json.gz`` next to the catalogue: ``{"tagger": id, "nouns": {title: [noun, …]}}``, exact and without spaCy;
 2. spaCy with en_core_web_sm, of which only the tagger is used (the original runs the whole pipeline);
 3. a word list, which agrees with the original's type factor in about 19 of 20 purchases, with a notice.
 
@@ -58,7 +58,7 @@ class Nouns:
     """Nouns of titles in lower case, in order, with repetitions: those known, else what a tagger finds.
 
     known: nouns by title, and ``known_id`` what tagged them.  tagger: gives the tagger for other titles and its id;
-    it is asked at the first such title, because spaCy takes seconds to load.  warn: told once if that is the word
+    it is asked at the first such title, because spaCy takes seconds to load.  warn: called once if that is the word
     list.
     """
 
@@ -102,7 +102,7 @@ class Nouns:
 def open_nouns(folder: Path, warn: Callable[[str], None] | None = None) -> Nouns:
     """The best source of nouns there is for a catalogue folder.
 
-    warn: told when the word list has to guess: now, or at the first title that the catalogue's noun file lacks.
+    warn: called when the word list has to guess: now, or at the first title that is not in the catalogue's noun file.
     Raises PrerequisiteError when its noun file cannot be read.
     """
     path = folder / NOUNS_FILE

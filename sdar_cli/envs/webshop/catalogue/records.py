@@ -1,6 +1,6 @@
 """Products as the original's files hold them: a JSON file read in pieces, and a product of a row.
 
-Rows that the original leaves out (asin 'nan', over 10 characters) and rows it fails on are told apart, because a
+Rows that the original leaves out (asin 'nan', over 10 characters) and rows it fails on are distinguished, because a
 strict load refuses only the second kind.  Prices are dollars.
 
 Source: file formats and loading rules of princeton-nlp/WebShop (MIT), web_agent_site/engine/engine.py.
@@ -58,7 +58,7 @@ class Product:
 
 
 class BadRow(Exception):
-    """A row that is not loaded.  ``skipped_by_original`` tells the original's own rules from its crashes."""
+    """A row that is not loaded.  ``skipped_by_original``: by the original's own rules; else it crashes on the row."""
 
     def __init__(self, reason: str, skipped_by_original: bool = False) -> None:
         super().__init__(reason)
@@ -149,7 +149,7 @@ class JsonStream:
                 if len(self._text) - self._at > LONGEST_VALUE or not self._more(file):
                     raise
                 continue
-            if end < len(self._text) or not self._more(file):  # a number at the very end may go on
+            if end < len(self._text) or not self._more(file):  # a number at the very end may be longer
                 self._at = min(end, len(self._text))
                 return value
 

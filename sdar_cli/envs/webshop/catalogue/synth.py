@@ -2,7 +2,7 @@
 
 Products come in families of five.  A family shares an item ("hiking boots" are style and noun) and differs in what
 one kind of shopper must look at: the feature in the name, the price (home), or a feature that only the Features page
-tells (electronics; it is in no text that the search index sees).  Each kind of goods has its own options.  Which
+shows (electronics; it is in no text that the search index sees).  Each kind of goods has its own options.  Which
 words of a name are nouns is known (``goods_nouns``), so the exact noun cache is written along with the files.
 
 The same seed gives the same bytes everywhere (of ``nouns.json.gz``: the same content).  Left out on purpose: reviews,
@@ -40,7 +40,7 @@ from sdar_cli.envs.webshop.catalogue.goods import (
 )
 from sdar_cli.envs.webshop.catalogue.goods_nouns import ODD_NAMES, TAGGER, nouns_of
 
-Row: TypeAlias = dict[str, Any]
+Row: TypeAlias = dict[str, object]
 Options: TypeAlias = dict[str, list[str]]
 VERSION = 3
 """Raise when the same seed would give other files: it is part of the cache's key."""
@@ -133,15 +133,17 @@ def _write(paths: list[Path], products: int, seed: int, bad_rows: bool, progress
         nouns = _Joined(cast(IO[bytes], packed), f'{{"tagger": "{TAGGER}", "nouns": {{', "}}")
         for index in range(products):
             row, entry, asked = _product(index, products, seed)
+            name, asin = str(row["name"]), str(row["asin"])
             rows.add(row)
-            nouns.add(nouns_of(row["name"]), row["name"])
-            instructions.add(entry, row["asin"])
+            nouns.add(nouns_of(name), name)
+            instructions.add(entry, asin)
             if asked:
-                human.add(asked, row["asin"])
+                human.add(asked, asin)
             progress()
         for row in _bad_rows(products, seed) if bad_rows else ():
+            name = str(row["name"])
             rows.add(row)
-            nouns.add(nouns_of(row["name"]), row["name"])
+            nouns.add(nouns_of(name), name)
         for part in (rows, instructions, human, nouns):
             part.close()
 
@@ -180,9 +182,9 @@ def _member(index: int, products: int, seed: int) -> _Member:
         return _Member(kind, brand, item, noun, (features[0],), wanted, goals, cents)
     if kind == "electronics":
         cents = ((rng.randrange(2, 10) * 10 + own.randrange(10)) * 100 + 99,)
-        told = ([features[0]] if chosen else []) + own.sample(features[1:], 2)
-        own.shuffle(told)
-        return _Member(kind, brand, item, noun, tuple(told), features[0] * chosen, int(chosen), cents)
+        shown = ([features[0]] if chosen else []) + own.sample(features[1:], 2)
+        own.shuffle(shown)
+        return _Member(kind, brand, item, noun, tuple(shown), features[0] * chosen, int(chosen), cents)
     feature = features[place]
     return _Member(kind, brand, item, noun, (feature,), feature * chosen, int(chosen), _prices(own, chosen))
 

@@ -21,7 +21,16 @@ import numpy as np
 
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.envs.webshop.lucene.analyzer import analyze
-from sdar_cli.envs.webshop.lucene.bm25_build import FORMAT, MANIFEST, Array, file_entry, norm_length, write_index
+from sdar_cli.envs.webshop.lucene.bm25_build import (
+    FORMAT,
+    MANIFEST,
+    Array,
+    IndexManifest,
+    IndexParameters,
+    file_entry,
+    norm_length,
+    write_index,
+)
 
 K1 = 0.9
 B = 0.4
@@ -37,7 +46,7 @@ BUILD_AGAIN = "remove the folder; the index is built again when it is needed"
 class Index:
     """A search index on disk, mapped into memory: processes that open it share one copy."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], arrays: dict[str, Array]) -> None:
+    def __init__(self, folder: Path, manifest: IndexManifest, arrays: dict[str, Array]) -> None:
         self.folder = folder
         self.manifest = manifest
         self.documents: int = manifest["documents"]
@@ -66,7 +75,7 @@ class Index:
         come from, for ``open`` to compare.  An older index in ``folder`` is replaced when the new one is whole.
         Raises RunConflictError when ``folder`` is no index, RunFailedError when the disk is full.
         """
-        parameters = {"analyzer": ANALYZER, "k1": K1, "b": B, "source": source}
+        parameters: IndexParameters = {"analyzer": ANALYZER, "k1": K1, "b": B, "source": source}
         write_index(texts, Path(folder), keys, parameters, progress)
         return cls.open(folder)
 
@@ -154,9 +163,9 @@ def _inverse_norms(tokens: int, documents: int) -> Array:
     return one / (k1 * ((one - b) + b * lengths / mean))
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> IndexManifest:
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest: IndexManifest = json.loads((folder / MANIFEST).read_bytes())
     except FileNotFoundError as error:
         raise PrerequisiteError(
             f"there is no search index in {folder}", why=f"it holds no {MANIFEST}", fix="build it, or name its folder"
@@ -168,7 +177,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_files(folder: Path, manifest: dict[str, Any], check: bool) -> None:
+def _check_files(folder: Path, manifest: IndexManifest, check: bool) -> None:
     """Compare sizes with the manifest, and contents of a small index or when asked to."""
     try:
         files = {f"{name}.npy": manifest["files"][f"{name}.npy"] for name in ARRAYS}

@@ -25,7 +25,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -142,11 +142,39 @@ class _Collector:
         self._begin()
 
 
+class IndexParameters(TypedDict):
+    """What the scores depend on, and what the texts come from."""
+
+    analyzer: str
+    k1: float
+    b: float
+    source: str
+
+
+class FileEntry(TypedDict):
+    """Size and SHA-256 of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class IndexManifest(IndexParameters):
+    """What an index holds."""
+
+    format: int
+    documents: int
+    documents_with_terms: int
+    tokens: int
+    postings: int
+    input_sha256: str
+    files: dict[str, FileEntry]
+
+
 def write_index(
     texts: Iterable[str],
     folder: Path,
     keys: Iterable[str] | None,
-    parameters: dict[str, Any],
+    parameters: IndexParameters,
     progress: Callable[[], None] | None,
 ) -> None:
     """Build in a folder beside ``folder`` and rename it; whatever goes wrong, nothing of it is left.
@@ -213,7 +241,7 @@ def _write(
     texts: Iterable[str],
     folder: Path,
     keys: Iterable[str] | None,
-    parameters: dict[str, Any],
+    parameters: IndexParameters,
     progress: Callable[[], None] | None,
 ) -> None:
     collector = _Collector(folder)
@@ -231,7 +259,7 @@ def _write(
     _merge_postings(folder, collector.runs, ends, np.uint16 if len(pairs) <= NARROW_CODES else np.uint32)
     for left in folder.glob("run*"):
         left.unlink()
-    manifest = {
+    manifest: IndexManifest = {
         "format": FORMAT,
         **parameters,
         "documents": totals.documents,
@@ -244,7 +272,7 @@ def _write(
     write_json_atomic(folder / MANIFEST, manifest)
 
 
-def file_entry(path: Path) -> dict[str, Any]:
+def file_entry(path: Path) -> FileEntry:
     """Size in bytes and SHA-256 of a file."""
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -23,7 +23,7 @@ class Finding(NamedTuple):
 
 
 Findings = Iterator[Finding]
-"""Of one record, the most telling first."""
+"""Of one record, the most informative first."""
 
 
 def differences(what: str, expected: Any, found: Any) -> Findings:
@@ -58,5 +58,5 @@ def shown(value: Any, start: int = 0) -> str:
         return ABSENT
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     part = text[start : start + WIDTH]
-    told = json.dumps(part, ensure_ascii=False) if isinstance(value, str) else part
-    return ("…" if start else "") + told + ("…" if start + WIDTH < len(text) else "")
+    shown = json.dumps(part, ensure_ascii=False) if isinstance(value, str) else part
+    return ("…" if start else "") + shown + ("…" if start + WIDTH < len(text) else "")

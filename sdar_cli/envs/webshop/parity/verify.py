@@ -62,6 +62,13 @@ class Difference(NamedTuple):
         return f"record {self.record}, {self.what}: expected {self.expected}, found {self.found}"
 
 
+class _Prices(NamedTuple):
+    """``golden_prices_….json``: the seed that prices were drawn with, and the price by asin."""
+
+    seed_before_load: int
+    prices: Mapping[str, object]
+
+
 @dataclass
 class FileReport:
     """How many records of a file agree, the first differences, and how many steps only the original fails on."""
@@ -105,10 +112,10 @@ def verify(
     strict: bool = False,
     reporter: Reporter | None = None,
 ) -> Report:
-    """Compare the catalogue in ``folder`` with the golden files in ``against``; ``progress`` hears of each file.
+    """Compare the catalogue in ``folder`` with the golden files in ``against``; ``progress`` gets each file's report.
 
     strict: refuse a catalogue with rows or entries on which the original fails.  reporter: shown the progress on a
-    large catalogue, and told of nouns that are guessed.
+    large catalogue, and warned of nouns that are guessed.
     Raises PrerequisiteError as above, and for a catalogue that cannot be used.
     """
     files = find_golden(against)
@@ -146,7 +153,7 @@ class _Engine:
 
     def _goals(self, kind: Kind) -> Goals:
         prices = self._against / f"golden_prices_{kind}.json"
-        seed = _read_prices(prices)["seed_before_load"] if prices.is_file() else PRICE_SEED
+        seed = _read_prices(prices).seed_before_load if prices.is_file() else PRICE_SEED
         return load_goals(self.catalog, kind, price_seed=seed, strict=self._strict)
 
     @functools.cached_property
@@ -188,7 +195,7 @@ def _check_goals(engine: _Engine, path: Path) -> Iterator[Findings]:
 
 
 def _check_prices(engine: _Engine, path: Path) -> Iterator[Findings]:
-    expected, prices = _read_prices(path)["prices"], engine.goals(_kind_of(path)).prices
+    expected, prices = _read_prices(path).prices, engine.goals(_kind_of(path)).prices
     found = dict(zip(engine.catalog.asins(), prices.tolist(), strict=True))
     for asin in [*expected, *(asin for asin in found if asin not in expected)]:
         yield differences(f"price of {asin}", expected.get(asin), found.get(asin))
@@ -258,13 +265,13 @@ def _play(session: ShopSession, row: Mapping[str, Any]) -> Findings:
         yield from differences("info", row["info"], session.purchase.info() if session.purchase else None)
 
 
-def _seen(session: ShopSession) -> dict[str, Any]:
+def _seen(session: ShopSession) -> Mapping[str, object]:
     """What an episode shows, under the golden files' names."""
     avail = {"has_search_bar": session.has_search_bar, "clickables": session.clickables}
     return {"obs": session.observation, "avail": avail, "url": session.url}
 
 
-def _named(expected: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def _named(expected: Mapping[str, object], found: Mapping[str, object]) -> Mapping[str, object]:
     return {name: found[name] for name in expected if name in found}
 
 
@@ -320,7 +327,7 @@ def _kind_of(path: Path) -> Kind:
     return "human" if path.stem.endswith("human") else "synthetic"
 
 
-def _rows(path: Path, *needed: str) -> list[dict[str, Any]]:
+def _rows(path: Path, *needed: str) -> list[Mapping[str, Any]]:
     """The records of a file of JSON lines, each with the fields needed."""
     rows = []
     with path.open(encoding="utf-8") as file:
@@ -331,12 +338,12 @@ def _rows(path: Path, *needed: str) -> list[dict[str, Any]]:
                 raise _broken(path, f"record {number} is not JSON: {error}") from error
             missing = [name for name in needed if not isinstance(row, dict) or name not in row]
             if missing:
-                raise _broken(path, f"record {number} lacks {', '.join(missing)}")
+                raise _broken(path, f"record {number} has no {', '.join(missing)}")
             rows.append(row)
     return rows
 
 
-def _read_prices(path: Path) -> dict[str, Any]:
+def _read_prices(path: Path) -> _Prices:
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
@@ -344,14 +351,14 @@ def _read_prices(path: Path) -> dict[str, Any]:
     fields = {"seed_before_load": int, "prices": dict}
     if not isinstance(content, dict) or not all(isinstance(content.get(name), kind) for name, kind in fields.items()):
         raise _broken(path, "it should hold seed_before_load and prices by asin")
-    return content
+    return _Prices(content["seed_before_load"], content["prices"])
 
 
 def _broken(path: Path, why: str) -> PrerequisiteError:
     return PrerequisiteError(f"golden file {path} cannot be used", why=why, fix="make it again, or take it away")
 
 
-def _goal_record(goal: Goal, kind: Kind) -> dict[str, Any]:
+def _goal_record(goal: Goal, kind: Kind) -> Mapping[str, object]:
     """A goal as the original holds it, without its number."""
     pairs = kind == "synthetic" or any(isinstance(option, tuple) for option in goal.options)
     return {

@@ -24,7 +24,7 @@ import json
 import random
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -231,7 +231,7 @@ def load_goals(catalog: Catalog, kind: Kind, *, price_seed: int = PRICE_SEED, st
     return Goals(catalog, kind, prices, templates, left_out)
 
 
-def _read_human(path: Path) -> dict[str, Any]:
+def _read_human(path: Path) -> Mapping[str, object]:
     try:
         entries = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

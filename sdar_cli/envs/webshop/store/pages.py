@@ -137,7 +137,7 @@ def sub_page(instruction: str, product: Product, name: str) -> Page:
 
 
 def done_page(asin: str, options: Mapping[str, str], reward: float) -> Page:
-    """The page after a purchase, which tells the reward."""
+    """The page after a purchase, which shows the reward."""
     dumped = json.dumps(options, sort_keys=True)
     for mark, escape in ESCAPES.items():
         dumped = dumped.replace(mark, escape)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rapidfuzz import fuzz, utils
 
@@ -76,7 +75,7 @@ class Reward:
     attr_matches: int
     option_matches: int
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> dict[str, float | None]:
         """The parts under the original's names; without the options' two for a goal that names none."""
         names = ["r_type", "r_att", "w_att", "query_match", "category_match", "title_score"]
         names += [] if self.r_option is None else ["r_option", "w_option"]

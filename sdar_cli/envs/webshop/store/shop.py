@@ -4,7 +4,7 @@
 and inherited by forked workers.  ``ShopSession`` is one episode: a goal, a page and a few fields.
 
 An action is ``search[words]`` or ``click[text]``; anything else, and a text that cannot be clicked, changes nothing.
-There is no limit on steps, and a finished session goes on: the caller stops.  Rewards are between 0 and 1.
+There is no limit on steps, and a finished session continues: the caller stops.  Rewards are between 0 and 1.
 
 Quirks of the original that are kept: the search works on every page; ``Next >`` never ends; a page's kind is found
 in its address, so words of the query such as ``item_page`` change what ``< Prev`` does; a value of two options sets
