@@ -1,6 +1,6 @@
 """SkillRL's JSON: entries with title, principle and when_to_apply, general ones and by task type, and mistakes.
 
-Its Search-QA file calls the section of task types ``query_type_skills``.
+One of its files calls the section of task types ``query_type_skills``.
 """
 
 from __future__ import annotations

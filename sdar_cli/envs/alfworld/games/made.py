@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.base.files import parse_json, read_regular, write_json_atomic
@@ -25,13 +24,13 @@ def note_path(root: Path, split: str) -> Path:
     return root / f"{split}.json"
 
 
-def write_note(root: Path, split: str, parameters: Mapping[str, Any], tasks: Sequence[Task]) -> None:
+def write_note(root: Path, split: str, parameters: Mapping[str, object], tasks: Sequence[Task]) -> None:
     """Note a set that is complete."""
     about = {"games": len(tasks), "sha256": make_panel(tasks).sha256}
     write_json_atomic(note_path(root, split), {**parameters, **about})
 
 
-def read_note(root: Path, split: str) -> dict[str, Any]:
+def read_note(root: Path, split: str) -> dict[str, object]:
     """A split's note; empty where there is none.  Raises PrerequisiteError for one that cannot be read."""
     path = note_path(root, split)
     if not path.exists():

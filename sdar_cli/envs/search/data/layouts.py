@@ -29,15 +29,15 @@ UNUSED = frozenset({"prompt", "ability", "metadata"})
 """Keys of Search-R1's files that say nothing more, so that nobody need hear of them."""
 
 
-def by_lower_key(values: Mapping[Any, Any]) -> dict[str, Any]:
+def by_lower_key(values: Mapping[Any, Any]) -> dict[str, object]:
     """A row by keys in lower case; of two that differ in capitals only, the first."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, value in values.items():
         found.setdefault(str(key).lower(), value)
     return found
 
 
-def question_text(values: Mapping[str, Any]) -> str:
+def question_text(values: Mapping[str, object]) -> str:
     """The question of a row.  Raises ValueError where it has none."""
     for holder in (values, *(values.get(name) for name in OUTER)):
         text = holder.get("question") if isinstance(holder, Mapping) else None
@@ -48,7 +48,7 @@ def question_text(values: Mapping[str, Any]) -> str:
     raise ValueError(f"it has no question, neither on top nor under {' or '.join(OUTER)}; {_keys(values)}")
 
 
-def answers_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+def answers_of(values: Mapping[str, object]) -> tuple[str, ...]:
     """The answers of a row and their aliases, each once.  Raises ValueError that names the key at fault."""
     found: list[str] = []
     key = next((name for name in ANSWERS if _holds(values.get(name))), None)
@@ -76,7 +76,7 @@ def _holds(value: Any) -> bool:
     return bool(value) or (isinstance(value, int) and not isinstance(value, bool))
 
 
-def _keys(values: Mapping[str, Any]) -> str:
+def _keys(values: Mapping[str, object]) -> str:
     return f"its keys are {', '.join(values)[:200] or '(none)'}"
 
 
