@@ -156,15 +156,13 @@ def ensure_games(config: AlfworldOptions, workers: int, reporter: Reporter | Non
         for split in SPLITS:
             write_note(folder / games.ROOT_NAME, split, {}, games.list_tasks(folder / games.ROOT_NAME, split))
 
-    if root.is_dir() and not _fault(root):
-        return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with locked_in_turn(root.with_name(f"{root.name}.lock")):  # of several processes one makes the games
-        if root.is_dir() and (fault := _fault(root)):
-            if reporter:
-                reporter.warn(f"{fault}: the games are made again")
-            shutil.rmtree(root)
-        return made_once(root, make)
+    if root.is_dir() and _fault(root):
+        with locked_in_turn(root.with_name(f"{root.name}.lock")):  # of several processes one removes the set
+            if root.is_dir() and (fault := _fault(root)):
+                if reporter:
+                    reporter.warn(f"{fault}: the games are made again")
+                shutil.rmtree(root)
+    return made_once(root, make)
 
 
 def _fault(root: Path) -> str:
