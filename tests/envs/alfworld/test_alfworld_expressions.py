@@ -14,7 +14,6 @@ from sdar_cli.envs.alfworld.games.generator import make_games
 from sdar_cli.envs.alfworld.games.made import note_path, write_note
 from sdar_cli.envs.panels import make_panel
 
-
 MORE = ("lambda: r", "f'{r}'", "_", "r := 1", "", "r\0")
 
 
