@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sdar_cli.base.errors import ConfigError, RunFailedError
 
@@ -24,6 +26,40 @@ def write_text_atomic(path: Path, text: str) -> None:
 def write_json_atomic(path: Path, value: Any) -> None:
     """``write_text_atomic`` of indented JSON."""
     write_text_atomic(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes.  Raises OSError also for a pipe or a device, which could wait for ever."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.open("rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file.  Raises OSError also for a pipe or a device."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text, with or without a byte order mark.
+
+    Raises ValueError for everything that cannot be read: bad JSON, bad UTF-8, nesting without end, numbers of thousands
+    of digits.
+    """
+    try:
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The table of a TOML text, with or without a byte order mark.  Raises ValueError for everything that cannot be
+    read, as ``parse_json`` does."""
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def refuse_taken(out: Path) -> None:
@@ -54,7 +90,7 @@ def read_json_lines(path: Path, torn_tail: bool = False) -> Iterator[dict[str, A
             if not line.strip():
                 continue
             try:
-                yield json.loads(line)
+                yield parse_json(line)
             except ValueError as error:  # bad JSON, or a character cut in two
                 if torn_tail and not line.endswith(b"\n"):
                     return

@@ -132,7 +132,9 @@ def query(
 
     sdar retriever query --index http://127.0.0.1:8000 --input - --json
     """
+    from sdar_cli.base.display import clean
     from sdar_cli.base.errors import ConfigError
+    from sdar_cli.retrieval.bm25 import only_stop_words
     from sdar_cli.retrieval.open import open_retriever
 
     if (question is None) == (file is None):
@@ -141,6 +143,8 @@ def query(
     try:
         for asked, passages in _ask(retriever, [question] if question is not None else _lines(file), k):
             typer.echo(json.dumps(_record(asked, passages), ensure_ascii=False) if as_json else _text(asked, passages))
+            if not passages and only_stop_words(asked):
+                typer.echo(f"{clean(asked)}: stop words are not in the index, and the query is nothing else", err=True)
     finally:
         retriever.close()
 
@@ -153,7 +157,7 @@ def _lines(file: Path | None) -> Iterator[str]:
         return
     assert file is not None
     try:
-        with file.expanduser().open(encoding="utf-8") as opened:
+        with file.expanduser().open(encoding="utf-8-sig") as opened:
             yield from (line.rstrip("\r\n") for line in opened)
     except (OSError, UnicodeDecodeError) as error:
         raise PrerequisiteError(f"cannot read {file}", why=str(error), fix="give a UTF-8 file") from error

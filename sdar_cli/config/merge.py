@@ -18,6 +18,8 @@ from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
 
 SHOWN = 200
 """Characters of a wrong value in a message."""
+DEEPEST = 20
+"""Dots of the longest key that is looked at."""
 
 
 def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
@@ -161,14 +163,14 @@ class Merger:
     """
 
     def __init__(self) -> None:
-        self._given: list[tuple[str, Any, str]] = []
+        self._given: list[tuple[str, Any, str, bool]] = []
         self._settled: _Settled | None = None
         self._problems: list[str] = []
 
     @property
     def env(self) -> str:
         """The environment: the last one named that exists, else the default."""
-        named = [_plain(value) for key, value, _ in self._given if key == "env.name"]
+        named = [_plain(value) for key, value, *_ in self._given if key == "env.name"]
         known = [name for name in named if isinstance(name, str) and _is_environment(name)]
         return known[-1] if known else built_in()[0]
 
@@ -191,18 +193,22 @@ class Merger:
         """Add a mistake."""
         self._problems.append(problem)
 
-    def put(self, key: str, value: Any, source: str) -> None:
-        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null.
+    def put(self, key: str, value: Any, source: str, literal: bool = False) -> None:
+        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null; not where it is
+        ``literal``, a flag's: a folder may be called so.
 
         A key below a field that holds a table (``algo.gate_args.threshold``) sets that entry.
         """
-        self._given.append((key, value, source))
+        if key.count(".") > DEEPEST:
+            self.complain(f"{source}: {key[:60]}…: no key has more than {DEEPEST} dots")
+            return
+        self._given.append((key, value, source, literal))
         self._settled = None
 
     def put_tree(self, tree: Mapping[str, Any], source: str, prefix: str = "") -> None:
         """A nested table; ``env.data`` before ``env.source``, so that an explicit source wins."""
         for name, value in sorted(tree.items(), key=lambda item: item[0] == "source"):
-            if isinstance(value, Mapping) and prefix + name not in field_table():
+            if isinstance(value, Mapping) and prefix + name not in field_table() and prefix.count(".") <= DEEPEST:
                 self.put_tree(value, source, f"{prefix}{name}.")
             else:
                 self.put(prefix + name, value, source)
@@ -221,7 +227,7 @@ class Merger:
             env = self.env
             values, problems = default_values(env), list[str]()
             sources = dict.fromkeys(values, "default")
-            for key, given, source in self._given:
+            for key, given, source, literal in self._given:
                 if (above := table_above(key, env)) is not None:
                     entry = key.removeprefix(f"{above}.").split(".")
                     try:
@@ -241,7 +247,7 @@ class Merger:
                     problems.append(f"{source}: {key}: {error.what} ({error.why})")
                     continue
                 optional = type(None) in _kinds_of(info)
-                values[key] = None if optional and value in ("none", "null") else value
+                values[key] = None if optional and not literal and value in ("none", "null") else value
                 sources[key] = source
                 if key == "env.data" and values[key] is not None:
                     values["env.source"] = "real"

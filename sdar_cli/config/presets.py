@@ -7,8 +7,6 @@ came from, and all mistakes are reported together.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.files import parse_json, parse_toml, read_regular
 from sdar_cli.base.plugins import is_path
 from sdar_cli.base.resources import resource_dir
 from sdar_cli.config.checks import config_warnings
@@ -33,6 +32,8 @@ METADATA = frozenset({"description", "extends", "parameters", "about", "methods"
 """Top-level keys of a preset file that are not settings."""
 ABOUT = ("formula", "optimises", "reduces_to", "weight", "sink", "source", "paper")
 """What a method's preset describes of itself under ``[about]``; docs/methods.md is made of it."""
+SECTIONS = ("about", "methods", "envs", "env", "model")
+"""Top-level keys of a preset file that are read here and must hold tables."""
 DEFAULT_METHOD = "sdar"
 GENERIC_MODEL = "instruct"
 """The model preset of any model that has none of its own."""
@@ -128,7 +129,7 @@ def load_preset(reference: str, kind: str | None = None, above: Sequence[Path] =
 def paper_columns() -> list[str]:
     """What the figures of ``[about.paper]`` in a method's preset are, in their order."""
     text = (resource_dir("presets") / "paper.toml").read_text(encoding="utf-8")
-    return [str(column) for column in tomllib.loads(text)["columns"]]
+    return [str(column) for column in parse_toml(text)["columns"]]
 
 
 def _guest_preset(name: str) -> Preset:
@@ -156,12 +157,7 @@ def _read_preset(path: Path, label: str, above: Sequence[Path] = ()) -> Preset:
         raise ConfigError(f"{path} extends itself", why=circle, fix=f"correct the line 'extends' in {path}")
     if len(above) >= DEEPEST:
         raise ConfigError(f"{path} is the end of a chain of {DEEPEST} presets", fix="extend fewer files")
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number or a nesting that no reader takes
-        raise ConfigError(f"{path} is not valid TOML", why=str(error).split(";")[0]) from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read", why=str(error.strerror)) from error
+    raw = _read_toml(path)
     _check_metadata(raw, path)
     base = raw.get("extends")
     return Preset(
@@ -185,6 +181,20 @@ def _check_metadata(raw: Mapping[str, Any], path: Path) -> None:
         if not isinstance(raw[key], kinds.get(key, dict)) or not all(isinstance(each, dict) for each in tables):
             wanted = {str: "a text", int: "a whole number"}.get(kinds.get(key, dict), "a table")
             raise ConfigError(f"{path}: {key} is not {wanted}", fix="see the shipped presets: sdar presets show NAME")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """The content of a preset file.  Raises ConfigError for one that cannot be read, or whose sections are none."""
+    try:
+        raw = parse_toml(read_regular(path).decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", why=error.strerror or str(error), fix="give a TOML file") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML", why=str(error), fix="correct the file") from error
+    for name in SECTIONS:
+        if not isinstance(raw.get(name, {}), dict):
+            raise ConfigError(f"{path}: {name} is no section", fix=f"write [{name}] and its settings below it")
+    return raw
 
 
 def model_preset(reference: str) -> Preset:
@@ -214,14 +224,18 @@ def model_preset(reference: str) -> Preset:
 def _read_config_file(path: Path) -> dict[str, Any]:
     path = path / "config.json" if path.is_dir() else path
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(read_regular(path))
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration file {path}", fix="sdar runs list") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not a readable JSON configuration", why=str(error)) from error
+    except (OSError, ValueError) as error:
+        what = f"{path} is not a readable JSON configuration"
+        raise ConfigError(what, why=str(error), fix="give a run's config.json") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} is not a configuration", why="its top level is not an object")
-    return current_shape(tree)
+    try:
+        return current_shape(tree)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a configuration", why=str(error), fix="give a run's config.json") from error
 
 
 def resolve(
@@ -255,7 +269,7 @@ def resolve(
     for assignment in sets:
         merger.put_assignment(assignment)
     for key, (value, flag) in (flags or {}).items():
-        merger.put(key, value, flag)
+        merger.put(key, value, flag, literal=True)
     config = merger.build(training)
     warnings = config_warnings(config)
     if any(each.path.stem == GENERIC_MODEL and each.label == "--model" for each in chosen):
@@ -319,7 +333,7 @@ def _choose_presets(
             preset = load()
             chosen += preset.chain() if preset else []
         except ConfigError as error:
-            merger.complain(f"{error.what} ({error.why})")
+            merger.complain(f"{error.what} ({error.why})" if error.why else error.what)
     return chosen
 
 
@@ -348,7 +362,7 @@ def env_settings(env: str, data: str | None, sets: Sequence[str], **values: Any)
         if key in own:
             merger.put(f"env.{key}", value, "default")
     if data is not None:
-        merger.put("env.data", data, "--data")
+        merger.put("env.data", data, "--data", literal=True)
     for assignment in sets:
         merger.put_assignment(assignment)
         if not assignment.startswith("env."):

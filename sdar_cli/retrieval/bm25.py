@@ -53,6 +53,11 @@ def analyzer() -> tantivy.TextAnalyzer:
     )
 
 
+def only_stop_words(query: str) -> bool:
+    """Whether nothing is left of a query that is not empty: the index has no stop words."""
+    return bool(query.strip()) and not analyzer().analyze(query)
+
+
 def _schema() -> tantivy.Schema:
     import tantivy
 

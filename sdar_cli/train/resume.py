@@ -10,6 +10,7 @@ from sdar_cli.base.errors import RunConflictError
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.checkpoints import latest_checkpoint, remove_unfinished, step_of
 from sdar_cli.runs.metrics import MetricsWriter
+from sdar_cli.runs.results import OLDER_HASHES
 from sdar_cli.runs.rundir import RunDir
 
 IDENTITY = (
@@ -21,6 +22,7 @@ IDENTITY = (
     "corpus_sha256",
 )
 """Entries of the provenance that a resumed run must not change."""
+TASKS = {"panel_sha256", "train_tasks_sha256"}
 
 
 def starting_point(run: RunDir, config: RunConfig, resume: bool) -> Path | None:
@@ -61,6 +63,7 @@ def refuse_other_data(run: RunDir, now: Mapping[str, object]) -> None:
     changed = [key for key in IDENTITY if before.get(key) not in (None, now.get(key))]
     if changed:
         listed = "".join(f"\n  - {key}: {before[key]} in the run, {now.get(key)} now" for key in changed)
+        listed += "" if set(changed) - TASKS else f"\n  ({OLDER_HASHES})"
         raise RunConflictError(
             f"run {run.name} was started with other data", why=listed, fix="restore them, or start a new run"
         )

@@ -148,7 +148,9 @@ def _print_findings(reporter: Reporter, about: Checked, counts: Mapping[str, int
 
     for finding in findings:
         line = Text.assemble(
-            (f"{finding.level:<8}", COLOURS[finding.level]), f"{finding.check:<22}", f"{finding.where}: {finding.text}"
+            (f"{finding.level + ':':<9}", COLOURS[finding.level]),
+            f"{finding.check:<22}",
+            f"{finding.where}: {finding.text}",
         )
         reporter.console.print(line, soft_wrap=True)
     left = {"panel": "coverage by tasks (--env)", "tokens": "token budget (--model)"}
