@@ -15,14 +15,14 @@ from sdar_cli.config.presets import load_preset, resolve
     ("text", "words"),
     [
         ('extends = "{path}"', "extends itself"),
-        ("extends = 3", "extends is no text"),
+        ("extends = 3", "extends is not a text"),
         ("a = " + "9" * 5000, "not valid TOML"),
         ("a = " + "[" * 5000, "not valid TOML"),
         ("a = '\ud800'", "not valid TOML"),
         ("a = '\0'", "not valid TOML"),
         ("env = 3", "env is no section"),
         ("methods = 3", "methods is no section"),
-        ("[methods]\nsdar = 3", "methods.sdar is no section"),
+        ("[methods]\nsdar = 3", "methods is not a table"),
     ],
 )
 def test_presets(tmp_path: Path, text: str, words: str) -> None:
