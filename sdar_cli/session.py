@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,8 @@ class Session:
             return None
         from peft import LoraConfig
 
-        targets = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
+        parts = [part.strip() for part in lora.targets.split(",")]
+        targets = lora.targets if lora.targets == "all-linear" else parts
         return LoraConfig(
             r=lora.rank,
             lora_alpha=lora.alpha,
@@ -95,6 +97,8 @@ class Session:
             "skill_bank": {"name": self.bank.name, "version": self.bank.version},
             "skill_bank_sha256": self.bank.sha256,
             "model": self.config.model.name,
+            "chat_template_sha256": sha256(self.tokenizer.get_chat_template().encode()).hexdigest(),
+            "template_date": self.config.model.template_date,
             "model_commit": getattr(self.model.config, "_commit_hash", None),
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.model.dtype),
@@ -117,7 +121,12 @@ def open_session(
 
     checkpoint: load the weights (or the adapter) saved there.  Raises SdarError subclasses.
     """
+    from sdar_cli.models.check import check_model
+
     _require_one_device(config)
+    for note in check_model(config):
+        reporter.warn(note)
+    bank = open_bank(config)
     with ExitStack() as stack:
         with distributed.main_first():  # games are made, and checked, once
             environment = stack.enter_context(open_environment(config.env, reporter))
@@ -128,7 +137,6 @@ def open_session(
         counts.append(f"{len(panel.tasks)} held out ({panel.split})")
         noun = benchmark(config.env.name).noun
         reporter.info(f"{config.env.source} {config.env.name} {noun}: {', '.join(counts)}")
-        bank = load_bank(config.skills.bank)
         retriever = Retriever(bank, config.skills, config.seed)
         _check_bank(retriever, config, [*panel.tasks, *train_tasks])
         reporter.info(f"loading {checkpoint or config.model.name}")
@@ -143,6 +151,16 @@ def open_session(
         yield session
 
 
+def open_bank(config: RunConfig) -> Bank:
+    """The skill bank of a configuration.  Raises ConfigError for a bad one, or one of another environment."""
+    bank, name = load_bank(config.skills.bank), benchmark(config.env.name).name
+    if bank.environment != name:
+        raise ConfigError(
+            f"skill bank {bank.name} is for {bank.environment}, not for {name}", fix="--set skills.bank=NAME"
+        )
+    return bank
+
+
 def load_skills(retriever: Retriever, checkpoint: Path) -> bool:
     """Take over what a checkpoint knows of its run's skills; False where it knows nothing of this bank."""
     path = checkpoint / SKILLS_FILE
@@ -154,13 +172,7 @@ def load_skills(retriever: Retriever, checkpoint: Path) -> bool:
 
 
 def _check_bank(retriever: Retriever, config: RunConfig, tasks: Sequence[Task]) -> None:
-    """The bank is of this environment and has a skill for every type of task that will be played."""
-    bank = retriever.bank
-    name = benchmark(config.env.name).name
-    if bank.environment != name:
-        raise ConfigError(
-            f"skill bank {bank.name} is for {bank.environment}, not for {name}", fix="--set skills.bank=NAME"
-        )
+    """The bank has a skill for every type of task that will be played."""
     for task in {task.type: task for task in tasks}.values():
         for strategy in config.retrievals:
             retriever.choose(strategy, task, "")  # raises for a type it knows nothing of
@@ -183,18 +195,21 @@ def _load(config: RunConfig, checkpoint: Path | None) -> tuple[PreTrainedModel, 
     import torch
     from transformers.utils import logging
 
-    from sdar_cli.models.loading import load_model, load_tokenizer
+    from sdar_cli.models.loading import fit_together, load_model, load_policy, load_tokenizer
 
     logging.disable_progress_bar()  # of loading and saving weights; a tiny model's flicker by
 
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    tokenizer = load_tokenizer(config.model.name, config.model.revision)
-    if checkpoint is None:
-        return load_model(config.model), tokenizer
-    if (checkpoint / "adapter_config.json").exists():
-        from peft import PeftModel
+    adapter = checkpoint is not None and (checkpoint / "adapter_config.json").exists()
+    if checkpoint is None or adapter:
+        model, tokenizer = load_policy(config.model)
+        if adapter:
+            from peft import PeftModel
 
-        return PeftModel.from_pretrained(load_model(config.model), str(checkpoint)), tokenizer
-    own = config.model.model_copy(update={"name": str(checkpoint), "revision": None})
-    return load_model(own), tokenizer
+            model = PeftModel.from_pretrained(model, str(checkpoint))
+        return model, tokenizer
+    tokenizer = load_tokenizer(config.model)
+    model = load_model(config.model.model_copy(update={"name": str(checkpoint), "revision": None}))
+    fit_together(model, tokenizer, config.model)
+    return model, tokenizer

@@ -59,6 +59,10 @@ class RunFailedError(SdarError):
     """The run started and could not continue (exit 1)."""
 
 
+class NotFiniteError(RunFailedError):
+    """A loss, a gradient or a weight holds NaN or an infinity."""
+
+
 class WorseError(SdarError):
     """``compare --fail-if-worse`` found what it looks for (exit 5)."""
 

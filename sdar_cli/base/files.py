@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 from sdar_cli.base.errors import FULL, ConfigError, RunFailedError, naming
 from sdar_cli.base.text import SURROGATES
 
+Row = TypeVar("Row", bound=Mapping[str, Any])
 TEMPORARY = ".*.tmp"
 """Names of what a kill leaves beside a file that was being written."""
 
@@ -67,23 +70,57 @@ def remove_temporary(folder: Path) -> None:
 def read_json_object(path: Path) -> dict[str, Any]:
     """A JSON object of a file.  Raises RunFailedError where it cannot be read or is another value."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_regular(path))
     except OSError as error:
         raise RunFailedError(f"{path} cannot be read", why=error.strerror or str(error)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunFailedError(f"{path} cannot be read", why=f"it is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise RunFailedError(f"{path} cannot be read", why="its top level is not an object")
     return value
 
 
-def check_types(path: Path, row: dict[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+def check_types(path: Path, row: Row, types: Mapping[str, type | tuple[type, ...]]) -> Row:
     """The object of a file, whose known keys have these types or are null.  Raises RunFailedError for another value."""
     for key, wanted in types.items():
         value = row.get(key)
         if value is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
             raise RunFailedError(f"{path} cannot be read", why=f"{key} is {type(value).__name__}")
     return row
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes.  Raises OSError also for a pipe or a device, which could wait for ever."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.open("rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file.  Raises OSError also for a pipe or a device."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text, with or without a byte order mark.
+
+    Raises ValueError for everything that cannot be read: bad JSON, bad UTF-8, nesting without end, numbers of thousands
+    of digits.
+    """
+    try:
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The table of a TOML text, with or without a byte order mark.  Raises ValueError for everything that cannot be
+    read, as ``parse_json`` does."""
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def refuse_taken(out: Path) -> None:
@@ -114,8 +151,8 @@ def read_json_lines(path: Path, torn_tail: bool = False) -> Iterator[dict[str, A
             if not line.strip():
                 continue
             try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:  # bad JSON, or a character cut in two
+                value = parse_json(line)
+            except ValueError as error:  # bad JSON, or a character cut in two
                 if torn_tail and not line.endswith(b"\n"):
                     return
                 what = f"{path}, line {number}, is not JSON"

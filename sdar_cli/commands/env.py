@@ -109,9 +109,9 @@ def check_command(
     from sdar_cli.models.loading import load_tokenizer
 
     flags = {"env.data": (data, "--data")} if data else {}
-    config = resolve(env=env, sets=sets or [], flags=flags).config
+    config = resolve(env=env, sets=sets or [], flags=flags, training=False).config
     with Reporter(json_mode=as_json) as reporter:
-        tokenizer = load_tokenizer(config.model.name, config.model.revision)
+        tokenizer = load_tokenizer(config.model)
         findings = []
         with reporter.progress(f"checking {config.env.name}", len(CHECKS)) as work:
             for finding in check_environment(config, tokenizer):

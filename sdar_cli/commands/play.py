@@ -222,7 +222,7 @@ def _lines(actions: str | None, verbatim: bool) -> Iterator[str]:
     if actions is None or actions == "-":
         return _actions(sys.stdin, verbatim and actions is not None)
     try:
-        return _actions(io.StringIO(Path(actions).read_text(encoding="utf-8"), newline="\n"), verbatim)
+        return _actions(io.StringIO(Path(actions).read_text(encoding="utf-8-sig"), newline="\n"), verbatim)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"--actions {actions} cannot be read", why=str(error), fix="give a text file with one action per line"

@@ -138,6 +138,8 @@ def query(
     """
     from sdar_cli.base.errors import ConfigError
     from sdar_cli.base.files import to_json
+    from sdar_cli.base.text import clean
+    from sdar_cli.retrieval.bm25 import only_stop_words
     from sdar_cli.retrieval.open import open_retriever
 
     if (question is None) == (file is None):
@@ -146,6 +148,8 @@ def query(
     try:
         for asked, passages in _ask(retriever, [question] if question is not None else _lines(file), k):
             typer.echo(to_json(_record(asked, passages)) if as_json else _text(asked, passages))
+            if not passages and only_stop_words(asked):
+                typer.echo(f"{clean(asked)}: stop words are not in the index, and the query is nothing else", err=True)
     finally:
         retriever.close()
 
@@ -158,7 +162,7 @@ def _lines(file: Path | None) -> Iterator[str]:
         return
     assert file is not None
     try:
-        with file.expanduser().open(encoding="utf-8") as opened:
+        with file.expanduser().open(encoding="utf-8-sig") as opened:
             yield from (line.rstrip("\r\n") for line in opened)
     except (OSError, UnicodeDecodeError) as error:
         raise PrerequisiteError(f"cannot read {file}", why=str(error), fix="give a UTF-8 file") from error

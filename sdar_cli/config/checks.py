@@ -18,12 +18,20 @@ SIGMOID_GATES = ("gap", "entropy", "soft-or")
 """Gates of the form sigmoid(beta * x): at beta = 0 a constant 1/2."""
 UNTAUGHT = ("grpo", "skill-grpo", "skill-prompt")
 """Methods without a teacher."""
+OF_TEACHER = (
+    "gate", "gate_args", "gate_beta", "gate_entropy", "objective", "objective_args", "shaping", "shaping_args",
+    "shaping_clip",
+)  # fmt: skip
+"""Settings of ``algo`` that say how a teacher's signal is used."""
 
 
-def cross_field_problems(config: Settings) -> list[Problem]:
-    """Contradictions between fields that would make a run fail or mean nothing."""
-    env, model, train = config.env, config.model, config.train
-    found = _teacher_problems(config) if train.steps else []
+def cross_field_problems(config: Settings, training: bool = True) -> list[Problem]:
+    """Contradictions between fields that would make a run fail or mean nothing.
+
+    training: False where nothing will be trained, so that settings of training contradict nothing.
+    """
+    env, model = config.env, config.model
+    found = _training_problems(config) if training else []
     if "embedding" in config.retrievals and config.skills.embedding_model is None:
         found.append(
             Problem(
@@ -32,7 +40,21 @@ def cross_field_problems(config: Settings) -> list[Problem]:
                 "of a sentence-transformers model in the Hugging Face cache",
             )
         )
-    found += benchmark(env.name).problems(config)
+    budget = model.max_prompt_tokens + model.max_response_tokens
+    if env.context == "transcript" and model.max_context_tokens < budget:
+        found.append(
+            Problem(
+                ("model.max_context_tokens", "model.max_prompt_tokens", "model.max_response_tokens", "env.context"),
+                f"model.max_context_tokens ({model.max_context_tokens}) cannot hold one prompt and response ({budget})",
+            )
+        )
+    return found
+
+
+def _training_problems(config: Settings) -> list[Problem]:
+    model, train = config.model, config.train
+    found = _teacher_problems(config) if train.steps else []
+    found += benchmark(config.env.name).problems(config)
     if train.steps == 0 and not config.eval.before:
         found.append(Problem(("train.steps", "eval.before"), "no training and no evaluation before it: nothing to do"))
     episodes = train.tasks_per_step * train.group_size
@@ -47,14 +69,6 @@ def cross_field_problems(config: Settings) -> list[Problem]:
     if model.lora.rank and "lm_head" in model.lora.targets.split(","):
         found.append(
             Problem(("model.lora.targets",), "model.lora.targets names lm_head: the output layer can have no adapter")
-        )
-    budget = model.max_prompt_tokens + model.max_response_tokens
-    if env.context == "transcript" and model.max_context_tokens < budget:
-        found.append(
-            Problem(
-                ("model.max_context_tokens", "model.max_prompt_tokens", "model.max_response_tokens", "env.context"),
-                f"model.max_context_tokens ({model.max_context_tokens}) cannot hold one prompt and response ({budget})",
-            )
         )
     return found
 
@@ -168,6 +182,10 @@ def _distillation_warnings(config: Settings) -> list[str]:
                 f"algo.coef_schedule = {algo.coef_schedule} is ignored"
             )
         return found
+    if config.method in UNTAUGHT:
+        found.append(
+            f"algo.coef is {algo.coef:g}, so this run has a teacher although its method is called {config.method}"
+        )
     if algo.shaping != "none":
         return [*found, *_view_warnings(config)]
     constant = algo.gate == "none" or (algo.gate in SIGMOID_GATES and algo.gate_beta == 0)
@@ -213,20 +231,26 @@ def _ignored_settings(config: Settings) -> list[str]:
         found.append("env.history is ignored with env.context = transcript: the whole episode is in the prompt")
     if env.data is not None and env.source == "generated":
         found.append("env.data is ignored with env.source = generated")
-    if algo.shaping != "none":
+    untaught = algo.coef == 0 and train.steps > 0
+    if untaught:
+        ignored = [f"algo.{name}" for name in OF_TEACHER if changed(algo, name)]
+        ignored += [f"teacher.{name}" for name in ("views", "weights") if changed(teacher, name)]
+        if ignored:
+            found.append(f"{' and '.join(ignored)} ignored: algo.coef is 0, so there is no teacher")
+    if algo.shaping != "none" and not untaught:
         unread = ("gate", "gate_args", "gate_beta", "objective", "objective_args")
         ignored = [f"algo.{name}" for name in unread if changed(algo, name)]
         if ignored:
             found.append(f"{' and '.join(ignored)} ignored: with algo.shaping = {algo.shaping} there is no loss term")
-    elif changed(algo, "shaping_clip"):
+    elif changed(algo, "shaping_clip") and not untaught:
         found.append("algo.shaping_clip is ignored with algo.shaping = none")
     if algo.coef_schedule in ("constant", "warm-down") and changed(algo, "coef_end"):
         found.append(f"algo.coef_end is ignored with algo.coef_schedule = {algo.coef_schedule}")
     if algo.coef_schedule == "constant" and algo.policy_coef_end is None and changed(algo, "coef_steps"):
         found.append("algo.coef_steps is ignored with algo.coef_schedule = constant")
-    if algo.gate_entropy != "nats" and algo.gate in ("gap", "none"):
+    if not untaught and algo.gate_entropy != "nats" and algo.gate in ("gap", "none"):
         found.append(f"algo.gate_entropy is ignored: the gate {algo.gate} reads no entropy")
-    if teacher.weights != "ema" and changed(teacher, "ema_decay"):
+    if not untaught and teacher.weights != "ema" and changed(teacher, "ema_decay"):
         found.append(f"teacher.ema_decay is ignored with teacher.weights = {teacher.weights}")
     guests = {*config.retrievals, config.skills.evolve} - {*RETRIEVAL.builtin(), *EVOLVE.builtin()}
     unused = [

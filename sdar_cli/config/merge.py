@@ -16,6 +16,11 @@ from sdar_cli.base.errors import ConfigError
 from sdar_cli.config.schema import RunConfig, env_options
 from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
 
+SHOWN = 200
+"""Characters of a wrong value in a message."""
+DEEPEST = 20
+"""Dots of the longest key that is looked at."""
+
 
 def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
     """Every dotted key of a section and its field; a section's own fields in place of the section."""
@@ -84,13 +89,24 @@ def _kinds_of(info: FieldInfo) -> tuple[Any, ...]:
 
 
 def parse_value(text: str, info: FieldInfo | None) -> Any:
-    """A TOML value, else the bare text; for a text field always the text (``revision=1234567``)."""
+    """A TOML value, else the bare text; for a text field always the text (``revision=1234567``).
+
+    Raises ConfigError for a number or a nesting that no TOML reader takes.
+    """
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists thousands deep
+        raise ConfigError(f"{shortened(text)} cannot be read as a value", why=str(error).split(";")[0]) from error
     wants_text = info is not None and str in _kinds_of(info)
     return text if wants_text and not isinstance(value, str) else value
+
+
+def shortened(value: Any) -> str:
+    """How a value is shown in a message: at most ``SHOWN`` characters of it."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
 
 
 def nest(flat: Mapping[str, object]) -> Mapping[str, object]:
@@ -147,14 +163,14 @@ class Merger:
     """
 
     def __init__(self) -> None:
-        self._given: list[tuple[str, Any, str]] = []
+        self._given: list[tuple[str, Any, str, bool]] = []
         self._settled: _Settled | None = None
         self._problems: list[str] = []
 
     @property
     def env(self) -> str:
         """The environment: the last one named that exists, else the default."""
-        named = [_plain(value) for key, value, _ in self._given if key == "env.name"]
+        named = [_plain(value) for key, value, *_ in self._given if key == "env.name"]
         known = [name for name in named if isinstance(name, str) and _is_environment(name)]
         return known[-1] if known else built_in()[0]
 
@@ -177,18 +193,22 @@ class Merger:
         """Add a mistake."""
         self._problems.append(problem)
 
-    def put(self, key: str, value: Any, source: str) -> None:
-        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null.
+    def put(self, key: str, value: Any, source: str, literal: bool = False) -> None:
+        """One value.  ``none`` and ``null`` unset what may be unset, since TOML has no null; not where it is
+        ``literal``, a flag's: a folder may be called so.
 
         A key below a field that holds a table (``algo.gate_args.threshold``) sets that entry.
         """
-        self._given.append((key, value, source))
+        if key.count(".") > DEEPEST:
+            self.complain(f"{source}: {key[:60]}…: no key has more than {DEEPEST} dots")
+            return
+        self._given.append((key, value, source, literal))
         self._settled = None
 
     def put_tree(self, tree: Mapping[str, Any], source: str, prefix: str = "") -> None:
         """A nested table; ``env.data`` before ``env.source``, so that an explicit source wins."""
         for name, value in sorted(tree.items(), key=lambda item: item[0] == "source"):
-            if isinstance(value, Mapping) and prefix + name not in field_table():
+            if isinstance(value, Mapping) and prefix + name not in field_table() and prefix.count(".") <= DEEPEST:
                 self.put_tree(value, source, f"{prefix}{name}.")
             else:
                 self.put(prefix + name, value, source)
@@ -207,19 +227,27 @@ class Merger:
             env = self.env
             values, problems = default_values(env), list[str]()
             sources = dict.fromkeys(values, "default")
-            for key, given, source in self._given:
+            for key, given, source, literal in self._given:
                 if (above := table_above(key, env)) is not None:
                     entry = key.removeprefix(f"{above}.").split(".")
-                    value = parse_value(given.text, None) if isinstance(given, _Text) else given
+                    try:
+                        value = parse_value(given.text, None) if isinstance(given, _Text) else given
+                    except ConfigError as error:
+                        problems.append(f"{source}: {key}: {error.what} ({error.why})")
+                        continue
                     values[above], sources[above] = _with_entry(values[above], entry, value), source
                     continue
                 if problem := _unknown(key, env):
                     problems.append(f"{source}: {problem}")
                     continue
                 info = field_table(env)[key]
-                value = parse_value(given.text, info) if isinstance(given, _Text) else given
+                try:
+                    value = parse_value(given.text, info) if isinstance(given, _Text) else given
+                except ConfigError as error:
+                    problems.append(f"{source}: {key}: {error.what} ({error.why})")
+                    continue
                 optional = type(None) in _kinds_of(info)
-                values[key] = None if optional and value in ("none", "null") else value
+                values[key] = None if optional and not literal and value in ("none", "null") else value
                 sources[key] = source
                 if key == "env.data" and values[key] is not None:
                     values["env.source"] = "real"
@@ -227,23 +255,25 @@ class Merger:
             self._settled = _Settled(values, sources, problems)
         return self._settled
 
-    def build(self) -> RunConfig:
-        """The configuration.  Raises one ConfigError with every problem, found here or before."""
+    def build(self, training: bool = True) -> RunConfig:
+        """The configuration; ``training``: whether it is of a training, whose settings must fit each other.
+
+        Raises one ConfigError with every problem, found here or before."""
         invalid: set[str] = set()
-        config = self._validate(invalid)
+        config = self._validate(invalid, training)
         if config is None and invalid:  # check the fields that are right against each other
             defaults = default_values(self.env)
             self._settle().values.update({key: defaults[key] for key in invalid})
-            self._validate(invalid)
+            self._validate(invalid, training)
         if config is None or self.problems:
             raise problems_error(self.problems)
         return config
 
-    def _validate(self, invalid: set[str]) -> RunConfig | None:
+    def _validate(self, invalid: set[str], training: bool) -> RunConfig | None:
         """Adds problems, and to ``invalid`` the keys whose own value is wrong."""
         known_bad = frozenset(invalid)
         try:
-            return RunConfig.model_validate(nest(self.values))
+            return RunConfig.model_validate(nest(self.values), context={"training": training})
         except ValidationError as error:
             for item in error.errors(include_url=False):
                 if item["type"] == "cross_field":
@@ -258,7 +288,7 @@ class Merger:
                 message = item["msg"].removeprefix("Value error, ")
                 message = message[:1].lower() + message[1:]
                 where = f" at {inside}" if inside else ""
-                self._problems.append(f"{self.sources[key]}: {key} = {self.values[key]!r}:{where} {message}")
+                self._problems.append(f"{self.sources[key]}: {key} = {shortened(self.values[key])}:{where} {message}")
         return None
 
     def _report_contradictions(self, found: Sequence[Any], known_bad: frozenset[str]) -> None:

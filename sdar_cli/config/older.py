@@ -23,9 +23,13 @@ def current_shape(tree: dict[str, Any]) -> dict[str, Any]:
     """The content of a ``config.json`` of any version, as this version's configuration.
 
     Settings of other environments, which version 1 wrote into every file and never read, are left out.
+    Raises ValueError for a schema that is no number.
     """
     tree = dict(tree)
-    if tree.pop("schema", 1) >= SCHEMA or not isinstance(tree.get("env"), dict):
+    schema = tree.pop("schema", 1)
+    if not isinstance(schema, int):
+        raise ValueError(f"its schema is {schema!r}, not a number")
+    if schema >= SCHEMA or not isinstance(tree.get("env"), dict) or not isinstance(tree["env"].get("name", ""), str):
         return tree
     return without_foreign(tree, tree["env"].get("name", built_in()[0]))
 
@@ -38,4 +42,6 @@ def without_foreign(tree: dict[str, Any], name: str) -> dict[str, Any]:
         return bool(owners) and name not in owners and key not in EnvOptions.model_fields
 
     env = tree.get("env")
-    return {**tree, "env": {key: value for key, value in env.items() if not foreign(key)}} if env else tree
+    if not isinstance(env, dict):
+        return tree
+    return {**tree, "env": {key: value for key, value in env.items() if not foreign(key)}}

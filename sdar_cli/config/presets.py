@@ -7,8 +7,6 @@ came from, and all mistakes are reported together.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.files import parse_json, parse_toml, read_regular
 from sdar_cli.base.plugins import is_path
 from sdar_cli.base.resources import resource_dir
 from sdar_cli.config.checks import config_warnings
@@ -33,9 +32,13 @@ METADATA = frozenset({"description", "extends", "parameters", "about", "methods"
 """Top-level keys of a preset file that are not settings."""
 ABOUT = ("formula", "optimises", "reduces_to", "weight", "sink", "source", "paper")
 """What a method's preset describes of itself under ``[about]``; docs/methods.md is made of it."""
+SECTIONS = ("about", "methods", "envs", "env", "model")
+"""Top-level keys of a preset file that are read here and must hold tables."""
 DEFAULT_METHOD = "sdar"
 GENERIC_MODEL = "instruct"
 """The model preset of any model that has none of its own."""
+DEEPEST = 20
+"""Presets that may extend each other in a row."""
 OWN_PRESET = "sdar.toml"
 """A model folder's own preset."""
 
@@ -45,8 +48,8 @@ class Preset:
     """One TOML file.
 
     base: the preset it extends, applied before it.  about: a method's card.  methods: settings a model wants for a
-    method (``[methods.NAME.algo]`` and so on), applied after the method's own.  envs: the same for a benchmark,
-    applied after the model's own.
+    method (``[methods.NAME.algo]`` and so on), applied after the method's own.  envs: what a model or a method wants
+    for a benchmark, applied after its own.
     """
 
     label: str
@@ -58,6 +61,11 @@ class Preset:
     about: Mapping[str, Any] = field(default_factory=dict)
     methods: Mapping[str, Any] = field(default_factory=dict)
     envs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """``envs``, ``models`` or ``methods`` of a shipped one: its folder."""
+        return self.path.parent.name
 
     def chain(self) -> list[Preset]:
         """The files that apply, base first."""
@@ -86,15 +94,15 @@ def list_presets(kind: str) -> list[str]:
     return [*shipped, *(name for name in guests if name not in shipped)]
 
 
-def load_preset(reference: str, kind: str | None = None) -> Preset:
+def load_preset(reference: str, kind: str | None = None, above: Sequence[Path] = ()) -> Preset:
     """A shipped preset by name (``sdar`` or ``methods/sdar``) or a TOML file by path.
 
-    Raises ConfigError for an unknown name or an unreadable file.
+    above: the files that extend it.  Raises ConfigError for an unknown name or an unreadable file.
     """
     if reference.endswith(".toml"):
         path = Path(reference).expanduser()
         if path.is_file():
-            return _read_preset(path, str(path))
+            return _read_preset(path, str(path), above)
         raise ConfigError(
             f"no preset file {reference!r}", fix="give the path of a TOML file, or see: sdar presets list"
         )
@@ -105,7 +113,7 @@ def load_preset(reference: str, kind: str | None = None) -> Preset:
     for folder in kinds:
         path = resource_dir("presets") / folder / f"{name}.toml"
         if folder in KINDS and path.is_file():
-            return _read_preset(path, f"{folder}/{name}.toml")
+            return _read_preset(path, f"{folder}/{name}.toml", above)
         if folder == "envs" and name in list_presets(folder):
             return _guest_preset(name)
     known = [f"{each}/{stem}" for each in KINDS for stem in list_presets(each) if kind in (None, each)]
@@ -121,7 +129,7 @@ def load_preset(reference: str, kind: str | None = None) -> Preset:
 def paper_columns() -> list[str]:
     """What the figures of ``[about.paper]`` in a method's preset are, in their order."""
     text = (resource_dir("presets") / "paper.toml").read_text(encoding="utf-8")
-    return [str(column) for column in tomllib.loads(text)["columns"]]
+    return [str(column) for column in parse_toml(text)["columns"]]
 
 
 def _guest_preset(name: str) -> Preset:
@@ -141,23 +149,52 @@ def _bank_name(name: str, record: Benchmark) -> str:
     return str(record.bank) if is_path(name) else name
 
 
-def _read_preset(path: Path, label: str) -> Preset:
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML", why=str(error)) from error
+def _read_preset(path: Path, label: str, above: Sequence[Path] = ()) -> Preset:
+    """The preset in a file; ``above``: the files that extend it.  Raises ConfigError that names the file."""
+    own = path.resolve()
+    if own in above:
+        circle = " -> ".join(each.name for each in [*above[above.index(own) :], own])
+        raise ConfigError(f"{path} extends itself", why=circle, fix=f"correct the line 'extends' in {path}")
+    if len(above) >= DEEPEST:
+        raise ConfigError(f"{path} is the end of a chain of {DEEPEST} presets", fix="extend fewer files")
+    raw = _read_toml(path)
+    _check_metadata(raw, path)
     base = raw.get("extends")
     return Preset(
         label=f"preset {label}",
         path=path,
-        description=str(raw.get("description", "")),
+        description=raw.get("description", ""),
         values={key: value for key, value in raw.items() if key not in METADATA},
         parameters=raw.get("parameters"),
-        base=load_preset(str(base)) if base is not None else None,
+        base=load_preset(base, above=[*above, own]) if base is not None else None,
         about=raw.get("about", {}),
         methods=raw.get("methods", {}),
         envs=raw.get("envs", {}),
     )
+
+
+def _check_metadata(raw: Mapping[str, Any], path: Path) -> None:
+    """Raises ConfigError for an entry of ``METADATA`` of another type."""
+    kinds: dict[str, type] = {"description": str, "extends": str, "parameters": int}
+    for key in METADATA & raw.keys():
+        tables = [raw[key], *raw[key].values()] if key in ("methods", "envs") and isinstance(raw[key], dict) else []
+        if not isinstance(raw[key], kinds.get(key, dict)) or not all(isinstance(each, dict) for each in tables):
+            wanted = {str: "a text", int: "a whole number"}.get(kinds.get(key, dict), "a table")
+            raise ConfigError(f"{path}: {key} is not {wanted}", fix="see the shipped presets: sdar presets show NAME")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """The content of a preset file.  Raises ConfigError for one that cannot be read, or whose sections are none."""
+    try:
+        raw = parse_toml(read_regular(path).decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", why=error.strerror or str(error), fix="give a TOML file") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML", why=str(error), fix="correct the file") from error
+    for name in SECTIONS:
+        if not isinstance(raw.get(name, {}), dict):
+            raise ConfigError(f"{path}: {name} is no section", fix=f"write [{name}] and its settings below it")
+    return raw
 
 
 def model_preset(reference: str) -> Preset:
@@ -187,14 +224,18 @@ def model_preset(reference: str) -> Preset:
 def _read_config_file(path: Path) -> dict[str, Any]:
     path = path / "config.json" if path.is_dir() else path
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(read_regular(path))
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration file {path}", fix="sdar runs list") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} is not a readable JSON configuration", why=str(error)) from error
+    except (OSError, ValueError) as error:
+        what = f"{path} is not a readable JSON configuration"
+        raise ConfigError(what, why=str(error), fix="give a run's config.json") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} is not a configuration", why="its top level is not an object")
-    return current_shape(tree)
+    try:
+        return current_shape(tree)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a configuration", why=str(error), fix="give a run's config.json") from error
 
 
 def resolve(
@@ -206,11 +247,13 @@ def resolve(
     sets: Sequence[str] = (),
     flags: Mapping[str, tuple[Any, str]] | None = None,
     config_file: Path | None = None,
+    training: bool = True,
 ) -> Resolved:
     """Merge every source into a configuration.
 
     env, model, method: as given on the command line; unset, the default presets apply, or none of them
-    when there is a ``config_file``.  flags: dotted key to (value, the flag's name).
+    when there is a ``config_file``.  flags: dotted key to (value, the flag's name).  training: False where nothing
+    will be trained, so that contradictions of training do not matter.
     Raises ConfigError listing every unknown key, bad value and contradiction with its source.
     """
     merger = Merger()
@@ -226,8 +269,8 @@ def resolve(
     for assignment in sets:
         merger.put_assignment(assignment)
     for key, (value, flag) in (flags or {}).items():
-        merger.put(key, value, flag)
-    config = merger.build()
+        merger.put(key, value, flag, literal=True)
+    config = merger.build(training)
     warnings = config_warnings(config)
     if any(each.path.stem == GENERIC_MODEL and each.label == "--model" for each in chosen):
         warnings.append(
@@ -263,7 +306,8 @@ def _benchmark_in(reference: str, kind: str | None = None) -> str | None:
         chain = load_preset(reference, kind).chain()
     except ConfigError:
         return None
-    names = [preset.values["env"]["name"] for preset in chain if "name" in preset.values.get("env", {})]
+    tables = [preset.values.get("env") for preset in chain]
+    names = [table["name"] for table in tables if isinstance(table, Mapping) and isinstance(table.get("name"), str)]
     return names[-1] if names else None
 
 
@@ -272,13 +316,15 @@ def _choose_presets(
 ) -> list[Preset]:
     """The presets in the order they apply; those that cannot be loaded become problems of the merger."""
     wanted: list[Callable[[], Preset | None]] = []
+    played = benchmark_of(env) if env else merger.env
     if env:
         wanted.append(lambda: load_preset(env, "envs"))
     if model:
         wanted.append(lambda: model_preset(model))
-        wanted.append(lambda: _settings_for("envs", benchmark_of(env or built_in()[0]), chosen))
+        wanted.append(lambda: _settings_for("envs", played, chosen))
     if method:
         wanted.append(lambda: load_preset(method, "methods"))
+        wanted.append(lambda: _settings_for("envs", played, [each for each in chosen if each.kind == "methods"]))
         wanted.append(lambda: _settings_for("methods", method, chosen))
     wanted += [partial(load_preset, reference) for reference in extra]
     chosen: list[Preset] = []
@@ -287,7 +333,7 @@ def _choose_presets(
             preset = load()
             chosen += preset.chain() if preset else []
         except ConfigError as error:
-            merger.complain(f"{error.what} ({error.why})")
+            merger.complain(f"{error.what} ({error.why})" if error.why else error.what)
     return chosen
 
 
@@ -316,7 +362,7 @@ def env_settings(env: str, data: str | None, sets: Sequence[str], **values: Any)
         if key in own:
             merger.put(f"env.{key}", value, "default")
     if data is not None:
-        merger.put("env.data", data, "--data")
+        merger.put("env.data", data, "--data", literal=True)
     for assignment in sets:
         merger.put_assignment(assignment)
         if not assignment.startswith("env."):

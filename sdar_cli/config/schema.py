@@ -9,9 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
@@ -63,6 +72,12 @@ def _json_values(arguments: dict[str, object]) -> dict[str, object]:
     return arguments
 
 
+def _check_date(value: str) -> str:
+    date.fromisoformat(value)
+    return value
+
+
+IsoDate = Annotated[str, AfterValidator(_check_date)]
 GateName = Annotated[str, AfterValidator(GATE.check_name)]
 ObjectiveName = Annotated[str, AfterValidator(OBJECTIVE.check_name)]
 ShapingName = Annotated[str, AfterValidator(SHAPING.check_name)]
@@ -94,6 +109,13 @@ class ModelConfig(Section):
         default="auto", description="of the weights; auto: bfloat16 under a LoRA adapter on a GPU, float32 elsewhere"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the model runs")
+    chat_template: str | None = Field(default=None, description="file with a Jinja chat template; none = the model's")
+    template_date: IsoDate = Field(
+        default="2024-07-26", description="the date in every prompt of a template that would ask the clock"
+    )
+    ends: tuple[str, ...] = Field(
+        default=(), description="further tokens that end a response, beside the model's own and the template's turn end"
+    )
     thinking: bool = Field(default=False, description="let a Qwen3-style template open its own thinking block")
     max_prompt_tokens: Positive = Field(default=512, description="prompt budget; history is cut first, the skill last")
     max_response_tokens: Positive = Field(default=24, description="tokens generated per turn")
@@ -227,6 +249,10 @@ class TrainConfig(Section):
     sink_args: dict[str, Arguments] = Field(
         default={}, description="keyword arguments of train.sinks, a table per name"
     )
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="an update whose loss or gradient is not finite: end the run, or leave the update out",
+    )
     save_every: NonNegative = Field(default=2, description="steps between checkpoints; 0 = only the last")
     keep: Positive = Field(default=3, description="checkpoints kept")
     eval_every: NonNegative = Field(
@@ -291,8 +317,9 @@ class RunConfig(Section):
         return {self.skills.retrieval, *(view.retrieval for view in self.views)}
 
     @model_validator(mode="after")
-    def _fields_agree(self) -> RunConfig:
-        problems = [*password_problems(self.model_dump()), *cross_field_problems(self)]
+    def _fields_agree(self, info: ValidationInfo) -> RunConfig:
+        training = (info.context or {}).get("training", True)
+        problems = [*password_problems(self.model_dump()), *cross_field_problems(self, training=training)]
         if problems:
             text = "; ".join(problem.text for problem in problems)
             raise PydanticCustomError("cross_field", "{text}", {"text": text, "problems": problems})

@@ -9,7 +9,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
+from sdar_cli.base.blocks import first_block
+
 _CJK = re.compile("[\u4e00-\u9fff]")
 RELEASED_TAIL = 30
 """Characters the released implementation sends when the tags are missing (method.md 6.5)."""
@@ -37,16 +38,16 @@ def parse_action(response: str, admissible: Collection[str], rule: str) -> Parse
         Only ``released`` looks at think tags: a template that opens and closes the think block in
         the prompt (Qwen3 without thinking) leaves none in the response.
     """
-    match = _ACTION.search(response)
-    text = " ".join((match.group(1) if match else response[-RELEASED_TAIL:]).lower().split())
+    block = first_block(response, "action")
+    text = " ".join((block if block is not None else response[-RELEASED_TAIL:]).lower().split())
     listed = text in admissible
     if rule == "admissible":
-        valid = match is not None and listed
+        valid = block is not None and listed
     elif rule == "format":
-        valid = match is not None and bool(text)
+        valid = block is not None and bool(text)
     elif rule == "released":
         thought = "<think>" in response and "</think>" in response
-        valid = match is not None and thought and not _CJK.search(response)
+        valid = block is not None and thought and not _CJK.search(response)
     else:
         raise ValueError(f"unknown rule {rule!r}; one of admissible, format, released")
     return ParsedAction(text=text, valid=valid, admissible=listed)

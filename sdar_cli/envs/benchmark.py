@@ -105,6 +105,10 @@ def _nothing_missing(options: Any) -> list[Missing]:
     return []
 
 
+def _unknown_splits(options: Any) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class PlayRules:
     """How ``sdar play`` finds a task and reads a script of actions."""
@@ -149,6 +153,8 @@ class Benchmark:
     """Tasks of the held-out split, where the settings give it without opening the data."""
     missing: Callable[[Any], list[Missing]] = _nothing_missing
     """Which data are missing, found without opening them."""
+    splits: Callable[[Any], Sequence[str] | None] = _unknown_splits
+    """The splits that the data have, found without opening them; None where that is not known."""
     problems: Callable[[RunSettings], Sequence[Problem]] = _no_problem
     """Settings that contradict each other."""
     warnings: Callable[[RunSettings], Sequence[str]] = _no_problem

@@ -142,13 +142,15 @@ def _sets_for(asked: Asked, env: str | None) -> list[str]:
 
 
 def _of_model(asked: Asked, env: str | None, model: str | None, why: str = "") -> Target:
-    config = resolve(env=env, model=model, sets=_sets_for(asked, env), flags=asked.flags).config
+    config = resolve(env=env, model=model, sets=_sets_for(asked, env), flags=asked.flags, training=False).config
     return Target(env or config.env.name, config, why=why)
 
 
 def _of_run(asked: Asked, run: RunDir, env: str | None, why: str = "") -> Target:
     """A run's checkpoint on its own benchmark, or on another that was named."""
-    config = resolve(config_file=run.config_path, env=env, sets=_sets_for(asked, env), flags=asked.flags).config
+    config = resolve(
+        config_file=run.config_path, env=env, sets=_sets_for(asked, env), flags=asked.flags, training=False
+    ).config
     trained_on = run.benchmark()[0]
     if config.env.name != trained_on:
         why = f"{run.name} was trained on {trained_on}"
@@ -223,6 +225,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Eva
         "model": {
             "files": fingerprint(base) if base.is_dir() else None,
             "commit": origin["model_commit"],
+            "chat_template_sha256": origin["chat_template_sha256"],
             "checkpoint": fingerprint(target.checkpoint) if target.checkpoint else None,
             "dtype": origin["dtype"],
             "device": origin["gpu"] or origin["device"],

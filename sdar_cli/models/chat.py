@@ -26,7 +26,6 @@ BUSY = AGAIN | {408, 409, 425}
 """HTTP statuses that may pass."""
 SHOWN = 300
 """Characters of a server's own words in an error."""
-THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 class Chat(Protocol):
@@ -136,10 +135,9 @@ class Local:
 
     def __init__(self, model: str, max_tokens: int) -> None:
         from sdar_cli.config.schema import ModelConfig
-        from sdar_cli.models.loading import load_model, load_tokenizer
+        from sdar_cli.models.loading import load_policy
 
-        self.tokenizer = load_tokenizer(model)
-        self.model = load_model(ModelConfig(name=model))
+        self.model, self.tokenizer = load_policy(ModelConfig(name=model))
         self.max_tokens = max_tokens
         self.where = f"transformers, on {self.model.device}"
 

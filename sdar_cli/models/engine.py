@@ -13,7 +13,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from sdar_cli.base.errors import ConfigError, NotFiniteError
+
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -60,9 +63,14 @@ class HuggingFaceEngine:
         self.ends = end_ids(model, tokenizer)
 
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling, seed: int) -> list[list[int]]:
-        """See ``Engine``."""
+        """See ``Engine``.
+
+        Raises ConfigError for a token that the model has no embedding of, NotFiniteError where a next token's
+        distribution is not finite.
+        """
         import torch
 
+        self._refuse_unknown(prompts)
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         out: list[list[int]] = [[] for _ in prompts]
         devices = [self.model.device] if self.model.device.type == "cuda" else []
@@ -80,6 +88,17 @@ class HuggingFaceEngine:
         self.tokens_generated += sum(map(len, out))
         return out
 
+    def _refuse_unknown(self, prompts: Sequence[list[int]]) -> None:
+        """A token outside the embedding is a bare index error on a CPU, and ends the process on a GPU."""
+        rows = self.model.get_input_embeddings().weight.shape[0]
+        highest = max((max(ids, default=0) for ids in prompts), default=0)
+        if highest >= rows:
+            raise ConfigError(
+                f"a prompt holds {self.tokenizer.convert_ids_to_tokens(highest)}, which has no row of the embedding",
+                why=f"the tokenizer has {len(self.tokenizer)} tokens, the embedding {rows} rows",
+                fix="resize the embedding (model.resize_token_embeddings) and save the model again",
+            )
+
     def _batch(self, prompts: list[list[int]], sampling: Sampling) -> list[list[int]]:
         import torch
 
@@ -96,11 +115,25 @@ class HuggingFaceEngine:
             max_new_tokens=sampling.max_tokens,
             pad_token_id=pad,
             eos_token_id=sorted(self.ends),
+            logits_processor=[_refuse_not_finite],
             use_cache=True,
             repetition_penalty=1.0,
             **settings,
         )
         return [_until_end(row, self.ends) for row in result[:, longest:].tolist()]
+
+
+def _refuse_not_finite(ids: Tensor, logits: Tensor) -> Tensor:
+    """The logits (R, V) as they are.  Raises NotFiniteError where a row has no distribution: NaN, or infinite."""
+    import torch
+
+    if not torch.isfinite(logits.max(dim=-1).values).all():
+        raise NotFiniteError(
+            "the policy's distribution over the next token is not finite",
+            why="its weights are destroyed, or overflow in their dtype",
+            fix="use an earlier checkpoint, or --set model.dtype=float32",
+        )
+    return logits
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

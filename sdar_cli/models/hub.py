@@ -9,11 +9,20 @@ from pathlib import Path
 from sdar_cli.base.errors import Missing
 
 
-def is_cached(name: str) -> bool:
-    """Whether the Hugging Face cache holds some revision of a model."""
+def _snapshots(name: str) -> Path:
     home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
     cache = os.environ.get("HF_HUB_CACHE", str(Path(home) / "hub"))
-    snapshots = Path(cache) / f"models--{name.replace('/', '--')}" / "snapshots"
+    return Path(cache) / f"models--{name.replace('/', '--')}" / "snapshots"
+
+
+def has_config(name: str) -> bool:
+    """Whether it holds the ``config.json`` of some revision."""
+    return any(_snapshots(name).glob("*/config.json"))
+
+
+def is_cached(name: str) -> bool:
+    """Whether the Hugging Face cache holds some revision of a model."""
+    snapshots = _snapshots(name)
     return snapshots.is_dir() and any(snapshots.iterdir())
 
 

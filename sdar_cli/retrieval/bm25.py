@@ -67,6 +67,11 @@ def _no_panics(folder: Path) -> Iterator[None]:
         raise PrerequisiteError(f"the index {folder} is damaged", why=why, fix="build it again") from error
 
 
+def only_stop_words(query: str) -> bool:
+    """Whether nothing is left of a query that is not empty: the index has no stop words."""
+    return bool(query.strip()) and not analyzer().analyze(query)
+
+
 def _schema() -> tantivy.Schema:
     import tantivy
 

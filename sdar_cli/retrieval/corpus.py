@@ -1,16 +1,14 @@
-"""Passages from a corpus file: JSON lines (also .gz), parquet or TSV, checked row by row.
+"""Passages from a corpus file (``rows``), checked row by row.
 
 A row is ``{id, contents}``, where the first line of ``contents`` is the title in double quotes (Search-R1's layout),
 or ``{id, title, text}``; a TSV file has these columns with a header line, or ``id, text, title`` without one (DPR's).
+Other names of these keys are known (``rows.NAMES``), in any capitals; further keys are counted as unread.
 Errors: PrerequisiteError with file and line (from 1; a row's number in parquet).
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,16 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.retrieval.rows import COLUMNS, read_rows
 
 LONGEST = 100_000
 """Characters of the longest passage."""
-LONGEST_LINE = 16 << 20
-"""Bytes of the longest line: a file that is one line is not read into memory."""
 SKIP_CAP = 0.01
 """Largest share of rows that may be skipped."""
 SHOWN = 5
 SURROGATES = re.compile(r"[\ud800-\udfff]")
-SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".tsv")
 
 
 class Row(NamedTuple):
@@ -51,6 +47,8 @@ class BadRows:
     how: str = "--skip-bad"
     count: int = 0
     first: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+    """Keys of rows that nothing reads."""
 
     def note(self, where: str, reason: str) -> None:
         """A bad row.  Raises PrerequisiteError unless rows are skipped."""
@@ -103,7 +101,7 @@ def read_corpus(path: Path, bad: BadRows) -> Iterator[Row]:
     for where, values in read_rows(path):
         rows += 1
         try:
-            row = _row(values)
+            row = _row(values, bad.unread)
             if not seen.add(row.id):
                 raise ValueError(f"the id {row.id!r} has come before")
         except ValueError as error:
@@ -115,24 +113,36 @@ def read_corpus(path: Path, bad: BadRows) -> Iterator[Row]:
     bad.check(rows)
 
 
-def _row(values: Any) -> Row:
-    """A passage of a row's values.  Raises ValueError with the reason."""
+def _row(values: Any, unread: set[str]) -> Row:
+    """A passage of a row's values; keys that are not read go to ``unread``.  Raises ValueError with the reason."""
     if isinstance(values, ValueError):
         raise values
     if not isinstance(values, dict):
         raise ValueError("it is no object")
-    name = values.get("id")
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        column = COLUMNS.get(str(key).lower())
+        if column is None or column in found:
+            unread.add(str(key))
+        else:
+            found[column] = value
+    name = found.get("id")
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
     if not isinstance(name, str) or not name:
-        raise ValueError("it has no id")
+        raise ValueError(f"it has no id (a text or a number); its keys are {', '.join(map(str, values))[:200]}")
     _text("id", name)
-    if "contents" in values:
-        head, _, text = _text("contents", values["contents"]).partition("\n")
-        title = head.strip().strip('"')
+    title = _text("title", found["title"]) if found.get("title") is not None else ""
+    if "contents" in found:
+        unread.update({"text"} & found.keys())
+        head, _, rest = _text("contents", found["contents"]).partition("\n")
+        own = head.strip().strip('"')
+        if not title or own.strip() == title.strip():
+            title, text = own, rest
+        else:
+            text = found["contents"]
     else:
-        title = _text("title", values["title"]) if values.get("title") is not None else ""
-        text = _text("text", values.get("text"))
+        text = _text("text", found.get("text"))
     if not text.strip() and not title.strip():
         raise ValueError("its text is empty")
     return Row(name, title.strip(), text.strip())
@@ -150,74 +160,3 @@ def _text(key: str, text: Any) -> str:
             f"its {key} is not Unicode text: it holds half of a character pair, or a byte that is not UTF-8"
         )
     return text
-
-
-def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(``file:line``, values) of every row of a file; values that cannot be read are a ValueError."""
-    name = path.name
-    if not path.is_file():
-        raise PrerequisiteError(f"no file {path}", fix=f"give a file that ends in {', '.join(SUFFIXES)}")
-    if name.endswith(".parquet"):
-        return _parquet(path)
-    if name.endswith(".tsv"):
-        return _tsv(path)
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        return _json_lines(path)
-    raise PrerequisiteError(f"{path} is of no known kind", why=f"known: {', '.join(SUFFIXES)}", fix="rename or convert")
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-        number = 0
-        try:
-            while line := file.readline(LONGEST_LINE):
-                number += 1
-                if len(line) == LONGEST_LINE:
-                    raise PrerequisiteError(
-                        f"line {number} of {path} is longer than {LONGEST_LINE} bytes", fix="write a JSON object a line"
-                    )
-                if line.strip():
-                    yield f"{path}:{number}", _parsed(line)
-        except (EOFError, OSError) as error:
-            raise PrerequisiteError(f"{path} breaks off after line {number}", why=str(error)) from error
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return ValueError(f"it is not UTF-8: {error.reason} at byte {error.start}")
-    except (json.JSONDecodeError, RecursionError) as error:
-        return ValueError(f"it is not JSON: {error}")
-
-
-def _tsv(path: Path) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(LONGEST_LINE)
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file, delimiter="\t")
-        columns = ["id", "text", "title"]
-        try:
-            for number, values in enumerate(rows, 1):
-                if number == 1 and "id" in values:
-                    columns = values
-                elif len(values) > len(columns) or len(values) < 2:
-                    yield f"{path}:{rows.line_num}", ValueError(f"it has {len(values)} columns")
-                else:
-                    yield f"{path}:{rows.line_num}", dict(zip(columns, values, strict=False))
-        except csv.Error as error:
-            raise PrerequisiteError(f"{path} breaks off at line {rows.line_num}", why=str(error)) from error
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches(batch_size=1024):
-            for values in batch.to_pylist():
-                number += 1
-                yield f"{path}:{number}", values
-    except pyarrow.ArrowException as error:
-        raise PrerequisiteError(f"{path} is no parquet file", why=str(error).splitlines()[0]) from error

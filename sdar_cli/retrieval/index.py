@@ -102,6 +102,8 @@ def _build(
     """Everything of an index but its place."""
     state = _start(building, corpus, settings, reporter)
     sha256 = _add_passages(building, corpus, state, bad, reporter, commit_every)
+    if bad.unread and reporter:
+        reporter.info(f"keys of {corpus} that are not read: {', '.join(sorted(bad.unread)[:20])}")
     store = PassageStore(building)
     if encoder and reporter:
         used = encoder.parameters

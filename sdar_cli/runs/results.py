@@ -18,6 +18,10 @@ from sdar_cli.stats import PairedDifference
 INTERVAL = "Wilson 95 %, sampling error of tasks only"
 
 
+OLDER_HASHES = "earlier versions hashed the names of game files only, so their hash of the same games is another"
+"""Why the panel of an older run and that of a newer one may differ."""
+
+
 @dataclass(frozen=True)
 class Rate:
     """Success over episodes with its Wilson interval (fractions), and the means of the metrics that are shown."""

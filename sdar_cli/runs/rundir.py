@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -194,7 +194,7 @@ class RunDir:
     def _read_status(self) -> Status:
         return cast(Status, check_types(self.status_path, read_json_object(self.status_path), STATUS_TYPES))
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> Mapping[str, Any]:
         """The configuration as it stands in the file."""
         return check_types(self.config_path, read_json_object(self.config_path), CONFIG_TYPES)
 

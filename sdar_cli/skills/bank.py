@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.resources import resource_dir
@@ -229,11 +230,16 @@ def _toml(text: str, path: Path) -> Mapping[str, object]:
         raise bad(path, f"TOML that cannot be read: {error}", "write plain strings and lists of strings") from error
 
 
+def _problem(error: ErrorDetails) -> str:
+    key = ".".join(map(str, error["loc"]))
+    return f"the key {key} is missing" if error["type"] == "missing" else f"{key}: {error['msg']}"
+
+
 def _validated(model: type[Header], data: Mapping[str, object], path: Path) -> Header:
     try:
         return model.model_validate(data)
     except ValidationError as error:
         if "include" in data:
             raise bad(path, "include: a bank includes nothing", "copy the skills into the bank's folder") from error
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        problems = [_problem(e) for e in error.errors()]
         raise bad(path, "; ".join(problems), f"correct the keys; known: {', '.join(model.model_fields)}") from error

@@ -19,7 +19,7 @@ from sdar_cli.config.presets import Resolved
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.checkpoints import remove_unfinished
 from sdar_cli.runs.rundir import RunDir, differences
-from sdar_cli.train.preflight import missing
+from sdar_cli.train.preflight import missing, require
 
 Train = Callable[[RunConfig, RunDir, Reporter, bool], Mapping[str, object]]
 
@@ -29,6 +29,7 @@ def start_run(resolved: Resolved, runs_dir: Path, argv: Sequence[str], reporter:
     config = resolved.config
     _require(config)
     train = _load_training()
+    require(resolved, runs_dir, resumed=False)
     path = distributed.from_main(str(RunDir.create(runs_dir, config, argv).path) if distributed.is_main() else "")
     run = RunDir(Path(path))
     _execute(train, resolved, run, reporter, resume=False)
@@ -39,6 +40,7 @@ def continue_run(run: RunDir, resolved: Resolved, argv: Sequence[str], reporter:
     note = check_resume(run, resolved)
     _require(resolved.config)
     train = _load_training()
+    require(resolved, run.path.parent, resumed=True)
     if distributed.is_main():
         run.resume(argv, resolved.config)
     if note:

@@ -12,7 +12,7 @@ from sdar_cli.config.presets import Resolved
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.train.launch import check_resume
-from sdar_cli.train.preflight import Estimates, Workload, estimates, missing, plan
+from sdar_cli.train.preflight import Estimates, Workload, estimates, plan, problems
 
 
 def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir | None) -> int:
@@ -22,7 +22,9 @@ def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir
     """
     config = resolved.config
     note = check_resume(resumed, resolved) if resumed else ""
-    absent = missing(config) + ([] if resumed else _conflict(runs_dir, config))
+    absent, notes = problems(resolved, runs_dir, resumed is not None)
+    absent += [] if resumed else _conflict(runs_dir, config)
+    warnings = [*resolved.warnings, *notes]
     amounts, sizes = plan(config), estimates(config, resolved.parameters)
     if reporter.json_mode:
         reporter.emit_object(
@@ -30,7 +32,7 @@ def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir
                 "config": config.model_dump(mode="json"),
                 "sources": resolved.sources,
                 "changed": sorted(changed_keys(config)),
-                "warnings": resolved.warnings,
+                "warnings": warnings,
                 "plan": asdict(amounts),
                 "estimates": asdict(sizes) if sizes else None,
                 "missing": [item._asdict() for item in absent],
@@ -42,7 +44,7 @@ def show(resolved: Resolved, reporter: Reporter, runs_dir: Path, resumed: RunDir
     _print_values(resolved, reporter)
     _print_plan(amounts, reporter)
     _print_estimates(sizes, reporter)
-    for warning in resolved.warnings:
+    for warning in warnings:
         reporter.warn(warning)
     if note:
         reporter.info(note)

@@ -12,13 +12,22 @@ from sdar_cli.config.schema import RunConfig
 from sdar_cli.runs.checkpoints import list_checkpoints, problems, remove_unfinished, step_of
 from sdar_cli.runs.folder import step_in
 from sdar_cli.runs.metrics import MetricsWriter, missing_steps
+from sdar_cli.runs.results import OLDER_HASHES
 from sdar_cli.runs.rundir import RunDir
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
 
-IDENTITY = ("panel_sha256", "train_tasks_sha256", "skill_bank_sha256", "model_commit", "corpus_sha256")
+IDENTITY = (
+    "panel_sha256",
+    "train_tasks_sha256",
+    "skill_bank_sha256",
+    "model_commit",
+    "chat_template_sha256",
+    "corpus_sha256",
+)
 """Entries of the provenance that a resumed run must not change."""
+TASKS = {"panel_sha256", "train_tasks_sha256"}
 
 
 def starting_point(run: RunDir, config: RunConfig, resume: bool, reporter: Reporter) -> Path | None:
@@ -86,6 +95,7 @@ def refuse_other_data(run: RunDir, now: Mapping[str, object]) -> None:
     changed = [key for key in IDENTITY if before.get(key) not in (None, now.get(key))]
     if changed:
         listed = "".join(f"\n  - {key}: {before[key]} in the run, {now.get(key)} now" for key in changed)
+        listed += "" if set(changed) - TASKS else f"\n  ({OLDER_HASHES})"
         raise RunConflictError(
             f"run {run.name} was started with other data", why=listed, fix="restore them, or start a new run"
         )

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base import distributed
-from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.errors import ConfigError, NotFiniteError
 from sdar_cli.base.signals import handled
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.evaluation.panel import evaluate_panel
 from sdar_cli.rollout.step import Metrics, play_step
 from sdar_cli.runs.checkpoints import latest_checkpoint, step_of
+from sdar_cli.runs.collapse import CollapseWatch, success_sign
+from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.runs.sinks import Recorder
 from sdar_cli.train.resume import forget_after, refuse_other_data, starting_point
 
@@ -87,6 +89,9 @@ class _Run:
         self.learning = SkillLearning(config, session.retriever, run.skills, reporter)
         self.episodes: list[Episode] = []
         """Those of the present step."""
+        self.collapse = CollapseWatch(read_metrics(run.metrics))
+        self.at = "before the first step"
+        """Where the run is, for errors."""
         self.stopping = False
         self.in_rollout = False
         self.saved = self.first_step
@@ -99,7 +104,20 @@ class _Run:
         self.learning.close()
 
     def execute(self) -> Summary:
-        """Evaluate, train, evaluate."""
+        """Evaluate, train, evaluate.
+
+        Raises NotFiniteError, with the last good checkpoint, where loss, gradient or weights are not finite.
+        """
+        try:
+            return self._execute()
+        except NotFiniteError as error:
+            kept = latest_checkpoint(self.run.checkpoints)
+            fix = "a new run with a smaller --set train.lr, or --set train.on_nonfinite=skip"
+            good = f"the last good checkpoint is {kept}" if kept else "no checkpoint was saved before it"
+            what = error.what if "step" in error.what else f"{self.at}: {error.what}"
+            raise NotFiniteError(what, why=f"{error.why}; {good}", fix=fix) from error
+
+    def _execute(self) -> Summary:
         import torch
 
         from sdar_cli.train.trainer import SDARTrainer
@@ -114,6 +132,7 @@ class _Run:
             self._rollout,
             self._after_step,
             peft_config=session.peft_config(),
+            warn=self.reporter.warn,
         )
         session.adopt(trainer.model, trainer.generating)
         if self.start:
@@ -149,7 +168,7 @@ class _Run:
         """Play the groups of a step and make its samples, with the teacher's prompts where it has a teacher."""
         from sdar_cli.train.trainer import StepData
 
-        self.in_rollout = True
+        self.in_rollout, self.at = True, f"step {step}"
         played = play_step(
             self.session.collector,
             self.session.train_tasks,
@@ -195,6 +214,8 @@ class _Run:
         if self.metrics:
             self.metrics.write(metrics)
         self.reporter.step(metrics)
+        for sign in self.collapse.new(metrics):
+            self.reporter.warn(sign)
         self.stopping = any(distributed.gather(self.stopping))
         every = self.config.train.save_every
         # before the checkpoint: a run that dies in between repeats the step and its evaluation
@@ -223,6 +244,7 @@ class _Run:
         self.reporter.info(f"the last checkpoint is that of step {self.saved}")
 
     def _evaluate(self, step: int) -> EvaluationReport:
+        self.at = f"evaluation after step {step}"
         return evaluate_panel(
             self.session,
             self.run if distributed.is_main() else None,
@@ -240,6 +262,12 @@ class _Run:
             found = report.result(with_skill) if report else None
             return found.overall.success if found else None
 
+        signs = [*self.collapse.said.values()]
+        for with_skill, what in ((False, "without the skill"), (True, "with the skill")):
+            sign = success_sign(success(before, with_skill), success(after, with_skill), what)
+            if sign is not None:
+                signs.append(sign)
+                self.reporter.warn(sign)
         return {
             "run": str(self.run.path),
             "steps": self.config.train.steps,
@@ -250,6 +278,7 @@ class _Run:
             "with_skill_after": success(after, True),
             **audit_summary(self.run.metrics),
             "checkpoint": str(latest_checkpoint(self.run.checkpoints) or "none"),
+            **({"warning": "; ".join(signs)} if signs else {}),
         }
 
 

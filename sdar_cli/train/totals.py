@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,34 @@ class StepTotals:
         self.sums["policy_loss"] += policy.item()
         self.sums["entropy"] += entropy.item()
         self.sums["weight"] += weights.sum().item()
+
+    def copy(self) -> StepTotals:
+        """The sums so far."""
+        out = StepTotals(0)
+        out.sums, out.parts = dict(self.sums), [list(parts) for parts in self.parts]
+        return out
+
+    def not_finite(self, before: StepTotals, gate: str, objective: str) -> str | None:
+        """What of the sums added since ``before`` (all of them finite) is not finite, in words with the name of the
+        gate or objective that made it; None where everything is finite."""
+        for key, words in (
+            ("entropy", "the entropy of the policy is"),
+            ("policy_loss", "the policy loss is"),
+            ("kl", "the KL to the initial model is"),
+        ):
+            if not math.isfinite(self.sums[key]):
+                return f"{words} not finite"
+        named = {
+            "gap_sum": "the log-probs of the teacher are",
+            "gate_sum": f"the values of the gate {gate} are",
+            "loss_sum": f"the loss of the objective {objective} is",
+        }
+        for parts, old in zip(self.parts, before.parts, strict=True):
+            for part in parts[len(old) :]:
+                for key, words in named.items():
+                    if not math.isfinite(float(part[key])):
+                        return f"{words} not finite"
+        return None
 
     def over_processes(self) -> StepTotals:
         """The totals of all processes; seconds are the slowest's.  Every process must call it."""

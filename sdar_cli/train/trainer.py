@@ -1,6 +1,6 @@
 """SDARTrainer: GRPO as TRL implements it, on ragged multi-turn samples, plus the gated distillation term.
 
-The only file that touches TRL.  TRL's own rollout, reward and batching are not used: one call of
+With ``arguments.py`` the only file that touches TRL.  TRL's own rollout, reward and batching are not used: one call of
 ``training_step`` is one optimizer update on a part of the samples of the present step, in micro-batches sorted
 by length.  TRL gives the policy term (clip, dual clip as ``delta``, the ``dapo`` normaliser), the fused
 log-prob computation, LoRA, optimizer, mixed precision and saving; ``tests/train/test_contract.py`` checks which
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
 from sdar_cli.algo.distill import distillation
@@ -34,12 +34,15 @@ from sdar_cli.algo.policy import kl_k3
 from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
 from sdar_cli.algo.schedule import coefficient, linear
 from sdar_cli.base import distributed
+from sdar_cli.base.errors import NotFiniteError
 from sdar_cli.base.files import write_json_atomic
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.rollout.samples import Sample
 from sdar_cli.rollout.step import Metrics
 from sdar_cli.runs.checkpoints import checkpoint_path, publish
+from sdar_cli.train.arguments import grpo_arguments
+from sdar_cli.train.finite import check_weights, trainable, update_problem
 from sdar_cli.train.rows import PolicyScores, Signals, TeacherScores, collate, micro_batches
 from sdar_cli.train.score import ForwardPass, Scoring
 from sdar_cli.train.shadow import ShadowWeights
@@ -72,44 +75,11 @@ AfterStep = Callable[["SDARTrainer", int, Metrics], bool]
 """(trainer, step, metrics) after the last update of a step; True asks to save and stop."""
 
 
-def grpo_arguments(config: RunConfig, folder: Path, device: torch.device) -> GRPOConfig:
-    """TRL's settings for a run.  One of its global steps is one optimizer update."""
-    train, algo = config.train, config.algo
-    schedule = "constant_with_warmup" if train.lr_schedule == "constant" else train.lr_schedule
-    return GRPOConfig(
-        output_dir=str(folder),
-        max_steps=train.steps * train.updates_per_step,
-        per_device_train_batch_size=train.group_size,
-        num_generations=train.group_size,
-        gradient_accumulation_steps=1,
-        steps_per_generation=train.updates_per_step,
-        learning_rate=train.lr,
-        lr_scheduler_type=schedule,
-        warmup_steps=train.warmup_steps,
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.grad_clip,
-        loss_type="dapo",
-        epsilon=algo.clip_eps,
-        delta=algo.dual_clip,
-        beta=0.0,
-        temperature=config.model.temperature,
-        max_completion_length=config.model.max_response_tokens,
-        gradient_checkpointing=config.model.gradient_checkpointing,
-        use_cpu=device.type == "cpu",
-        bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
-        save_strategy="no",
-        eval_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        ignore_data_skip=True,
-        dataloader_pin_memory=False,
-        seed=config.seed,
-    )
-
-
 class SDARTrainer(Scoring, GRPOTrainer):
-    """See the module's text.  ``rollout`` makes the samples of a step, ``after_step`` receives its metrics."""
+    """See the module's text.
+
+    ``rollout`` makes the samples of a step, ``after_step`` receives its metrics, ``warn`` shows a line to the user.
+    """
 
     def __init__(
         self,
@@ -120,6 +90,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         rollout: Rollout,
         after_step: AfterStep,
         peft_config: PeftConfig | None = None,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         from datasets import Dataset
 
@@ -135,7 +106,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         self.remove_callback(PrinterCallback)
         self.add_callback(_StepCallback(self, after_step))
         self.run_config = config
-        self.rollout = rollout
+        self.rollout, self.warn = rollout, warn
         algo = config.algo
         self.gate = GATE.bind(algo.gate, algo.gate_args)
         self.objective = OBJECTIVE.bind(algo.objective, algo.objective_args)
@@ -157,6 +128,8 @@ class SDARTrainer(Scoring, GRPOTrainer):
         self._sampled: list[Sample] = []
         """Samples of the present forward pass, in the first update of a step: the weights are those that sampled."""
         self._normaliser = 1.0
+        self.skipped = 0
+        """Updates of the present step that were left out."""
         self.step_metrics: Metrics = {}
         self.totals = StepTotals(len(config.views))
 
@@ -177,7 +150,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         step, update = divmod(self.state.global_step, self.updates)
         if update == 0:
             self._begin_step(step + 1)
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self.totals.copy()
         loss = torch.zeros((), device=self.accelerator.device)
         for part in micro_batches(self._chunks[update], self.run_config.train.micro_batch):
             batch = collate(part, self._signals, self.processing_class.pad_token_id, self.accelerator.device)
@@ -185,8 +158,26 @@ class SDARTrainer(Scoring, GRPOTrainer):
             self._sampled = [] if update else part
             loss += Trainer.training_step(self, model, batch, num_items_in_batch)
         distributed.add_gradients(self.model)
+        problem = update_problem(self.run_config, self.model, self.totals, before, loss)
+        if problem is not None:
+            loss = self._leave_out(f"update {update + 1} of step {step + 1}: {problem}", before)
         self.totals.sums["seconds_update"] += time.perf_counter() - began
         return loss
+
+    def _leave_out(self, problem: str, before: StepTotals) -> Tensor:
+        """An update without gradients, which the optimizer passes over.
+
+        Raises NotFiniteError where the run must stop.
+        """
+        if self.run_config.train.on_nonfinite == "stop":
+            raise NotFiniteError(
+                problem, why="a rate too high, a dtype too narrow, or a gate or objective undefined there"
+            )
+        self.warn(f"{problem}; the update is left out (train.on_nonfinite = skip)")
+        self.totals = before
+        self.model.zero_grad(set_to_none=True)
+        self.skipped += 1
+        return torch.zeros((), device=self.accelerator.device)
 
     def _begin_step(self, step: int) -> None:
         torch.manual_seed(seed_of(self.run_config.seed, "update", step))  # dropout of adapters, nothing else
@@ -196,7 +187,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         random.Random(seed_of(self.run_config.seed, "shuffle", step)).shuffle(self.samples)
         self._chunks = [distributed.local_part(self.samples[i :: self.updates]) for i in range(self.updates)]
         self._normaliser = data.normaliser
-        self.totals = StepTotals(len(self.run_config.views))
+        self.totals, self.skipped = StepTotals(len(self.run_config.views)), 0
         self.step_metrics = dict(data.metrics)
         self._metrics["train"].clear()
         self._signals = self._score_chunks()
@@ -327,6 +318,8 @@ class SDARTrainer(Scoring, GRPOTrainer):
         """The metrics of the step whose last update has just been made, over all processes."""
         totals = self.totals.over_processes()
         out = self.step_metrics | totals.loss_metrics(reference=self.initial is not None)
+        if self.skipped:
+            out["skipped_updates"] = self.skipped
         if self.taught:
             out["coef"] = self.coef
         if self.coef > 0:
@@ -350,6 +343,8 @@ class SDARTrainer(Scoring, GRPOTrainer):
             return checkpoint_path(Path(self.args.output_dir), step)
         from safetensors.torch import save_file
 
+        shadow = self.shadow.values.items() if self.shadow is not None else ()
+        check_weights([*trainable(self.model), *shadow], f"before the checkpoint of step {step}")
         self._save_checkpoint(self.model, None)
         written = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.shadow is not None:
@@ -378,9 +373,11 @@ class _StepCallback(TrainerCallback):
         self.after_step = after_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        step, update = divmod(state.global_step, self.trainer.updates)
+        done = self.trainer.updates if update == 0 else update
+        check_weights(trainable(self.trainer.model), f"update {done} of step {step + (update > 0)}")
         if self.trainer.shadow is not None:
             self.trainer.shadow.update()
-        step, update = divmod(state.global_step, self.trainer.updates)
         if update == 0 and self.after_step(self.trainer, step, self.trainer.finished_metrics()):
             control.should_training_stop = True
 

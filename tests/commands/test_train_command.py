@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -240,6 +241,7 @@ def test_a_dry_run_shows_values_sources_plan_and_warnings(command: Command) -> N
 
 def test_a_dry_run_as_json_is_one_object(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # offline, a model that is not cached would be missing
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
     result = command("--dry-run", "--json", "--model", "qwen2.5-3b-instruct", "--set", "model.dtype=bfloat16")
     shown = json.loads(result.out)
     assert RunConfig.model_validate(shown["config"]).train.group_size == 8
@@ -265,9 +267,10 @@ def test_a_dry_run_lists_what_is_missing_and_ends_with_2(command: Command, tmp_p
         "skill bank 'mine'",
         "module 'no_such_pkg' of algo.gate = no_such_pkg.m:f",
     ]
-    game = tmp_path / "json_2.1.1" / "train" / "pick_and_place_simple-A-None-B-1" / "trial_1" / "game.tw-pddl"
-    game.parent.mkdir(parents=True)
-    game.touch()
+    for split in ("train", "valid_seen"):
+        game = tmp_path / "json_2.1.1" / split / "pick_and_place_simple-A-None-B-1" / "trial_1" / "game.tw-pddl"
+        game.parent.mkdir(parents=True)
+        game.touch()
     assert len(json.loads(command(*words).out)["missing"]) == 2
 
 

@@ -162,7 +162,7 @@ def test_skill_grpo_shows_the_policy_its_skill_and_grpo_does_not(
     by_id = {task.id: task for task in TASKS}
 
     def shown(run: Path) -> list[tuple[bool, int]]:
-        tokenizer = load_tokenizer(RunDir(run).config().model.name)
+        tokenizer = load_tokenizer(RunDir(run).config().model)
         found = []
         for step in range(1, STEPS + 1):
             for episode in episodes_of(run, step):

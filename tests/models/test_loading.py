@@ -21,7 +21,7 @@ def test_a_folder_is_loaded(model_folder: Path, tokenizer) -> None:
     model = load_model(config)
     assert model.dtype == torch.float32 and model.device.type == "cpu"
     assert sum(p.numel() for p in model.parameters()) == 34_016
-    assert load_tokenizer(config.name).get_vocab() == tokenizer.get_vocab()
+    assert load_tokenizer(config).get_vocab() == tokenizer.get_vocab()
 
 
 def test_the_wanted_dtype(model_folder: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="no model at"):
         model_location(str(tmp_path / "none"))
     with pytest.raises(PrerequisiteError, match="cannot load the model"):
-        load_tokenizer(str(tmp_path))  # it is there, and empty
+        load_tokenizer(ModelConfig(name=str(tmp_path)))  # it is there, and empty
 
 
 def test_a_model_that_was_never_downloaded_is_a_prerequisite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_a_model_that_was_never_downloaded_is_a_prerequisite(tmp_path: Path, mon
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(PrerequisiteError, match="cannot load the model nobody/nothing") as caught:
-        load_tokenizer("nobody/nothing")
+        load_tokenizer(ModelConfig(name="nobody/nothing"))
     assert caught.value.exit_code == 3 and caught.value.why and caught.value.fix
 
 
@@ -56,7 +56,7 @@ def test_a_tokenizer_without_a_chat_template_is_refused(model_folder: Path, tmp_
     settings.pop("chat_template", None)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     with pytest.raises(ConfigError, match="has no chat template"):
-        load_tokenizer(str(folder))
+        load_tokenizer(ModelConfig(name=str(folder)))
 
 
 def test_a_tokenizer_without_padding_gets_one_on_the_left(model_folder: Path, tmp_path: Path) -> None:
@@ -66,19 +66,19 @@ def test_a_tokenizer_without_padding_gets_one_on_the_left(model_folder: Path, tm
     settings.pop("pad_token")
     settings["padding_side"] = "right"
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    loaded = load_tokenizer(str(folder))
+    loaded = load_tokenizer(ModelConfig(name=str(folder)))
     assert loaded.pad_token == loaded.eos_token and loaded.padding_side == "left"
 
 
 @pytest.fixture(scope="module")
 def bundled():
     config = ModelConfig(device="cpu")
-    return load_model(config), load_tokenizer(config.name)
+    return load_model(config), load_tokenizer(config)
 
 
 @pytest.mark.parametrize("name", bundled_models())
 def test_a_bundled_model_is_what_its_preset_says(name: str) -> None:
-    model, tokenizer = load_model(ModelConfig(name=name, device="cpu")), load_tokenizer(name)
+    model, tokenizer = load_model(ModelConfig(name=name, device="cpu")), load_tokenizer(ModelConfig(name=name))
     assert sum(p.numel() for p in model.parameters()) == model_preset(name).parameters
     assert model.config.vocab_size >= len(tokenizer)
     assert model.config.eos_token_id == tokenizer.eos_token_id

@@ -50,7 +50,7 @@ def offline(monkeypatch):
     asked = []
     environments, loading = ModuleType("env"), ModuleType("loading")
     environments.open_environment = lambda config, reporter: asked.append(config) or TwoTasks()
-    loading.load_tokenizer = lambda name, revision=None: asked.append(name) or word_tokenizer()
+    loading.load_tokenizer = lambda config: asked.append(config.name) or word_tokenizer()
     monkeypatch.setitem(sys.modules, "sdar_cli.envs.alfworld.env", environments)
     monkeypatch.setitem(sys.modules, "sdar_cli.models.loading", loading)
     return asked

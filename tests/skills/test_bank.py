@@ -150,7 +150,7 @@ def _sub(name: str, old: str, new: str) -> Callable[[Path], None]:
 BAD = {
     "no bank.toml": (lambda f: (f / "bank.toml").unlink(), "bank", "no bank.toml"),
     "bad TOML": (_sub("bank.toml", "version =", "version"), "bank.toml", "bad TOML"),
-    "unknown key": (_sub("bank.toml", "licence =", "license ="), "bank.toml", "licence: Field required"),
+    "unknown key": (_sub("bank.toml", "licence =", "license ="), "bank.toml", "the key licence is missing"),
     "no categories": (lambda f: (f / "bank.toml").write_text('name = "x"\n'), "bank.toml", "categories"),
     "general has keywords": (
         _sub("bank.toml", "[categories.pick_two_obj_and_place]", "[categories.general]"),
@@ -160,7 +160,7 @@ BAD = {
     "no front matter": (lambda f: (f / "general.md").write_text("# Text\n"), "general.md", "front matter"),
     "open front matter": (lambda f: (f / "general.md").write_text('+++\nid = "x"\n'), "general.md", "front matter"),
     "bad front matter": (_sub("general.md", "id =", "id"), "general.md", "bad TOML"),
-    "missing key": (_sub("general.md", "when =", "# when ="), "general.md", "when: Field required"),
+    "missing key": (_sub("general.md", "when =", "# when ="), "general.md", "the key when is missing"),
     "brief of two lines": (_sub("general.md", "every place and", r"every place\nand"), "general.md", "brief"),
     "no text": (
         lambda f: _add(f, "general.md", "general", "general") or _sub("general.md", "text", "")(f),

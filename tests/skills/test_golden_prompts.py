@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sdar_cli.config.schema import RunConfig
+from sdar_cli.config.schema import ModelConfig, RunConfig
 from sdar_cli.envs.base import Task, TurnView
 from sdar_cli.envs.search.prompt import ADMISSIBLE
 from sdar_cli.models.loading import load_tokenizer
@@ -75,7 +75,7 @@ def first_view(bank: str, category: str) -> TurnView:
 def prompts(bank: Bank, category: str, retrieval: str = "task-type") -> dict[str, tuple[str, str]]:
     """Of each form (teacher's prompt, student's prompt), decoded from the ids that training uses."""
     name = bank.environment
-    tokenizer = load_tokenizer(MODELS[name])
+    tokenizer = load_tokenizer(ModelConfig(name=MODELS[name]))
     made = {}
     for title, (style, form) in FORMS.items():
         config = RunConfig.model_validate(

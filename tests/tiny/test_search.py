@@ -91,7 +91,7 @@ def play(environment, kinds: int, with_skill: bool) -> float:
     """Success of the shipped policy on the first questions of each kind."""
     config = resolve(env="search", model="tiny-search").config
     model = load_model(ModelConfig(name="tiny-search", device="cpu"))
-    tokenizer = load_tokenizer("tiny-search")
+    tokenizer = load_tokenizer(ModelConfig(name="tiny-search"))
     tasks = [task for group in group_by_type(environment.tasks("eval")).values() for task in group[:kinds]]
     skills = briefs("search", tasks)
     collector = Collector(config, environment, HuggingFaceEngine(model, tokenizer, 64), tokenizer)

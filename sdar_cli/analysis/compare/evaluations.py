@@ -10,7 +10,7 @@ from sdar_cli.analysis.compare.arms import Arm, Member
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
 from sdar_cli.evaluation.metrics import METRICS
 from sdar_cli.runs.records import EpisodeRecord, read_episodes
-from sdar_cli.runs.results import EvaluationReport, EvaluationResult, read_report
+from sdar_cli.runs.results import OLDER_HASHES, EvaluationReport, EvaluationResult, read_report
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.stats import early_speed
 
@@ -41,7 +41,7 @@ def read_evaluations(arms: Sequence[Arm], name: str | None) -> list[list[Evaluat
         if other.report.panel.sha256 != flat[0].report.panel.sha256:
             raise ConfigError(
                 f"{flat[0].member.title} and {other.member.title} were evaluated on different panels",
-                why=f"{_panel(flat[0])}; {_panel(other)}",
+                why=f"{_panel(flat[0])}; {_panel(other)} ({OLDER_HASHES})",
                 fix="sdar eval --run RUN --name NAME for both, then sdar compare --evaluation NAME",
             )
     return found

@@ -19,6 +19,7 @@ from sdar_cli.analysis.report.series import evaluations
 from sdar_cli.base.display import duration
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.text import clean
+from sdar_cli.runs.collapse import CollapseWatch, success_sign
 from sdar_cli.runs.metrics import StepMetrics, read_steps
 from sdar_cli.runs.rundir import RunDir
 
@@ -151,17 +152,33 @@ def _run_caveats(run: RunDir) -> list[str]:
             f"{run.name}: in only {100 * mixed:.0f} % of the groups did rewards differ; from the "
             "others the policy gradient learns nothing but penalties."
         )
+    signs = CollapseWatch([step.to_json() for step in steps]).said.values()
+    out += [f"{run.name}: {sign}." for sign in signs]
+    skipped = sum(int(value) for value in _column(steps, "skipped_updates"))
+    if skipped:
+        out.append(f"{run.name}: {skipped} updates were left out, because a loss or gradient was not finite.")
     broken = sum(int(value) for value in _column(steps, "failed_episodes"))
     if broken:
         out.append(f"{run.name}: {broken} episodes ended because the environment failed; they are in no mean.")
     if run.provenance().get("dirty"):
         out.append(f"{run.name} ran with changed code (its code.diff has the changes).")
-    return out + _teacher_lost(run)
+    return out + _teacher_lost(run) + _success_lost(run)
 
 
 def _column(steps: Sequence[StepMetrics], key: str) -> list[float]:
     """A value of every step that has it."""
     return [value for step in steps if (value := step.number(key)) is not None]
+
+
+def _success_lost(run: RunDir) -> list[str]:
+    """A policy that plays far worse, without the skill, than before training."""
+    played = evaluations(run)
+    if len(played) < 2:
+        return []
+    ends = [played[step].result(False) for step in (min(played), max(played))]
+    before, after = (end.overall.success if end else None for end in ends)
+    sign = success_sign(before, after, "without the skill")
+    return [f"{run.name}: {sign}."] if sign else []
 
 
 def _teacher_lost(run: RunDir) -> list[str]:

@@ -101,8 +101,8 @@ def _tokenizer(run: RunDir, config: RunConfig) -> PreTrainedTokenizerBase:
 
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is not None:
-        return load_tokenizer(str(checkpoint), None)
-    return load_tokenizer(config.model.name, config.model.revision)
+        return load_tokenizer(config.model.model_copy(update={"name": str(checkpoint), "revision": None}))
+    return load_tokenizer(config.model)
 
 
 def _shown(record: EpisodeRecord, step: int, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> ShownEpisode:

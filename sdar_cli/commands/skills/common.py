@@ -75,7 +75,7 @@ def settings(
     given = {**flags, "env.workers": (1, "skills"), "algo.coef": (0.0, "skills")}
     loaded = load_bank(bank) if bank else None
     preset = env or (loaded.environment if loaded and not config_file else None)
-    config = resolve(config_file=config_file, env=preset, model=model, flags=given).config
+    config = resolve(config_file=config_file, env=preset, model=model, flags=given, training=False).config
     loaded = loaded or load_bank(config.skills.bank)
     if loaded.environment != config.env.name:
         raise ConfigError(

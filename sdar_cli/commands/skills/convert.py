@@ -17,7 +17,10 @@ BankOption = Annotated[str, typer.Argument(metavar="BANK", help="Bundled bank or
 TargetOption = Annotated[
     Path, typer.Option("--out", help="File (claude) or folder (mapping); must not exist.", show_default=False)
 ]
-EnvOption = Annotated[str, typer.Option("--env", help="Environment the bank is for.")]
+EnvOption = Annotated[
+    str | None,
+    typer.Option("--env", help="Environment; default: the one with its task types.", show_default=False),
+]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the texts: the formats do not say.")]
 MapOption = Annotated[
     list[str] | None,
@@ -59,7 +62,7 @@ def register(app: typer.Typer) -> None:
 def import_command(
     source: SourceArgument,
     out: OutOption,
-    env: EnvOption = ENV,
+    env: EnvOption = None,
     name: NameOption = None,
     licence: LicenceOption = "unknown",
     maps: MapOption = None,
@@ -74,13 +77,16 @@ def import_command(
     from sdar_cli.skills.convert.parts import Header
     from sdar_cli.skills.write import write_bank
 
-    require_env(env)
-    header = Header(name or out.resolve().name, "1", env, licence, _renames(maps or []))
+    if env is not None:
+        require_env(env)
+    header = Header(name or out.resolve().name, "1", env or "", licence, _renames(maps or []))
     draft, warnings = read_foreign(source, header)
     bank = write_bank(draft, out)
     with Reporter(json_mode=as_json) as reporter, json_stdout(reporter):
         for warning in warnings:
             reporter.warn(warning)
+        if env is None:
+            reporter.info(f"by its task types the bank is for {bank.environment} (--env says another)")
         reporter.info(f"{out}: {len(bank.skills)} skills in {len(bank.categories)} task types, sha256 {bank.sha256}")
         if as_json:
             about = {"bank": str(out), "skills": len(bank.skills), "categories": list(bank.categories)}

@@ -153,10 +153,11 @@ def _record(reporter: Reporter, what: What, flags: Flags) -> Mapping[str, object
 
 
 def _counter(model: str) -> Any:
+    from sdar_cli.config.schema import ModelConfig
     from sdar_cli.models.loading import load_tokenizer
     from sdar_cli.rollout.prompt import count_tokens
 
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_tokenizer(ModelConfig(name=model))
     return lambda text: count_tokens(tokenizer, text)
 
 
@@ -190,7 +191,7 @@ def _prompts(retriever: Retriever, config: RunConfig, wanted: str, split: str | 
     from sdar_cli.models.loading import load_tokenizer
     from sdar_cli.skills.inspect import Shown, describe_task, find_task, first_observation
 
-    tokenizer = load_tokenizer(config.model.name, config.model.revision)
+    tokenizer = load_tokenizer(config.model)
     with open_environment(config.env) as environment:
         chosen = find_task(environment.tasks(split or config.env.train_split), wanted)
         environment.preflight([chosen])

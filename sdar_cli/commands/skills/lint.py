@@ -133,7 +133,7 @@ def _measure(config: RunConfig, goals: Sequence[Goal]) -> tuple[Callable[[str], 
     from sdar_cli.models.loading import load_tokenizer
     from sdar_cli.rollout.prompt import count_tokens, render
 
-    tokenizer = load_tokenizer(config.model.name, config.model.revision)
+    tokenizer = load_tokenizer(config.model)
     longest: dict[str, int] = {}
     for goal in goals:
         assert goal.seen is not None
@@ -148,7 +148,9 @@ def _print_findings(reporter: Reporter, about: Checked, counts: Mapping[str, int
 
     for finding in findings:
         line = Text.assemble(
-            (f"{finding.level:<8}", COLOURS[finding.level]), f"{finding.check:<22}", f"{finding.where}: {finding.text}"
+            (f"{finding.level + ':':<9}", COLOURS[finding.level]),
+            f"{finding.check:<22}",
+            f"{finding.where}: {finding.text}",
         )
         reporter.console.print(line, soft_wrap=True)
     left = {"panel": "coverage by tasks (--env)", "tokens": "token budget (--model)"}

@@ -35,6 +35,12 @@ def _missing(options: AlfworldOptions) -> list[Missing]:
     return []
 
 
+def _splits(options: AlfworldOptions) -> list[str] | None:
+    from sdar_cli.envs.alfworld.games.games import list_splits, real_root
+
+    return list_splits(real_root(options.data)) if options.source == "real" else None
+
+
 def _problems(config: RunSettings) -> list[Problem]:
     env, train = config.env, config.train
     if env.source != "generated" or train.tasks_per_step <= env.games_train:
@@ -88,6 +94,7 @@ ALFWORLD = Benchmark(
     held_out=lambda options: "valid_seen" if options.source == "real" else "eval",
     panel_size=lambda options: options.games_eval if options.source == "generated" else None,
     missing=_missing,
+    splits=_splits,
     problems=_problems,
     warnings=_warnings,
     no_effect=frozenset({"step_timeout"}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,11 +115,15 @@ def verify(
 
 
 def _made_before(out: Path, split: str) -> Mapping[str, object]:
-    """The parameters a set was made with; {} where there is none."""
-    from sdar_cli.envs.alfworld.games.generator import manifest
+    """The parameters a set was made with; {} where there is none.  Raises PrerequisiteError where its games are not
+    all there as they were made."""
+    from sdar_cli.envs.alfworld.games.games import ROOT_NAME, list_tasks
+    from sdar_cli.envs.alfworld.games.made import read_note
 
-    path = manifest(out, split)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    noted = read_note(out / ROOT_NAME, split)
+    if noted:
+        list_tasks(out / ROOT_NAME, split)
+    return {key: value for key, value in noted.items() if key != "sha256"}
 
 
 def _open(data: str | None, workers: int, reporter: Reporter) -> AlfworldEnvironment:

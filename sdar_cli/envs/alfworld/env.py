@@ -6,17 +6,21 @@ and nothing below ``open_environment`` knows which.
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.base.locks import locked_in_turn
 from sdar_cli.base.resources import cache_dir, core_count, made_once
 from sdar_cli.envs.alfworld.engine.pool import WorkerPool
 from sdar_cli.envs.alfworld.engine.worker import Outcome
 from sdar_cli.envs.alfworld.games import games
 from sdar_cli.envs.alfworld.games.generator import GENERATOR_VERSION, SPLITS, make_games
+from sdar_cli.envs.alfworld.games.made import read_note, released_gap, write_note
 from sdar_cli.envs.alfworld.games.replay import prove
 from sdar_cli.envs.alfworld.options import AlfworldOptions
 from sdar_cli.envs.alfworld.prompt import goal_of
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
 
 NOTHING = Observation("", "", ())
-COMPLETE = "complete"
 """The file that closes a set of generated games in the cache."""
 
 
@@ -46,8 +49,13 @@ class AlfworldEnvironment:
         self._now: dict[int, Step] = {}
 
     def tasks(self, split: str) -> list[Task]:
-        """Every task of a split, sorted by id.  Raises PrerequisiteError when there is none."""
-        return games.list_tasks(self.root, split)
+        """Every task of a split, sorted by id.  Raises PrerequisiteError when there is none.
+
+        That a released split lacks games is said."""
+        found = games.list_tasks(self.root, split)
+        if self._reporter and (gap := released_gap(found)):
+            self._reporter.warn(gap)
+        return found
 
     def preflight(self, tasks: Sequence[Task]) -> None:
         """Check the game files of these tasks.  Raises one PrerequisiteError that lists the bad ones."""
@@ -134,8 +142,9 @@ def data_root(config: AlfworldOptions, workers: int = 1, reporter: Reporter | No
 def ensure_games(config: AlfworldOptions, workers: int, reporter: Reporter | None = None) -> Path:
     """The cached root of the generated train and eval games of a configuration.
 
-    When absent they are made, and every one is won once in the engine by its plan; a set that fails is not
-    kept.  Raises RunFailedError then.
+    When absent they are made, and every one is won once in the engine by its plan; a set that fails is not kept.  A set
+    of which games are missing or changed is made again, and that is said.  Raises RunFailedError for games that are not
+    won.
     """
     key = f"{GENERATOR_VERSION}-{config.size}-s{config.games_seed}-t{config.games_train}-e{config.games_eval}"
     root = cache_dir() / "alfworld" / f"games-{key}"
@@ -144,9 +153,28 @@ def ensure_games(config: AlfworldOptions, workers: int, reporter: Reporter | Non
         make_games("train", config.games_train, config.games_seed, config.size, folder)
         make_games("eval", config.games_eval, config.games_seed, config.size, folder)
         _prove(folder, workers, config.step_timeout, reporter)
-        (folder / COMPLETE).write_text("every game was won once in the engine\n")
+        for split in SPLITS:
+            write_note(folder / games.ROOT_NAME, split, {}, games.list_tasks(folder / games.ROOT_NAME, split))
 
+    if root.is_dir() and _fault(root):
+        with locked_in_turn(root.with_name(f"{root.name}.lock")):  # of several processes one removes the set
+            if root.is_dir() and (fault := _fault(root)):
+                if reporter:
+                    reporter.warn(f"{fault}: the games are made again")
+                shutil.rmtree(root)
     return made_once(root, make)
+
+
+def _fault(root: Path) -> str:
+    """What is wrong with a cached set; empty where every game is there as it was made."""
+    for split in SPLITS:
+        try:
+            if not read_note(root / games.ROOT_NAME, split):  # made by an earlier version
+                return f"nothing says which games were made in {root}"
+            games.list_tasks(root / games.ROOT_NAME, split)
+        except PrerequisiteError as error:
+            return error.what
+    return ""
 
 
 def _prove(root: Path, workers: int, timeout: float, reporter: Reporter | None) -> None:

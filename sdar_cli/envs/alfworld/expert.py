@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sdar_cli.envs.alfworld.games.layout import LAMP_STANDS, OPENABLE, TASK_TYPES, TREATMENT
@@ -21,6 +22,8 @@ TREATING_VERB = {
 _STATION = {kind: station.lower() for kind, (_, station) in TREATMENT.items()}
 _OPENABLE = {name.lower() for name in OPENABLE}
 _STANDS = {name.lower() for name in LAMP_STANDS}
+OLD_WORDS = ("in/on", "in", "on", "into")
+"""What stands before the place in games of before the wording ``move … to``."""
 _GOALS = (
     re.compile(r"(?:look at|examine the) (?P<obj>\w+) (?:under|with) the (?P<recep>\w+)"),
     re.compile(r"(?:clean|heat|cool) some (?P<obj>\w+) and put it in (?P<recep>\w+)"),
@@ -66,12 +69,17 @@ class Memory:
             self.place = action.removeprefix("go to ")
         elif words[0] == "take":
             self.holding = " ".join(words[1:3])
-        elif words[0] == "move":
+        elif delivers(words):
             if words[4] == self.target_place:
                 self.placed.add(self.holding)
             self.holding = ""
         elif words[0] in TREATING_VERB.values():
             self.treated.add(f"{words[0]} {' '.join(words[1:3])}")
+
+
+def delivers(words: Sequence[str]) -> bool:
+    """Whether an action puts an object down: ``move X 1 to Y 1``, in older games ``put X 1 in/on Y 1``."""
+    return len(words) > 4 and (words[0], words[3]) in {("move", "to"), *(("put", word) for word in OLD_WORDS)}
 
 
 def _kind(name: str) -> str:

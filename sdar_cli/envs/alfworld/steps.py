@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sdar_cli.envs.alfworld.expert import TREATING_VERB, Memory
+from sdar_cli.envs.alfworld.expert import TREATING_VERB, Memory, delivers
 from sdar_cli.envs.base import Act, Trace
 
 TAKE, TAKE_SECOND = "take the object", "take a second object"
@@ -20,6 +20,8 @@ AGAIN = "go to a place again while searching"
 UNOPENED = "leave a closed place unopened while searching"
 UNLISTED = "send a command that is not listed"
 VERBS = frozenset(TREATING_VERB.values())
+NO_STEP = frozenset(["open", "close", "examine", "look", "inventory", "help", "slice"])
+"""Verbs of actions that are no step."""
 
 
 @dataclass
@@ -39,6 +41,13 @@ def steps(trace: Trace) -> list[tuple[int, str]]:
     goal = Memory(trace.goal)
     now = _Now(goal.target_object, goal.target_place)
     return [(turn, step) for turn, act in enumerate(trace.acts) for step in _steps_of(act, now)]
+
+
+def unread(trace: Trace) -> list[str]:
+    """The verbs of actions of which nothing is known, one per action."""
+    verbs = (act.action.split() for act in trace.acts)
+    known = VERBS | NO_STEP | {"take", "go", "use", "toggle"}
+    return [words[0] for words in verbs if words and words[0] not in known and not delivers(words)]
 
 
 def brief(order: Sequence[str]) -> str:
@@ -78,12 +87,12 @@ def _steps_of(act: Act, now: _Now) -> Iterator[str]:
     elif words[0] == "take":
         now.holding = thing
         yield _taken(place, wanted, now)
-    elif words[0] == "move":
+    elif delivers(words):
         now.holding = ""
         yield _moved(place, wanted, now)
     elif words[0] in VERBS:
         yield f"{words[0]} {'the object' if wanted else 'something else'} with the {_kind(place)}"
-    elif words[0] == "use":
+    elif words[0] in ("use", "toggle"):
         yield LAMP if _kind(now.holding) == now.thing else "use the desklamp without the object"
     elif words[0] == "go":
         searching = not now.holding and not now.delivered

@@ -10,10 +10,10 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
+from sdar_cli.base.blocks import first_block
 from sdar_cli.envs.actions import ParsedAction
 
 SEARCH, ANSWER = "search", "answer"
-BLOCKS = {name: re.compile(rf"<{name}>(.*?)</{name}>", re.DOTALL | re.IGNORECASE) for name in (SEARCH, ANSWER)}
 _TAGS = {name: re.compile(rf"<{name}>", re.IGNORECASE) for name in (SEARCH, ANSWER)}
 _ENDS = {name: re.compile(rf"</{name}>", re.IGNORECASE) for name in (SEARCH, ANSWER)}
 LONGEST_QUERY = 512
@@ -31,10 +31,10 @@ def read_action(text: str) -> Action:
     """The action in a text."""
     end = _ENDS[SEARCH].search(text) or _ENDS[ANSWER].search(text)
     kept = text[: end.end()] if end else text
-    for name, block in BLOCKS.items():
-        match = block.search(kept)
-        if match:
-            return Action(name, match.group(1).strip())
+    for name in (SEARCH, ANSWER):
+        content = first_block(kept, name)
+        if content is not None:
+            return Action(name, content.strip())
     return Action("", "")
 
 

@@ -11,9 +11,10 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+from sdar_cli.base.blocks import all_blocks
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _DROPPED = str.maketrans("", "", string.punctuation)
-ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 
 
 def normalize(text: str) -> str:
@@ -43,5 +44,5 @@ def _f1(given: list[str], wanted: list[str]) -> float:
 
 def last_answer(history: str) -> str:
     """The released scope: the last answer block anywhere in a text; empty where there is none."""
-    found = ANSWER.findall(history)
+    found = all_blocks(history, "answer")
     return found[-1].strip() if found else ""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from sdar_cli.retrieval.passages import Passage
 
 NOTHING_FOUND = "No search results found."
-_TAGS = re.compile(r"</?\s*(?:information|search|answer|think|result)\s*>", re.IGNORECASE)
+_TAG = re.compile(r"</?\s*(?:information|search|answer|think|result)\s*>", re.IGNORECASE)
+_ANGLE = re.compile(r"[<>]")
 _START, _END = "<information>", "</information>"
 _HEADS = {
     "search_r1": re.compile(r'(?:^|\n)Doc (\d+)\(Title: "(.*?)"\) '),
@@ -22,10 +23,23 @@ _HEADS = {
 
 def without_tags(text: str) -> str:
     """A text without the tags of prompts and actions, also where taking one out makes another."""
-    before = None
-    while text != before:
-        before, text = text, _TAGS.sub("", text)
-    return text
+    if not _TAG.search(text):
+        return text
+    kept: list[str] = []
+    open_at: list[int] = []  # places in ``kept`` of each < after which no > came
+    at = 0
+    for angle in _ANGLE.finditer(text):
+        kept.append(text[at : angle.start()])
+        at = angle.end()
+        if angle[0] == "<":
+            open_at.append(len(kept))
+            kept.append("<")
+        elif open_at and _TAG.fullmatch("".join([*kept[open_at[-1] :], ">"])):
+            del kept[open_at.pop() :]
+        else:
+            open_at.clear()
+            kept.append(">")
+    return "".join([*kept, text[at:]])
 
 
 def search_r1(passages: Sequence[Passage], clean: Callable[[str], str] = without_tags) -> str:

@@ -29,7 +29,8 @@ SHOWN_RESULTS = 5
 NAME_WORDS = 8
 GIST_WORDS = 24
 """Words of a name, and of a text page that has been left, in a compact prompt."""
-_SEARCH = re.compile(r"search\[[^\[\n]*[^\[\]\s][^\[\n]*\]")
+_SEARCH = re.compile(r"search\[([^\[\n]*)\]")
+_SAYS = re.compile(r"[^\]\s]")
 _PRICE = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -42,7 +43,10 @@ class ActionList(tuple[str, ...]):
     def __contains__(self, action: object) -> bool:
         if super().__contains__(action):
             return True
-        return super().__contains__(ANY_SEARCH) and isinstance(action, str) and bool(_SEARCH.fullmatch(action))
+        if not super().__contains__(ANY_SEARCH) or not isinstance(action, str):
+            return False
+        query = _SEARCH.fullmatch(action)
+        return query is not None and _SAYS.search(query[1]) is not None
 
 
 def admissible_actions(clickables: Sequence[str], has_search_bar: bool) -> ActionList:

@@ -17,6 +17,7 @@ carries its counts.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -24,6 +25,7 @@ from typing import Any
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.envs.base import Trace
+from sdar_cli.envs.benchmark import Steps
 from sdar_cli.envs.registry import steps_of
 from sdar_cli.skills.bank import GENERAL, Skill
 from sdar_cli.skills.build.evidence import Count, count, normal_tail, pooled_z
@@ -88,9 +90,20 @@ def contrast(traces: Sequence[Trace], env: str, limits: Limits) -> tuple[list[Sk
         rules += [rule for rule in _tested(episodes, rest, limits) if rule.kind == "avoid"]
         skills.append(_skill(kind, episodes, words.brief(order), rules))
     general = _general(by_type, done, words, limits)
+    if unread := _unread(traces, words):
+        warnings.append(unread)
     if not any(_mixed(episodes) for episodes in by_type.values()):
         warnings.append("no task was both won and lost: there are no rules of what to avoid, and none for all tasks")
     return general + skills, warnings
+
+
+def _unread(traces: Sequence[Trace], words: Steps) -> str:
+    """What to say of actions that the environment's steps know nothing of; empty where there are none."""
+    counts = Counter(verb for trace in traces for verb in getattr(words, "unread", lambda trace: [])(trace))
+    listed = ", ".join(f"{verb} ({number})" for verb, number in counts.most_common(10))
+    return (
+        f"{counts.total()} actions begin with words that are not known and say nothing here: {listed}" if counts else ""
+    )
 
 
 def procedure(won: Sequence[_Episode], lost: Sequence[_Episode], limits: Limits) -> tuple[list[str], list[Rule]]:

@@ -7,7 +7,6 @@ the model is asked again with what was wrong.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -15,10 +14,11 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from sdar_cli.base.blocks import without_blocks
 from sdar_cli.base.errors import RunFailedError
 from sdar_cli.config.schema import Section
 from sdar_cli.envs.base import Trace
-from sdar_cli.models.chat import THOUGHT, Chat, Message
+from sdar_cli.models.chat import Chat, Message
 from sdar_cli.skills.bank import Skill
 from sdar_cli.skills.build.traces import references
 from sdar_cli.skills.duplicates import similar_pairs
@@ -173,11 +173,12 @@ def without_repeats(skills: Sequence[Skill]) -> tuple[list[Skill], list[str]]:
 
 def _parsed(text: str, shown: int) -> Answer:
     """Raises ValueError with what is wrong."""
-    found = re.search(r"\{.*\}", THOUGHT.sub("", text), re.DOTALL)
-    if not found:
+    said = without_blocks(text, "think")
+    start, end = said.find("{"), said.rfind("}")
+    if not 0 <= start < end:
         raise ValueError("it holds no JSON object")
     try:
-        answer = Answer.model_validate_json(found[0])
+        answer = Answer.model_validate_json(said[start : end + 1])
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'the JSON'}: {first['msg']}") from error

@@ -8,13 +8,13 @@ Token ids are not kept.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.files import parse_json, read_regular
 from sdar_cli.envs.base import Act, Trace
 from sdar_cli.runs.records import EpisodeRecord, TurnRecord, is_ledger_line
 
@@ -39,7 +39,11 @@ def read_traces(source: str | Path, runs_dir: Path = Path("runs")) -> Traces:
     files: dict[str, str] = {}
     broken = 0
     for name, path in _files(source, runs_dir):
-        data = path.read_bytes()
+        try:
+            data = read_regular(path)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ConfigError(f"{path} cannot be read", why=why, fix="give a file of episodes") from error
         files[name] = hashlib.sha256(data).hexdigest()
         for number, line in enumerate(data.split(b"\n"), 1):
             if line.strip():
@@ -83,7 +87,7 @@ def _files(source: str | Path, runs_dir: Path) -> list[tuple[str, Path]]:
             why=f"neither {source} nor {runs_dir / source} exists",
             fix="give a file of episodes, a folder of them, or a run (sdar runs list)",
         )
-    if path.is_file():
+    if not path.is_dir():
         return [(path.name, path)]
     folders = [path / "episodes", path / "eval"] if (path / "config.json").is_file() else [path]
     for folder in folders:
@@ -99,8 +103,8 @@ def _files(source: str | Path, runs_dir: Path) -> list[tuple[str, Path]]:
 
 def _parsed(line: bytes, path: Path, number: int) -> Mapping[str, Any]:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(line)
+    except ValueError as error:
         raise _bad(path, number, f"it is not JSON: {error}") from error
     if not isinstance(record, dict):
         raise _bad(path, number, "it is no JSON object")

@@ -1,4 +1,7 @@
-"""SkillRL's JSON: entries with title, principle and when_to_apply, general ones and by task type, and mistakes."""
+"""SkillRL's JSON: entries with title, principle and when_to_apply, general ones and by task type, and mistakes.
+
+One of its files calls the section of task types ``query_type_skills``.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from sdar_cli.skills.write import Draft, one_line
 SECTIONS = {
     "general_skills": ("gen", "skill"),
     "task_specific_skills": ("", "skill"),
+    "query_type_skills": ("", "skill"),
     "common_mistakes": ("err", "mistake"),
 }
 """Section to (prefix of ids that are not given, kind)."""
@@ -28,7 +32,9 @@ def read_claude(path: Path, header: Header) -> tuple[Draft, list[str]]:
     skills: list[Skill] = []
     warnings = [f"{path.name}: the key {key!r} was left out" for key in data if key not in SECTIONS]
     if not any(key in data for key in SECTIONS):
-        raise bad_import(path, f"it has none of {', '.join(SECTIONS)}")
+        raise bad_import(
+            path, f"it has none of {', '.join(SECTIONS)}; its keys are {', '.join(data)[:200] or '(none)'}"
+        )
     for section, (prefix, kind) in SECTIONS.items():
         for category, entries in _groups(data.get(section, []), section, path):
             for number, entry in enumerate(entries, 1):

@@ -7,13 +7,15 @@ format cannot hold and what an import left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.files import refuse_taken
-from sdar_cli.skills.bank import Bank
+from sdar_cli.envs.registry import ENVIRONMENTS, benchmark
+from sdar_cli.skills.bank import Bank, load_bank
 from sdar_cli.skills.convert.claude import read_claude, write_claude
 from sdar_cli.skills.convert.mapping import MAPPING, read_mapping, write_mapping
 from sdar_cli.skills.convert.parts import Header
@@ -26,8 +28,33 @@ def read_foreign(source: Path, header: Header) -> tuple[Draft, list[str]]:
     """(draft, warnings) of a bank in either format; a folder or its ``skill_mapping.json`` is ``mapping``, another file
     ``claude``.
 
-    Raises ConfigError for a file that is neither, or bad.
+    A header without an environment gets the one whose bank has the most of these task types.
+    Raises ConfigError for a file that is neither, or bad, and where no single environment fits.
     """
+    draft, warnings = _read(source, header)
+    if not header.environment:
+        draft = replace(draft, environment=_environment_of(draft.categories))
+    return draft, warnings
+
+
+def _environment_of(kinds: Collection[str]) -> str:
+    """The environment that has the most of these task types.  Raises ConfigError for none, or for several."""
+    shared: dict[str, int] = {}
+    for name in ENVIRONMENTS:
+        bank = load_bank(benchmark(name).bank)
+        shared[name] = len({*bank.categories, *bank.types, *bank.routes} & set(kinds))
+    most = max(shared.values(), default=0)
+    fits = [name for name, number in shared.items() if number == most]
+    if most == 0 or len(fits) > 1:
+        raise ConfigError(
+            "which environment the bank is for is not known",
+            why=f"its task types are {', '.join(kinds)}; they are those of {' and '.join(fits) if most else 'none'}",
+            fix=f"--env NAME, one of {', '.join(ENVIRONMENTS)}; --map OLD=NEW puts task types into others",
+        )
+    return fits[0]
+
+
+def _read(source: Path, header: Header) -> tuple[Draft, list[str]]:
     mapping = source / MAPPING if source.is_dir() else source
     if mapping.name == MAPPING and mapping.is_file():
         return read_mapping(mapping, header)

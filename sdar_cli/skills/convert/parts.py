@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.files import parse_json, read_regular
 from sdar_cli.skills.bank import Skill
 from sdar_cli.skills.files import MAX_BYTES
 from sdar_cli.skills.write import Draft, one_line
@@ -61,8 +61,8 @@ def brief_of(text: str) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(read_text(path, LARGEST))
-    except (ValueError, RecursionError) as error:
+        data = parse_json(read_text(path, LARGEST))
+    except ValueError as error:
         raise bad_import(path, f"it is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise bad_import(path, "its top level is no object")
@@ -73,7 +73,7 @@ def read_text(path: Path, largest: int) -> str:
     try:
         if path.stat().st_size > largest:
             raise bad_import(path, f"it is larger than {largest} bytes")
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        return read_regular(path).decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise bad_import(path, error.strerror or str(error)) from error
     except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdar_cli.config.schema import RunConfig
+from sdar_cli.config.schema import ModelConfig, RunConfig
 from sdar_cli.envs.base import StopReason, Task, TurnView
 from sdar_cli.models.loading import load_tokenizer
 from sdar_cli.rollout.episode import Episode, Turn
@@ -77,7 +77,7 @@ def episode(
     index: int = 0, *, won: bool = False, kind: str = "heat", text: str = "look", taught: bool = True
 ) -> Episode:
     """One turn whose observation, goal and response hold ``text``; the first token's gate is 0.9, the last's 0.1."""
-    tokenizer = load_tokenizer("tiny-alfworld", None)
+    tokenizer = load_tokenizer(ModelConfig(name="tiny-alfworld"))
     response = f"<think>go</think><action>{text}</action>"
     ids = tokenizer(response, add_special_tokens=False)["input_ids"]
     view = TurnView(f"heat {text}", f"You see {text}.", ("look",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,54 @@ def test_no_question_is_on_both_sides_and_one_with_known_passages_is_kept(tmp_pa
     write_lines(tmp_path / "b.jsonl", rows)
     found = load_questions(tmp_path)
     assert [q.text for q in found.splits["train"]] == ["Who wrote book 2?"]
-    assert [(q.gold, q.answers) for q in found.splits["eval"]] == [(("p1",), ("x",))]
+    assert [(q.gold, q.answers) for q in found.splits["eval"]] == [(("p1",), ("x", "Author 1"))]
     assert found.notices[0].startswith("2 questions come twice")
+
+
+@pytest.mark.parametrize(
+    ("values", "answers"),
+    [
+        ({"golden_answers": '["Marlow", "Great Marlow"]'}, ("Marlow", "Great Marlow")),
+        ({"golden_answers": "['Marlow', \"St. Mary's\"]"}, ("Marlow", "St. Mary's")),
+        ({"golden_answers": ['["Marlow", "Great Marlow"]']}, ("Marlow", "Great Marlow")),
+        ({"golden_answers": "('Marlow', 'Great Marlow')"}, ("Marlow", "Great Marlow")),
+        ({"golden_answers": ["[sic]", "(a 'remark')"]}, ("[sic]", "(a 'remark')")),
+        ({"golden_answers": [1931, 0]}, ("1931", "0")),
+        ({"Answer": "Marlow"}, ("Marlow",)),
+        ({"answer": "Marlow", "answer_aliases": ["Great Marlow", "Marlow"]}, ("Marlow", "Great Marlow")),
+        ({"possible_answers": '["Marlow"]', "obj": "not read"}, ("Marlow",)),
+        ({"obj": "Marlow", "o_aliases": '["Great Marlow"]'}, ("Marlow", "Great Marlow")),
+        ({"answer": {"value": "Marlow", "aliases": ["Great Marlow"]}}, ("Marlow", "Great Marlow")),
+        ({"answers": {"text": ["Marlow"], "answer_start": [4]}}, ("Marlow",)),
+        ({"env_kwargs": {"ground_truth": {"target": ["Marlow"]}}}, ("Marlow",)),
+        ({"reward_model": {"ground_truth": "['Marlow', 'Great Marlow']"}}, ("Marlow", "Great Marlow")),
+    ],
+)
+def test_answers_of_public_layouts(tmp_path: Path, values: dict[str, Any], answers: tuple[str, ...]) -> None:
+    found = load_questions(write_lines(tmp_path / "nq.jsonl", [{"question": "Where?", **values}]))
+    assert [q.answers for part in found.splits.values() for q in part] == [answers]
+
+
+def test_a_nested_question_and_keys_that_are_not_read(tmp_path: Path) -> None:
+    nested = {"extra_info": {"question": "Where was Ada born"}, "env_kwargs": {"ground_truth": {"target": ["Marlow"]}}}
+    found = load_questions(write_lines(tmp_path / "nq.jsonl", [{**nested, "hops": 2}]))
+    (question,) = [q for part in found.splits.values() for q in part]
+    assert (question.text, question.answers) == ("Where was Ada born?", ("Marlow",))
+    assert "keys of the rows that are not read: hops" in found.notices
+
+
+def test_a_question_with_two_answers_has_both_and_that_is_said(tmp_path: Path) -> None:
+    rows = [row(1, id="a"), row(1, id="b", golden_answers=["Other"]), row(2, id="c"), row(2, id="d")]
+    found = load_questions(write_lines(tmp_path / "nq.jsonl", rows))
+    answers = {q.id: q.answers for part in found.splits.values() for q in part}
+    assert answers == {"nq/a": ("Author 1", "Other"), "nq/c": ("Author 2",)}
+    assert found.notices[1] == "the answers differ for 1 questions that come twice: all of them count (first nq/a)"
+
+
+def test_a_pipe_is_no_file_of_questions(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "nq.jsonl")
+    with pytest.raises(PrerequisiteError, match=r"nq\.jsonl is no regular file"):
+        load_questions(tmp_path)
 
 
 def test_ids_are_of_the_source_and_different(tmp_path: Path) -> None:
@@ -136,7 +183,10 @@ def test_the_content_of_a_question_is_its_text_and_its_answers(tmp_path: Path) -
         ({"question": "q?"}, "no answers"),
         ({"question": "q?", "golden_answers": []}, "no answers"),
         ({"question": "q?", "golden_answers": [" "]}, "answers are empty"),
-        ({"question": "q?", "golden_answers": [3]}, "no answers"),
+        ({"question": "q?", "golden_answers": [3.5]}, "its golden_answers holds a float"),
+        ({"question": "q?", "golden_answers": [[1]]}, "its golden_answers is a list of lists"),
+        ({"question": "q?", "golden_answers": "['a' 'b']"}, "its golden_answers is a list written as a text"),
+        ({"question": "q?", "answer": {"wert": "x"}}, "its answer is an object with the keys wert"),
         ('{"question": "\\ud800?", "golden_answers": ["x"]}', "surrogates"),
     ],
 )

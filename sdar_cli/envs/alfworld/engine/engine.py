@@ -9,7 +9,6 @@ Left out: the handcoded expert, the planner and any wording: observations are th
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdar_cli.base.files import parse_json, read_regular
+from sdar_cli.envs.alfworld.engine.expressions import guard
 from sdar_cli.envs.alfworld.engine.speedup import speed_up
 
 __all__ = ["Answer", "GameEngine", "alfworld_module", "speed_up"]
@@ -36,6 +37,7 @@ class GameEngine:
     """A slot's engine.  Call ``speed_up()`` once per process first; without it everything works, slower."""
 
     def __init__(self) -> None:
+        guard()
         pddl = import_module("textworld.envs.pddl.pddl")
         infos = import_module("textworld.core").EnvInfos(feedback=True, admissible_commands=True, won=True)
         self._demangler = alfworld_module("alfworld.agents.utils.misc").Demangler
@@ -44,12 +46,14 @@ class GameEngine:
         self._done = True
 
     def load(self, path: str | Path) -> None:
-        """Take up the game in ``path``; the same game as before costs nothing."""
+        """Take up the game in ``path``; the same game as before costs nothing.
+
+        Raises ForbiddenExpressionError for a game whose grammar holds code."""
         path = Path(path)
         if path == self._path:
             return
         self._path, self._done = None, True
-        self._env.load(json.loads(path.read_text(encoding="utf-8")))
+        self._env.load(parse_json(read_regular(path)))
         entities = self._env._entity_infos
         names = self._demangler(game_infos=entities)
         for entity in entities.values():

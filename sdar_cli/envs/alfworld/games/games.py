@@ -1,14 +1,14 @@
 """Game files on disk: where they are, which tasks a split holds, and whether each can be used.
 
 Real and generated games lie in the same layout, ``json_2.1.1/<split>/<type>-<…>/<trial>/game.tw-pddl``, and are
-read by the same functions.  Only ``game.tw-pddl`` is needed.  The checks here read text; what only the engine
-can find (a grammar that does not parse) fails the episode that loads it.
+read by the same functions.  Only ``game.tw-pddl`` is needed, and a task's content is a digest of it.  The checks here
+read text; what only the engine can find (a grammar that does not parse) fails the episode that loads it.
 """
 
 from __future__ import annotations
 
 import functools
-import json
+import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import PrerequisiteError, SdarError
+from sdar_cli.base.files import parse_json, read_regular
+from sdar_cli.envs.alfworld.engine.expressions import unknown_expressions
 from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
+from sdar_cli.envs.alfworld.games.made import check_made
 from sdar_cli.envs.base import Task
 
 ROOT_NAME = "json_2.1.1"
@@ -26,8 +29,11 @@ OUTSIDE_BENCHMARK = ("movable", "Sliced")
 NEEDED = {"pddl_domain": str, "grammar": str, "pddl_problem": str, "solvable": bool}
 KEYWORDS = frozenset({"and", "or", "not", "exists", "forall", "when", "imply", "="})
 SHOWN = 10
+DIGEST = 16
+"""Hexadecimal digits of a game's digest."""
 GET_GAMES = "get the games with `alfworld-download`, or leave out --data to use generated games"
 GET_AGAIN = "get the games again with `alfworld-download --force`, or remove the folder of each file named"
+UNTRUSTED = "use games from a source you trust: textworld runs such expressions as Python code"
 DOWNLOADED = Path("~/.cache/alfworld")
 """Where ``alfworld-download`` puts the games by default."""
 PARENTHESIS = re.compile(r"[()]")
@@ -74,12 +80,16 @@ def list_splits(root: Path) -> list[str]:
 
 
 def list_tasks(root: Path, split: str) -> list[Task]:
-    """Every task of a split, sorted by id; the id is the game's folder under ``root``."""
+    """Every task of a split, sorted by id; the id is the game's folder under ``root``.
+
+    Raises PrerequisiteError where there is none, where games of a set that was made here are missing or changed, and
+    for a file that cannot be read.
+    """
     tasks = []
     for file in (root / split).glob(f"*/*/{GAME_FILE}"):
         name = file.parent.relative_to(root).as_posix()
         if not any(word in name for word in OUTSIDE_BENCHMARK):
-            tasks.append(Task(id=name, type=_type_of(file), split=split))
+            tasks.append(Task(id=name, type=_type_of(file), split=split, content=_content(file)))
     if not tasks:
         found = ", ".join(list_splits(root))
         raise PrerequisiteError(
@@ -87,7 +97,16 @@ def list_tasks(root: Path, split: str) -> list[Task]:
             why=f"it holds: {found}",
             fix=f"choose one of {found}, or {GET_GAMES}",
         )
+    check_made(root, split, tasks)
     return sorted(tasks, key=lambda task: task.id)
+
+
+def _content(path: Path) -> str:
+    """A digest of a game's file."""
+    try:
+        return hashlib.sha256(read_regular(path)).hexdigest()[:DIGEST]
+    except OSError as error:
+        raise _bad(path, f"it cannot be read: {error.strerror}") from error
 
 
 def game_file(root: Path, task: Task) -> Path:
@@ -103,7 +122,7 @@ def walkthrough(path: Path) -> list[str]:
 def read_game(path: Path) -> dict[str, Any]:
     """The game's JSON object.  Raises PrerequisiteError naming the file and what is wrong with it."""
     try:
-        data = json.loads(path.read_bytes())
+        data = parse_json(read_regular(path))
     except OSError as error:
         raise _bad(path, f"it cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -138,6 +157,8 @@ def check_game(path: Path) -> None:
     undefined = _undefined_names(problem.lower(), start, used)
     if undefined:
         raise _bad(path, f"its problem uses {', '.join(undefined[:5])} without declaring it under (:objects …)")
+    if forbidden := unknown_expressions(data["grammar"]):
+        raise _bad(path, f"its grammar holds an expression that is not allowed: {forbidden[0][:80]!r}", UNTRUSTED)
 
 
 def _undefined_names(problem: str, start: int, predicates: set[str]) -> list[str]:
@@ -194,5 +215,5 @@ def _balanced(text: str, start: int) -> str:
     return text[start:]
 
 
-def _bad(path: Path, why: str) -> PrerequisiteError:
-    return PrerequisiteError(f"game file {path} cannot be used", why=why, fix=GET_AGAIN)
+def _bad(path: Path, why: str, fix: str = GET_AGAIN) -> PrerequisiteError:
+    return PrerequisiteError(f"game file {path} cannot be used", why=why, fix=fix)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.envs.alfworld.engine.engine import alfworld_module
+from sdar_cli.envs.alfworld.games import games
 from sdar_cli.envs.alfworld.games.layout import (
     LAMP,
     OPENABLE,
@@ -28,6 +29,7 @@ from sdar_cli.envs.alfworld.games.layout import (
     draw_house,
     objects_with,
 )
+from sdar_cli.envs.alfworld.games.made import write_note
 
 SPLITS = ("train", "eval")
 VERB = {"Cleanable": "clean", "Coolable": "cool", "Heatable": "heat"}
@@ -236,11 +238,6 @@ def refuse_taken(out: Path, split: str) -> None:
         )
 
 
-def manifest(out: Path, split: str) -> Path:
-    """Where a set's parameters are noted."""
-    return Path(out) / "json_2.1.1" / f"{split}.json"
-
-
 @contextmanager
 def new_set(out: Path, split: str, parameters: Mapping[str, object]) -> Iterator[Path]:
     """A folder to make a split's games in; they come to ``out`` when the block ends well, and vanish when not."""
@@ -249,7 +246,7 @@ def new_set(out: Path, split: str, parameters: Mapping[str, object]) -> Iterator
     with tempfile.TemporaryDirectory(prefix=".making-", dir=out) as folder:
         yield Path(folder)
         (Path(folder) / "json_2.1.1" / split).rename(final)
-    manifest(out, split).write_text(json.dumps(parameters) + "\n", encoding="utf-8")
+    write_note(final.parent, split, parameters, games.list_tasks(final.parent, split))
 
 
 def _domain_and_grammar() -> tuple[str, str]:

@@ -1,9 +1,9 @@
 """Questions from files: Search-R1's parquet, JSON lines, or both, of the seven data sets and any other.
 
-A row has ``question`` and its answers (``golden_answers``, ``answers``, ``answer``, or Search-R1's
-``reward_model.ground_truth.target``; a text or a list), and may have ``id``, ``data_source`` and ``split`` (also as
-``extra_info.split``).  Without a split, files with ``train`` in their name are for training and all others held out;
-where everything would be on one side, a hash of each question holds one in five out.  No question is on both sides.
+A row has a question and its answers (``layouts`` says where), and may have ``id``, ``data_source`` and ``split`` (also
+as ``extra_info.split``).  Without a split, files with ``train`` in their name are for training and all others held out;
+where everything would be on one side, a hash of each question holds one in five out.  No question is on both sides;
+one that comes twice in its data set has the answers of both rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any
 
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.envs.search.answers import normalize
-from sdar_cli.retrieval.corpus import BadRows, read_rows
+from sdar_cli.envs.search.data.layouts import READ, UNUSED, answers_of, by_lower_key, question_text
+from sdar_cli.retrieval.corpus import BadRows
+from sdar_cli.retrieval.rows import read_rows
 
 SOURCES = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
 """The data sets of the paper, by the names its code uses."""
@@ -68,16 +70,22 @@ def load_questions(path: Path, *, skip_bad: bool = False) -> Questions:
         for where, values in read_rows(file):
             rows += 1
             try:
-                found.append(_question(values, source_of(file), split))
+                found.append(_question(values, source_of(file), split, bad.unread))
             except ValueError as error:
                 bad.note(where, str(error))
     if not found:
         raise PrerequisiteError(f"{path} holds no question", why="; ".join(bad.first), fix="give files of questions")
     bad.check(rows)
     notices = [f"{bad.count} of {rows} question rows left out: {'; '.join(bad.first)}"] if bad.count else []
-    unique, twice = _once(_named(found))
+    if bad.unread:
+        notices.append(f"keys of the rows that are not read: {', '.join(sorted(bad.unread)[:20])}")
+    unique, twice, differ = _once(_named(found))
     if twice:
         notices.append(f"{twice} questions come twice in their data set: each is kept once, held out if any of them is")
+    if differ:
+        notices.append(
+            f"the answers differ for {len(differ)} questions that come twice: all of them count (first {differ[0]})"
+        )
     splits = {name: [q for q in unique if q.split == name] for name in (TRAIN, EVAL)}
     if not all(splits.values()):
         splits = {name: [replace(q, split=name) for q in unique if _held_out(q) is (name == EVAL)] for name in splits}
@@ -96,7 +104,7 @@ def question_files(path: Path) -> list[Path]:
     """The files of questions at a path, sorted.  Raises PrerequisiteError for none."""
     files = sorted(p for p in path.iterdir() if p.name.endswith(KINDS)) if path.is_dir() else [path]
     files = [file for file in files if stem(file) not in CORPUS_STEMS]
-    if not files or not files[0].is_file():
+    if not files or not files[0].exists():
         raise PrerequisiteError(
             f"no questions at {path}", fix=f"give --data a file, or a folder of files, that end in {', '.join(KINDS)}"
         )
@@ -114,17 +122,15 @@ def source_of(file: Path) -> str:
     return next((source for source in SOURCES if name.startswith(source)), name)
 
 
-def _question(values: Any, fallback_source: str, split: str) -> Question:
-    """A question of a row's values.  Raises ValueError with the reason."""
-    if isinstance(values, ValueError):
-        raise values
-    if not isinstance(values, Mapping):
+def _question(row: Any, fallback_source: str, split: str, unread: set[str]) -> Question:
+    """A question of a row's values; keys that are not read go to ``unread``.  Raises ValueError with the reason."""
+    if isinstance(row, ValueError):
+        raise row
+    if not isinstance(row, Mapping):
         raise ValueError("it is no object")
-    text = values.get("question")
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError("it has no question")
-    text = text.strip()
-    answers = _answers(values)
+    values = by_lower_key(row)
+    text, answers = question_text(values), answers_of(values)
+    unread.update(values.keys() - READ - UNUSED)
     digest = _digest(text, answers)  # half a character pair is a ValueError
     source, name = values.get("data_source"), values.get("id")
     gold = values.get("gold_ids") or ()
@@ -149,24 +155,6 @@ def _split(values: Mapping[str, Any]) -> str:
     return "" if not isinstance(named, str) or not named else TRAIN if named == TRAIN else EVAL
 
 
-def _answers(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The answers of a row.  Raises ValueError."""
-    found: Any = next((values[key] for key in ("golden_answers", "answers", "answer") if values.get(key)), None)
-    for outer in ("reward_model", "env_kwargs"):
-        truth = values.get(outer)
-        truth = truth.get("ground_truth") if isinstance(truth, Mapping) else None
-        if not found and isinstance(truth, Mapping):
-            found = truth.get("target")
-    if isinstance(found, str):
-        found = [found]
-    if not isinstance(found, Sequence) or not all(isinstance(each, str) for each in found):
-        raise ValueError("it has no answers: no text or list of texts")
-    kept = tuple(each.strip() for each in found if each.strip())
-    if not kept:
-        raise ValueError("its answers are empty")
-    return kept
-
-
 def _named(questions: Sequence[Question]) -> list[Question]:
     """The same questions with ids that begin with the source and are different."""
     counts: Counter[str] = Counter()
@@ -178,21 +166,28 @@ def _named(questions: Sequence[Question]) -> list[Question]:
     return out
 
 
-def _once(questions: Sequence[Question]) -> tuple[list[Question], int]:
-    """Every question of a source once, sorted by id, and how many were left out.
+def _once(questions: Sequence[Question]) -> tuple[list[Question], int, list[str]]:
+    """Every question of a source once, sorted by id; how many were left out; ids of those whose answers differed.
 
-    Of several the held-out one is kept, then one with known passages, then the first.
+    Of several the held-out one is kept, then one with known passages, then the first; its answers come first, and the
+    others' follow.
     """
     kept: dict[tuple[str, str], Question] = {}
     held_out: set[str] = set()
+    differ: dict[str, None] = {}
     for question in sorted(questions, key=lambda q: (q.split != EVAL, not q.gold)):
         text = normalize(question.text) or question.text
         if question.split == EVAL:
             held_out.add(text)
-        elif text in held_out:  # perhaps of another data set
+        elif text in held_out and (question.source, text) not in kept:  # of another data set
             continue
-        kept.setdefault((question.source, text), question)
-    return sorted(kept.values(), key=lambda q: q.id), len(questions) - len(kept)
+        first = kept.setdefault((question.source, text), question)
+        known = set(map(normalize, first.answers))
+        more = tuple(answer for answer in question.answers if normalize(answer) not in known)
+        if more:
+            kept[question.source, text] = replace(first, answers=(*first.answers, *more))
+            differ[first.id] = None
+    return sorted(kept.values(), key=lambda q: q.id), len(questions) - len(kept), list(differ)
 
 
 def _held_out(question: Question) -> bool:

@@ -21,11 +21,11 @@ from sdar_cli.envs.search.data.world import ensure_world
 from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.retrieval.bm25 import parameters
 from sdar_cli.retrieval.cache import ANSWERS
-from sdar_cli.retrieval.corpus import SUFFIXES
 from sdar_cli.retrieval.index import build_index
 from sdar_cli.retrieval.manifest import FORMAT, flaw_of
 from sdar_cli.retrieval.open import open_retriever
 from sdar_cli.retrieval.passages import Retriever
+from sdar_cli.retrieval.rows import SUFFIXES
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter

@@ -46,7 +46,7 @@ FILES: dict[Size, tuple[str, str]] = {
     "full": ("items_shuffle.json", "items_ins_v2.json"),
     "small": ("items_shuffle_1000.json", "items_ins_v2_1000.json"),
 }
-STORE_VERSION = 2
+STORE_VERSION = 3
 REMEMBER_HASH_FROM = 1 << 26
 """Bytes from which a file's sha256 is remembered by path, size and time of change."""
 CACHED_PRODUCTS = 4096

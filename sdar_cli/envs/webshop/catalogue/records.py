@@ -91,7 +91,7 @@ class JsonStream:
         return self._items("{", "}", self._entry)
 
     def _items(self, opening: str, closing: str, read: Callable[[IO[str]], Any]) -> Iterator[Any]:
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open(encoding="utf-8-sig") as file:
             try:
                 self._expect(file, opening)
                 more = self._peek(file) != closing
@@ -189,7 +189,9 @@ def _texts(value: Any, what: str) -> tuple[str, ...]:
 
 
 def _check(row: Any, seen: Collection[str]) -> None:
-    """Raise BadRow for a row that is left out, or whose fields are not of the kinds the original needs."""
+    """Raise BadRow for a row that is left out, or whose fields are not of the kinds the original needs.
+
+    The original takes ``category`` of every row and never reads it, so it may hold anything."""
     if not isinstance(row, dict) or not isinstance(row.get("asin"), str):
         raise BadRow("the row is no object with an asin")
     if row["asin"] == "nan":
@@ -198,9 +200,11 @@ def _check(row: Any, seen: Collection[str]) -> None:
         raise BadRow("asin over 10 characters", skipped_by_original=True)
     if row["asin"] in seen:
         raise BadRow("asin seen before", skipped_by_original=True)
-    for name in ("name", "full_description", "category", "query", "product_category"):
+    for name in ("name", "full_description", "query", "product_category"):
         if not isinstance(row.get(name), str):
             raise BadRow(f"{name} is no text")
+    if "category" not in row:
+        raise BadRow("no category")
     if not isinstance(row.get("images"), list | str) or not row["images"]:
         raise BadRow("no image")
     if not row.get("small_description", []) and row.get("small_description") != "":
@@ -230,7 +234,7 @@ def parse_row(row: Any, entry: Any, seen: Collection[str]) -> Product:
         bullets=_texts(bullets if isinstance(bullets, list) else [bullets], "small_description"),
         attributes=_texts(attributes, "attributes"),
         options=_options(row["customization_options"]),
-        category=row["category"],
+        category=row["category"] if isinstance(row["category"], str) else "",
         query=row["query"].lower().strip(),
         product_category=row["product_category"],
         pricing=pricing,

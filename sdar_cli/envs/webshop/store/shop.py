@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import json
 import random
-import re
 from typing import Literal, NamedTuple, Protocol
 
 from sdar_cli.envs.webshop.catalogue.catalog import Catalog
@@ -44,7 +43,6 @@ PER_PAGE = 10
 ADDRESS = "http://127.0.0.1:3000"
 PLACES = ("search_results", "item_page", "item_sub_page", "done")
 """Kinds of pages in the order in which the original looks for them in an address."""
-ACTION = re.compile(r"(.+)\[(.+)\]")
 SUB_PAGE_NAMES = {name.lower(): name for name in render.SUB_PAGES}
 CACHED_QUERIES = 4096
 CACHED_ITEMS = 4096
@@ -62,6 +60,15 @@ class Turn(NamedTuple):
     observation: str
     reward: float
     done: bool
+
+
+def read_action(text: str) -> tuple[str, str] | None:
+    """(verb, argument) of the first line, split at its last bracket that holds something: the original's pattern
+    ``(.+)\\[(.+)\\]``, in time proportional to the text."""
+    line = text.partition("\n")[0]
+    end = line.rfind("]")
+    start = line.rfind("[", 1, max(end - 1, 0))
+    return (line[:start], line[start + 1 : end]) if start > 0 else None
 
 
 class Shop:
@@ -175,9 +182,9 @@ class ShopSession:
 
     def step(self, action: str) -> Turn:
         """Act.  An action that is not understood or not possible changes nothing and is worth 0."""
-        match = ACTION.match(action)
-        if match is not None:
-            verb, argument = match.group(1), match.group(2).lower()
+        read = read_action(action)
+        if read is not None:
+            verb, argument = read[0], read[1].lower()
             if verb == "search":
                 self._search(argument.split(" "), 1)
             elif verb == "click" and argument != "search":
