@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sdar_cli.base.digests import FileDigest, digest_of, problems_of
 from sdar_cli.base.errors import RunConflictError
+from sdar_cli.base.files import parse_json, write_json_atomic
 from sdar_cli.base.locks import locked, try_lock
 
 JUST_MADE = 60.0
@@ -37,14 +40,22 @@ def cache_dir() -> Path:
     return Path(override).expanduser() if override else Path.home() / ".cache" / "sdar"
 
 
-def made_once(root: Path, make: Callable[[Path], object]) -> Path:
+def print_warning(text: str) -> None:
+    """A line on standard error, where nobody reports."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def made_once(root: Path, make: Callable[[Path], object], report: Callable[[str], None] = print_warning) -> Path:
     """A folder of the cache: as it is, else made by ``make`` in a temporary folder and moved into place when complete.
 
     Of several processes that make the same folder at once, all find the first one's.  What a killed one left is
-    removed.
+    removed.  A folder whose files are not what was written is made again, and ``report`` is called with the reason.
     """
     if root.is_dir():
-        return root
+        if not (damage := _damage(root)):
+            return root
+        report(f"{root} is damaged and is made again: {damage[0]}")
+        shutil.rmtree(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(root)
     with (
@@ -53,12 +64,33 @@ def made_once(root: Path, make: Callable[[Path], object]) -> Path:
     ):
         partial = Path(folder) / root.name
         make(partial)
+        files = sorted(path for path in partial.rglob("*") if path.is_file())
+        digests = {path.relative_to(partial).as_posix(): digest_of(path).to_json() for path in files}
         try:
             partial.rename(root)
         except OSError:
             if not root.is_dir():
                 raise
+            return root
+    write_json_atomic(_digests_of(root), digests)
     return root
+
+
+def _digests_of(root: Path) -> Path:
+    """The file next to a made folder that holds the digests of its files."""
+    return root.with_name(f"{root.name}-digests.json")
+
+
+def _damage(root: Path) -> list[str]:
+    """What differs from what was written; empty for a folder of an earlier version, which has no digests."""
+    path = _digests_of(root)
+    if not path.is_file():
+        return []
+    try:
+        files = {name: FileDigest.from_json(row) for name, row in parse_json(path.read_bytes()).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [f"{path.name} cannot be read: {error}"]
+    return problems_of(root, files, whole=False)
 
 
 def _remove_abandoned(root: Path) -> None:

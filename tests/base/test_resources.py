@@ -21,7 +21,7 @@ def test_a_folder_is_made_once(tmp_path: Path) -> None:
     root = tmp_path / "deep" / "root"
     assert made_once(root, write("first")) == made_once(root, write("second")) == root
     assert (root / "a").read_text() == "first"
-    assert list(root.parent.iterdir()) == [root]
+    assert sorted(path.name for path in root.parent.iterdir()) == ["root", "root-digests.json"]
 
 
 def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -41,3 +41,21 @@ def test_the_later_process_takes_what_exists(tmp_path: Path) -> None:
         write("early")(tmp_path / "root")  # another process is done first
 
     assert (made_once(tmp_path / "root", slow) / "a").read_text() == "early"
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "gone", "changed"])
+def test_a_damaged_folder_is_made_again_and_that_is_said(tmp_path: Path, damage: str) -> None:
+    root, said = tmp_path / "made", []
+    made_once(root, write("first"), said.append)
+    (file,) = (path for path in root.rglob("*") if path.is_file())
+    whole = file.read_bytes()
+    {
+        "empty": lambda: file.write_bytes(b""),
+        "cut": lambda: file.write_bytes(whole[:-1]),
+        "gone": file.unlink,
+        "changed": lambda: file.write_bytes(whole[:-1] + b"#"),
+    }[damage]()
+    made_once(root, write("first"), said.append)
+    assert file.read_bytes() == whole and len(said) == 1 and file.name in said[0]
+    made_once(root, write("second"), said.append)
+    assert file.read_bytes() == whole and len(said) == 1

@@ -7,12 +7,14 @@ A task's id is ``human/N`` or ``synthetic/N``, N the goal's number in the origin
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.base.resources import print_warning
 from sdar_cli.envs.base import Observation, Step, Task
 from sdar_cli.envs.webshop.catalogue.catalog import Catalog, counting, in_thousands, open_catalog
 from sdar_cli.envs.webshop.catalogue.goods import category_of
@@ -200,9 +202,13 @@ def open_environment(config: WebShopOptions, reporter: Reporter | None = None) -
 
 
 def open_index(catalog: Catalog, reporter: Reporter | None = None) -> Index:
-    """The search index of a catalogue, next to its store; built when it is missing or of another version."""
+    """The search index of a catalogue, next to its store; built when it is missing, damaged or of another version."""
     folder = catalog.store.with_name(catalog.store.name + "-bm25")
     if folder.is_dir():
-        return Index.open(folder, source=catalog.key)
+        try:
+            return Index.open(folder, source=catalog.key)
+        except PrerequisiteError as error:
+            (reporter.warn if reporter else print_warning)(f"{error.what}: it is made again ({error.why})")
+            shutil.rmtree(folder)
     with counting(reporter, "indexing products, thousands", len(catalog) // 1000) as advance:
         return Index.build(catalog.texts(), folder, in_thousands(advance), keys=catalog.asins(), source=catalog.key)

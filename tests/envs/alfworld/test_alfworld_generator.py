@@ -294,4 +294,4 @@ def test_two_processes_making_the_same_set_do_not_disturb_each_other(
 
     monkeypatch.setattr(env, "_prove", meanwhile)
     assert ensure_games(config, 1) == made[0]
-    assert len(list((cache / "alfworld").iterdir())) == 1
+    assert len([path for path in (cache / "alfworld").iterdir() if path.is_dir()]) == 1

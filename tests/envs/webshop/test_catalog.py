@@ -190,7 +190,7 @@ def test_a_store_is_made_once_per_content(tmp_path: Path, cache: Path, monkeypat
     assert open_catalog(tmp_path, cache=cache).key == first.key
     monkeypatch.undo()
     assert opened(tmp_path, [row("A", name="Other")], cache).product(0).title == "Other"
-    assert len(list((cache / "webshop").iterdir())) == 2
+    assert len([path for path in (cache / "webshop").iterdir() if not path.name.endswith("-digests.json")]) == 2
 
 
 def test_a_large_files_hash_is_remembered_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

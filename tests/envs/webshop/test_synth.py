@@ -234,4 +234,5 @@ def test_the_cached_set_is_made_once(tmp_path, monkeypatch):
     stamp = (folder / synth.NOUNS_FILE).stat().st_mtime_ns
     assert synth.ensure_catalogue(14, 5) == folder
     assert (folder / synth.NOUNS_FILE).stat().st_mtime_ns == stamp
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    names = sorted(path.name for path in folder.parent.iterdir())
+    assert names == [folder.name, f"{folder.name}-digests.json"]

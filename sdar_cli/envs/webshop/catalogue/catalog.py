@@ -35,7 +35,7 @@ import numpy as np
 
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.base.files import write_text_atomic
-from sdar_cli.base.resources import cache_dir
+from sdar_cli.base.resources import cache_dir, made_once, print_warning
 from sdar_cli.envs.webshop.catalogue.records import GET_FILES, BadRow, JsonStream, Product, parse_row
 
 if TYPE_CHECKING:
@@ -314,10 +314,17 @@ def open_catalog(
     hashes = [file_sha256(path, root) for path in (products, entries)]
     key = hashlib.sha256(json.dumps([STORE_VERSION, *hashes, num_products]).encode()).hexdigest()[:32]
     store = root / f"catalog-{key}"
-    if not store.is_dir():
-        size_mb = (products.stat().st_size + entries.stat().st_size) // MB
+    size_mb = (products.stat().st_size + entries.stat().st_size) // MB
+
+    def make(out: Path) -> None:
+        out.mkdir()
         with counting(reporter, f"reading {entries.name} and {products.name}, MB", size_mb) as advance:
-            _make(products, entries, num_products, store, advance)
+            if not _build(products, entries, num_products, out, advance):
+                raise PrerequisiteError(
+                    f"{products} holds no usable product", why="every row is left out", fix=GET_FILES
+                )
+
+    made_once(store, make, reporter.warn if reporter else print_warning)
     catalog = Catalog(store, products)
     if strict and catalog.bad:
         row, reason = catalog.bad[0]
@@ -348,18 +355,3 @@ def in_thousands(advance: Callable[[int], None]) -> Callable[[], None]:
             advance(1)
 
     return count
-
-
-def _make(products: Path, entries: Path, num_products: int | None, store: Path, advance: Callable[[int], None]) -> None:
-    """Build a store aside and move it into place; another process may have been faster."""
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{store.name}.", dir=store.parent) as folder:
-        partial = Path(folder) / "store"
-        partial.mkdir()
-        if not _build(products, entries, num_products, partial, advance):
-            raise PrerequisiteError(f"{products} holds no usable product", why="every row is left out", fix=GET_FILES)
-        try:
-            partial.rename(store)
-        except OSError:
-            if not store.is_dir():
-                raise
