@@ -16,7 +16,8 @@ GUESTS = '''
 from sdar_cli.skills.choose.strategies import Query
 
 def raising(batch, beta, *, after: int = 0):
-    weights = batch.student.detach() * 0
+    if batch.student.shape[1] <= after:
+        return batch.student.detach() * 0
     raise KeyError("no such teacher")
 
 def last(query: Query, *, most: int = 1):
@@ -40,7 +41,11 @@ def guests(place: Path) -> Iterator[Path]:
 def test_an_error_in_a_gate_ends_the_run_with_its_file_and_line(
     command: Callable[..., int], guests: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("--name", "raising", "--gate", "guests_of_a_guest:raising", "--set", "eval.before=false") == 1
+    """Tried before the run it starts nothing; where it raises later only, the run is marked as failed."""
+    words = ("--name", "raising", "--gate", "guests_of_a_guest:raising", "--set", "eval.before=false")
+    assert command(*words) == 1 and not (place / "runs" / "raising").exists()
+    assert "no such teacher" in capsys.readouterr().err
+    assert command(*words, "--set", "algo.gate_args.after=3") == 1
     error = capsys.readouterr().err
     assert "error: gate 'guests_of_a_guest:raising' failed: KeyError: 'no such teacher'" in error
     assert f"why: {guests}, line {LINE}, in raising: raise KeyError" in error

@@ -19,6 +19,7 @@ def make_run(tmp_path, steps, choices=(), **skills) -> RunDir:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     run = RunDir(tmp_path / "run")
+    run.provenance_path.write_text(json.dumps({"created": "2026"}))
     for number, episodes in enumerate(steps, 1):
         write(run.episodes / f"step-{number:06d}.jsonl", episodes)
     if choices:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import toy
 
-from sdar_cli.base.errors import RunConflictError
+from sdar_cli.base.errors import RunFailedError
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.rollout.samples import make_samples
-from sdar_cli.runs.checkpoints import checkpoint_path
+from sdar_cli.runs.checkpoints import checkpoint_path, list_checkpoints
 from sdar_cli.runs.metrics import read_metrics
 from sdar_cli.session import SKILLS_FILE
 from sdar_cli.skills.bank import load_bank
@@ -211,10 +211,12 @@ def test_the_statistics_are_those_of_the_log(whole: Path) -> None:
 
 def test_without_its_state_a_run_is_not_continued(whole: Path, walker_model, tokenizer, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "run")
-    (checkpoint_path(tmp_path / "run" / "checkpoints", STEPS) / SKILLS_FILE).unlink()
+    for checkpoint in list_checkpoints(tmp_path / "run" / "checkpoints"):  # an older one would be taken in its place
+        (checkpoint / SKILLS_FILE).unlink()
     more = UCB.model_copy(update={"train": UCB.train.model_copy(update={"steps": STEPS + 1})})
-    with pytest.raises(RunConflictError, match=r"skills\.json is missing"):
+    with pytest.raises(RunFailedError, match="no checkpoint of run run is whole") as caught:
         play(tmp_path / "run", more, walker_model, tokenizer, resume=True)
+    assert "skills.json is missing" in caught.value.why
 
 
 def test_a_run_without_skills_logs_none(walker_model, tokenizer, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError, SdarError
 from sdar_cli.commands import data, play
 from sdar_cli.envs.alfworld.games import games
+from sdar_cli.envs.alfworld.games.made import note_path
 from sdar_cli.envs.base import Task
 
 app = typer.Typer()
@@ -121,6 +122,9 @@ def test_make_then_verify(tmp_path: Path) -> None:
     file = games.game_file(root, games.list_tasks(root, "eval")[0])
     game = games.read_game(file)
     file.write_text(json.dumps(game | {"walkthrough": ["look"]}))
+    changed = sdar("data", "verify", "alfworld", "--data", tmp_path / "new").exception
+    assert isinstance(changed, PrerequisiteError) and "were changed since they were made" in changed.what
+    note_path(root, "eval").unlink()  # games of the user's own have no note of how they were made
     not_won = sdar("data", "verify", "alfworld", "--data", tmp_path / "new", "--replay").exception
     assert isinstance(not_won, RunFailedError) and "ends without winning" in not_won.why
     file.write_text("{")

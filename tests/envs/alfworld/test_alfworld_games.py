@@ -165,5 +165,5 @@ def test_downloaded_games_need_no_word(made_root: Path, tmp_path: Path, monkeypa
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "alfworld").symlink_to(made_root.parent)
     assert games.real_root(None).resolve() == made_root.resolve()
-    assert missing(RunConfig(env=AlfworldOptions(source="real"))) == []
+    assert missing(RunConfig(env=AlfworldOptions(source="real"), eval={"split": "train"})) == []
     assert [check.state for check in ALFWORLD.checks()] == ["ok"]
