@@ -83,5 +83,5 @@ def test_values_without_end_are_no_record() -> None:
     value: object = 1
     for _ in range(5000):
         value = [value]
-    with pytest.raises(RunFailedError, match="nested too deeply|cannot be written"):
+    with pytest.raises(RunFailedError, match="cannot be written"):
         to_json({"a": value})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ import hypothesis
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from sdar_cli.base.errors import SdarError
+from sdar_cli.base.errors import SdarError, place_error
 
 QUICK = 50
 """Inputs per parser of the quick tests."""
@@ -116,6 +117,8 @@ def fuzz(inputs: st.SearchStrategy[Any], check: Callable[[Any], None], number: i
             check(value)
         except SdarError as error:
             assert error.render().startswith("error: ")
+        except OSError as error:  # a name that is too long: commands show it with its path
+            assert error.errno == errno.ENAMETOOLONG and "cannot be used" in place_error(error).what
 
     settings = hypothesis.settings(
         max_examples=number, derandomize=seed is None, deadline=None, database=None,
