@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdar_cli.base import distributed
-from sdar_cli.base.errors import ConfigError, PrerequisiteError
+from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
+from sdar_cli.base.files import read_json_object
 from sdar_cli.config.plugs import ENGINE
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
 from sdar_cli.envs.registry import benchmark, open_environment
 from sdar_cli.rollout.collect import Collector
+from sdar_cli.runs.checkpoints import refuse_damaged
 from sdar_cli.runs.provenance import gpu_name
 from sdar_cli.skills.bank import Bank, load_bank
 from sdar_cli.skills.choose.retriever import Retriever
@@ -140,6 +141,8 @@ def open_session(
         retriever = Retriever(bank, config.skills, config.seed)
         _check_bank(retriever, config, [*panel.tasks, *train_tasks])
         reporter.info(f"loading {checkpoint or config.model.name}")
+        if checkpoint is not None:
+            refuse_damaged(checkpoint)
         model, tokenizer = _load(config, checkpoint)
         size = sum(p.numel() for p in model.parameters())
         reporter.info(f"{size:,} parameters, {str(model.dtype).removeprefix('torch.')} on {model.device}")
@@ -162,12 +165,18 @@ def open_bank(config: RunConfig) -> Bank:
 
 
 def load_skills(retriever: Retriever, checkpoint: Path) -> bool:
-    """Take over what a checkpoint knows of its run's skills; False where it knows nothing of this bank."""
+    """Take over what a checkpoint knows of its run's skills; False where it knows nothing of this bank.
+
+    Raises RunFailedError where its file is damaged.
+    """
     path = checkpoint / SKILLS_FILE
-    state = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"bank": None}
-    if state["bank"] != retriever.bank.sha256:
-        return False
-    retriever.load(state)
+    state = read_json_object(path) if path.is_file() else {"bank": None}
+    try:
+        if state["bank"] != retriever.bank.sha256:
+            return False
+        retriever.load(state)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFailedError(f"{path} is damaged", why=f"{type(error).__name__}: {error}") from error
     return True
 
 

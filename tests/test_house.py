@@ -52,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
 }  # fmt: skip
 
 # Folders of tests/ that look at more than one room.
-COMMON_TESTS = {"benchmarks", "docs", "invariants", "older"}
+COMMON_TESTS = {"benchmarks", "docs", "faults", "invariants", "older"}
 
 
 @cache

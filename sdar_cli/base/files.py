@@ -56,8 +56,14 @@ def rewrite_json(path: Path, value: Any) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON that UTF-8 can hold: NaN and infinities as null, halves of character pairs escaped, others as they are."""
-    text = json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    """JSON that UTF-8 can hold: NaN and infinities as null, halves of character pairs escaped, others as they are.
+
+    Raises RunFailedError for values that are nested too deeply.
+    """
+    try:
+        text = json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    except RecursionError as error:
+        raise RunFailedError("a record cannot be written", why="its values are nested too deeply") from error
     return SURROGATES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 

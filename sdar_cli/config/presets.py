@@ -89,9 +89,13 @@ class Resolved:
 
 def list_presets(kind: str) -> list[str]:
     """Names of the shipped presets of a kind, sorted; of environments also those of installed packages."""
-    shipped = sorted(path.stem for path in (resource_dir("presets") / kind).glob("*.toml"))
+    shipped = _shipped(kind)
     guests = [name for name in ENVIRONMENT.names() if name not in built_in()] if kind == "envs" else []
     return [*shipped, *(name for name in guests if name not in shipped)]
+
+
+def _shipped(kind: str) -> list[str]:
+    return sorted(path.stem for path in (resource_dir("presets") / kind).glob("*.toml"))
 
 
 def load_preset(reference: str, kind: str | None = None, above: Sequence[Path] = ()) -> Preset:
@@ -111,8 +115,8 @@ def load_preset(reference: str, kind: str | None = None, above: Sequence[Path] =
     asked, _, name = reference.rpartition("/")
     kinds = [asked] if asked else [kind] if kind else list(KINDS)
     for folder in kinds:
-        path = resource_dir("presets") / folder / f"{name}.toml"
-        if folder in KINDS and path.is_file():
+        if folder in KINDS and name in _shipped(folder):
+            path = resource_dir("presets") / folder / f"{name}.toml"
             return _read_preset(path, f"{folder}/{name}.toml", above)
         if folder == "envs" and name in list_presets(folder):
             return _guest_preset(name)

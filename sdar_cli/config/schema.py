@@ -32,6 +32,8 @@ from sdar_cli.envs.benchmark import Benchmark
 from sdar_cli.envs.options import EnvOptions
 from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
 
+DEEPEST = 50
+"""Levels of a table of arguments; what writes and shows them gives up at some hundreds."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -66,9 +68,15 @@ def _check_run_name(value: str) -> str:
 
 def _json_values(arguments: dict[str, object]) -> dict[str, object]:
     try:
-        json.dumps(arguments, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"should hold JSON values: {error}") from error
+    inner: list[Any] = [arguments]
+    for _ in range(DEEPEST):
+        lists = [each.values() if isinstance(each, dict) else each for each in inner]
+        inner = [value for each in lists for value in each if isinstance(value, dict | list | tuple)]
+    if inner:
+        raise ValueError(f"should hold tables and lists of at most {DEEPEST} levels")
     return arguments
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.base.files import read_json_object
 
 
 def made_before(out: Path, wanted: Mapping[str, object], manifest: str, what: str) -> list[str]:
@@ -22,8 +22,10 @@ def made_before(out: Path, wanted: Mapping[str, object], manifest: str, what: st
     if manifest not in present:
         shown = ", ".join(present[:5]) + (", …" if len(present) > 5 else "")
         raise ConfigError(f"{out} already holds files", why=f"a {what} needs its own folder; found {shown}", fix=fix)
-    found = json.loads((out / manifest).read_text(encoding="utf-8"))
-    files: list[str] = found.pop("files")
+    found = read_json_object(out / manifest)
+    files = found.pop("files", None)
+    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+        raise ConfigError(f"{out / manifest} is damaged", why="it names no files", fix=fix)
     if found != wanted:
         parameters = ", ".join(f"{name} {value}" for name, value in found.items())
         raise ConfigError(f"{out} already holds another {what}", why=f"it was made with {parameters}", fix=fix)

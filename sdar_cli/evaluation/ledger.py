@@ -17,7 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from sdar_cli.base.errors import RunConflictError, RunFailedError
+from sdar_cli.base.files import parse_json
 from sdar_cli.base.locks import lock_open_file
+from sdar_cli.base.typed import check_fields
 from sdar_cli.runs.records import EpisodeRecord
 
 Chunk = tuple[str, int, int]
@@ -86,17 +88,24 @@ class Ledger:
         for number, (line, row) in enumerate(zip(lines[1:], rows[1:], strict=True), 2):
             position += len(line) + 1
             if "chunk" in row:
-                label, seed, start = row["chunk"]
-                self.found[label, seed, start] = (pending, row["cut"])
+                self.found[self._chunk(row, number)] = (pending, row["cut"])
                 pending, whole = [], position
             else:
                 pending.append(self._episode(row, number))
         self._file.truncate(whole)
 
+    def _chunk(self, row: Mapping[str, Any], number: int) -> Chunk:
+        match row:
+            case {"chunk": [str(label), int(seed), int(start)], "cut": int()}:
+                return label, seed, start
+        raise RunFailedError(f"{self.path}, line {number}, closes no chunk", why=str(row)[:80], fix=f"rm {self.path}")
+
     def _episode(self, row: Mapping[str, Any], number: int) -> EpisodeRecord:
         try:
-            return EpisodeRecord.from_json(row)
-        except (KeyError, TypeError, ValueError) as error:
+            record = EpisodeRecord.from_json(row)
+            check_fields(record)
+            return record
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise RunFailedError(
                 f"{self.path}, line {number}, is no episode", why=f"{type(error).__name__}: {error}",
                 fix=f"rm {self.path}",
@@ -104,7 +113,10 @@ class Ledger:
 
     def _row(self, line: bytes, number: int) -> Mapping[str, Any]:
         try:
-            return json.loads(line)
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"it holds {type(row).__name__} and not an object")
+            return row
         except ValueError as error:
             raise RunFailedError(
                 f"{self.path}, line {number}, is not JSON", why=str(error), fix=f"rm {self.path}"

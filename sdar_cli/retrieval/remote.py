@@ -245,16 +245,20 @@ def _read_info(body: bytes) -> Mapping[str, object]:
         return {}
     if not isinstance(row, dict):
         return {}
-    kept = {key: _plain(value) for key, value in row.items()}
+    kept = _plain_items(row)
     for key, kind in (("engine", str), ("passages", int), ("corpus_sha256", str)):
         if not isinstance(kept.get(key), kind):
             kept.pop(key, None)
     return {key: value for key, value in kept.items() if value is not None}
 
 
+def _plain_items(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {whole_characters(key[:LONGEST_INFO]): _plain(value) for key, value in row.items()}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        inner = {key: _plain(each) for key, each in value.items() if not isinstance(each, dict | list)}
+        inner = _plain_items({key: each for key, each in value.items() if not isinstance(each, dict | list)})
         return {key: each for key, each in inner.items() if each is not None}
     if isinstance(value, str):
         return whole_characters(value[:LONGEST_INFO])

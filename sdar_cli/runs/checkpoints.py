@@ -67,22 +67,31 @@ def publish(written: Path, step: int, keep: int) -> Path:
     return final
 
 
-def problems(checkpoint: Path) -> list[str]:
-    """What is wrong with a checkpoint to resume from, a text each; [] for one that is whole.
+def problems(checkpoint: Path, *, resuming: bool = True) -> list[str]:
+    """What is wrong with a checkpoint, a text each; [] for one that is whole.
 
-    Every byte is read and compared with the manifest.  One of an earlier version has none: the checksums inside its
-    files are looked at.
+    resuming: also the files that only training needs count.  Every byte is read and compared with the manifest.  One of
+    an earlier version has none: the checksums inside its files are looked at.
     """
-    absent = [f"{name} is missing" for name in NEEDED if not (checkpoint / name).is_file()]
+    unread = () if resuming else NEEDED
+    absent = [f"{name} is missing" for name in NEEDED if resuming and not (checkpoint / name).is_file()]
     if not (checkpoint / MANIFEST).is_file():
         absent += [] if any(checkpoint.glob(WEIGHTS)) else [f"{WEIGHTS} is missing"]
-        return absent or [text for path in _files(checkpoint) if (text := _flaw(path))]
+        return absent or [text for path in _files(checkpoint) if path.name not in unread and (text := _flaw(path))]
     try:
         manifest = read_json_object(checkpoint / MANIFEST)
-        files = {name: FileDigest.from_json(row) for name, row in manifest["files"].items()}
+        rows = {name: row for name, row in manifest["files"].items() if name not in unread}
+        files = {name: FileDigest.from_json(row) for name, row in rows.items()}
     except (RunFailedError, KeyError, TypeError, ValueError, AttributeError):
         return [f"{MANIFEST} is damaged"]
     return absent or problems_of(checkpoint, files, whole=True)
+
+
+def refuse_damaged(checkpoint: Path) -> None:
+    """Before weights are read.  Raises RunFailedError for a checkpoint whose bytes are not those that were written."""
+    if found := problems(checkpoint, resuming=False):
+        what = f"the checkpoint {checkpoint} is damaged"
+        raise RunFailedError(what, why="; ".join(found), fix="use another one: --checkpoint STEP, or copy it again")
 
 
 def _flaw(path: Path) -> str | None:

@@ -24,6 +24,7 @@ from sdar_cli.config.schema import RunConfig, ViewConfig
 from sdar_cli.envs.base import Task, group_by_type
 from sdar_cli.rollout.samples import Sample
 from sdar_cli.rollout.step import PlayedStep, mixed_groups, play_step
+from sdar_cli.runs.checkpoints import refuse_damaged
 from sdar_cli.session import Session, load_skills, open_session
 from sdar_cli.train.gradients import (
     ESTIMATORS,
@@ -173,6 +174,8 @@ def probe(config: RunConfig, reporter: Reporter, checkpoint: Path | None, resamp
     Raises SdarError subclasses.
     """
     forced = probing(config)
+    if checkpoint is not None:
+        refuse_damaged(checkpoint)
     began = time.monotonic()
     with open_session(forced, reporter) as session, TemporaryDirectory() as folder:
         trainer = _trainer(forced, session, Path(folder), checkpoint)

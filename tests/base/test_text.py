@@ -77,3 +77,11 @@ def test_a_command_that_cannot_write_ends_with_an_error(tmp_path: Path, capsys: 
     shown = capsys.readouterr().err
     assert caught.value.code == 3 and str(tmp_path / "file") in shown
     assert "fix: choose another --out" in shown and "NotADirectoryError" not in shown
+
+
+def test_values_without_end_are_no_record() -> None:
+    value: object = 1
+    for _ in range(5000):
+        value = [value]
+    with pytest.raises(RunFailedError, match="cannot be written"):
+        to_json({"a": value})

@@ -18,6 +18,7 @@ import sdar_cli
 from commands.support import environment, sdar
 from sdar_cli.config.presets import resolve
 from sdar_cli.models.loading import model_location
+from sdar_cli.runs.checkpoints import publish
 
 SMALL = {
     "env.games_train": 6, "env.games_eval": 6, "env.workers": 1, "env.max_turns": 4,
@@ -95,6 +96,18 @@ def run(place: Path) -> Path:
         (path / "provenance.json").write_text(json.dumps({"created": "2026"}))
         (path / "status.json").write_text(json.dumps({"state": "done"}))
     return path
+
+
+def test_a_checkpoint_with_other_bytes_is_not_evaluated(run, capsys) -> None:
+    folder = run / "checkpoints" / "checkpoint-3"
+    shutil.copytree(model_location("tiny-alfworld"), folder)
+    checkpoint = publish(folder, 3, keep=9)
+    weights = bytearray((checkpoint / "model.safetensors").read_bytes())
+    weights[-2] ^= 1
+    (checkpoint / "model.safetensors").write_bytes(weights)
+    done = sdar(capsys, "eval", "--checkpoint", "3", "--name", "at-3", "--games", "1")
+    shutil.rmtree(checkpoint)
+    assert done.code == 1 and "step-000003 is damaged" in done.err and "model.safetensors holds other bytes" in done.err
 
 
 def test_checkpoints_of_a_run_are_evaluated_and_compared(run, capsys) -> None:

@@ -24,6 +24,25 @@ def test_an_impossible_value_names_its_key(key: str, value: str) -> None:
         assert key in ("eval.split", "algo.gate_args.threshold")
 
 
+@pytest.mark.parametrize("value", [{"\ud800": 1}, {"a": ["\udc00"]}])
+def test_half_a_character_in_a_table_of_arguments(value: dict) -> None:
+    with pytest.raises(ConfigError, match=r"train\.engine_args.*surrogates not allowed"):
+        resolve(flags={"train.engine_args": (value, "a flag")})
+
+
+@pytest.mark.parametrize("levels", [50, 51, 300])
+def test_a_table_of_arguments_has_an_end(levels: int) -> None:
+    value: object = 1
+    for _ in range(levels):
+        value = {"a": value}
+    if levels <= 50:
+        config = resolve(flags={"train.engine_args": (value, "a flag")}).config
+        assert config.model_dump(mode="json")["train"]["engine_args"] == value
+        return
+    with pytest.raises(ConfigError, match=r"train\.engine_args"):
+        resolve(flags={"train.engine_args": (value, "a flag")})
+
+
 def test_a_preset_that_extends_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("itself.toml").write_text('extends = "itself.toml"')

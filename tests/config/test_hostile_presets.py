@@ -52,6 +52,14 @@ def test_configuration_files(tmp_path: Path) -> None:
         resolve(config_file=path)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "[" * 300, "a\0b", "methods/" + "y" * 300, "../methods/sdar", ""])
+def test_a_name_that_no_preset_has(name: str) -> None:
+    with pytest.raises(ConfigError, match="unknown"):
+        load_preset(name)
+    with pytest.raises(ConfigError):
+        resolve(sets=[f"env.name={name}"])
+
+
 def test_a_preset_that_is_not_there_and_a_folder_called_null() -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(presets=["gone.toml"])

@@ -85,6 +85,19 @@ def test_damage_in_the_middle_is_reported(tmp_path: Path) -> None:
         Ledger(path, KEY)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"[1]", b"9" * 5000, b"[" * 100_000, b'{"chunk": 3, "cut": 0}', b'{"chunk": ["a", 0, 0], "cut": null}',
+     b'{"chunk": ["a", [], 0], "cut": 0}', b"{}", b'{"task": 3}'],
+)  # fmt: skip
+def test_a_line_of_another_kind_is_reported(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(b'{"key": {"a": 1}}\n' + line + b"\n")
+    with pytest.raises(RunFailedError, match="line 2") as caught:
+        Ledger(path, {"a": 1})
+    assert f"rm {path}" in caught.value.fix
+
+
 def test_fingerprint_sees_names_sizes_and_content(tmp_path: Path) -> None:
     def folder(name: str, **files: bytes) -> str:
         (tmp_path / name).mkdir()

@@ -305,6 +305,13 @@ def test_odd_information_is_left_out(body: bytes) -> None:
         assert (info["corpus_sha256"], info["passages"]) == (None, None)
 
 
+def test_half_a_character_in_the_information_is_replaced() -> None:
+    body = b'{"\xed\xa0\x80a": 1, "inner": {"\\udc00": "\\ud800"}}'
+    with listening(lambda path, asked: (200, body)) as site:
+        info = client(site.url).info()
+        assert (info["\ufffda"], info["inner"]) == (1, {"\ufffd": "\ufffd"})
+
+
 def test_an_endless_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "LARGEST", 1000)
     with (

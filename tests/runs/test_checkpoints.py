@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sdar_cli.base.errors import RunFailedError
 from sdar_cli.runs.checkpoints import (
     MANIFEST,
     checkpoint_path,
@@ -14,6 +15,7 @@ from sdar_cli.runs.checkpoints import (
     list_checkpoints,
     problems,
     publish,
+    refuse_damaged,
     remove_unfinished,
     step_of,
 )
@@ -93,6 +95,21 @@ def test_a_damaged_or_missing_file_is_named(folder: Path, name: str) -> None:
         assert [text for text in problems(checkpoint) if name in text]
     (checkpoint / name).unlink()
     assert problems(checkpoint) == [f"{name} is missing"]
+
+
+def test_a_damaged_checkpoint_is_not_evaluated(folder: Path) -> None:
+    """What only training needs may be gone; other bytes in the weights would be another policy."""
+    checkpoint = written(folder)
+    for name in FILES[:3]:
+        (checkpoint / name).unlink()
+    refuse_damaged(checkpoint)
+    for name in FILES[3:]:
+        whole = (checkpoint / name).read_bytes()
+        (checkpoint / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(RunFailedError, match="is damaged") as caught:
+            refuse_damaged(checkpoint)
+        assert name in caught.value.why and "--checkpoint" in caught.value.fix
+        (checkpoint / name).write_bytes(whole)
 
 
 @pytest.mark.parametrize("name", FILES[:4])

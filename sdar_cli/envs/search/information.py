@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
+from sdar_cli.base.files import parse_json
 from sdar_cli.retrieval.passages import Passage
 
 NOTHING_FOUND = "No search results found."
@@ -67,8 +68,8 @@ def documents(observation: str) -> list[tuple[str, str]]:
     text, head = inside(observation), _HEADS["search_r1"]
     if text.startswith("{"):
         try:
-            text, head = json.loads(text)["result"], _HEADS["sdar"]
-        except (json.JSONDecodeError, KeyError, TypeError):
+            text, head = parse_json(text)["result"], _HEADS["sdar"]
+        except (ValueError, KeyError, TypeError):
             return []
     heads: list[re.Match[str]] = []
     for match in head.finditer(text):

@@ -103,6 +103,8 @@ def _words(value: Any, key: str, path: Path) -> tuple[str, ...]:
 
 def _markdown(folder: Path, name: str) -> str:
     path = folder / name
+    if "\0" in name:
+        raise bad_import(path, "a file's name holds a NUL character")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise bad_import(path, "it leads outside the folder")
     text = read_text(path, MAX_BYTES).strip()

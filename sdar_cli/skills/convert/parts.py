@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.base.files import parse_json, read_regular
+from sdar_cli.base.text import SURROGATES
 from sdar_cli.skills.bank import Skill
 from sdar_cli.skills.files import MAX_BYTES
 from sdar_cli.skills.write import Draft, one_line
@@ -66,6 +68,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise bad_import(path, f"it is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise bad_import(path, "its top level is no object")
+    if half := SURROGATES.search(json.dumps(data, ensure_ascii=False)):
+        raise bad_import(path, f"it holds half of a character pair ({half[0]!a}), which no text file can hold")
     return data
 
 

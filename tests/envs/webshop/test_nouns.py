@@ -86,13 +86,22 @@ def test_a_noun_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [NOUNS_FILE]
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"nope", b'{"tagger": 1, "nouns": {}}', None])
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"nope", b'{"tagger": 1, "nouns": {}}', b"[" * 100_000, None])
 def test_a_broken_noun_file_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / NOUNS_FILE
     path.write_bytes(b"not packed" if content is None else gzip.compress(content))
     with pytest.raises(PrerequisiteError) as caught:
         read_nouns(path)
     assert str(path) in caught.value.what
+
+
+def test_a_noun_file_with_other_bytes_is_named(tmp_path: Path) -> None:
+    path = tmp_path / NOUNS_FILE
+    whole = gzip.compress(b'{"tagger": "t", "nouns": {"a b": ["a"]}}')
+    for at in range(10, len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with pytest.raises(PrerequisiteError, match="cannot be read"):
+            read_nouns(path)
 
 
 def _factor(bought: list[str], wanted: list[str]) -> float:

@@ -232,6 +232,17 @@ def test_bad_mappings_are_refused(tmp_path, change, why):
     assert why in caught.value.why
 
 
+def test_texts_and_names_that_no_file_can_have_are_refused(tmp_path):
+    path = tmp_path / "skill_mapping.json"
+    for file, word in (("\ud800", "the word"), ("a.md", "\udc00"), ("\0.md", "the word")):
+        (tmp_path / "a.md").write_text("# A\n\nDo.\n")
+        record = {"skill_files": {"a": file}, "task_to_skill": {"a": "a"}, "task_keywords": {"a": [word]}}
+        path.write_text(json.dumps(record))
+        with pytest.raises(ConfigError, match="cannot be imported") as caught:
+            read_foreign(path, Header("n", "1", "alfworld", "MIT", {}))
+        assert "half of a character pair" in caught.value.why or "NUL" in caught.value.why
+
+
 def test_what_is_neither_format_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="nothing to import"):
         read_foreign(tmp_path, header())

@@ -21,11 +21,13 @@ import importlib.util
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.base.files import parse_json
 
 NOUNS_FILE = "nouns.json.gz"
 NOUN_TAGS = frozenset({"NOUN", "PROPN"})
@@ -122,11 +124,11 @@ def best_tagger() -> tuple[Tagger, str]:
 def read_nouns(path: Path) -> tuple[dict[str, list[str]], str]:
     """Nouns by title and the id of their tagger.  Raises PrerequisiteError when the file is not as described."""
     try:
-        content = json.loads(gzip.decompress(path.read_bytes()))
+        content = parse_json(gzip.decompress(path.read_bytes()))
         nouns, tagger = content["nouns"], content["tagger"]
         if not isinstance(nouns, dict) or not isinstance(tagger, str):
             raise TypeError('it should hold {"tagger": id, "nouns": {title: [noun, …]}}')
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         fix = "remove it, or write it again from the catalogue"
         raise PrerequisiteError(f"noun file {path} cannot be read", why=repr(error), fix=fix) from error
     return nouns, tagger

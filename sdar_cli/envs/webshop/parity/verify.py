@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.base.files import parse_json
 from sdar_cli.envs.webshop.catalogue.catalog import open_catalog
 from sdar_cli.envs.webshop.catalogue.nouns import Nouns, open_nouns
 from sdar_cli.envs.webshop.env import open_index
@@ -333,7 +333,7 @@ def _rows(path: Path, *needed: str) -> list[Mapping[str, Any]]:
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError as error:
                 raise _broken(path, f"record {number} is not JSON: {error}") from error
             missing = [name for name in needed if not isinstance(row, dict) or name not in row]
@@ -345,7 +345,7 @@ def _rows(path: Path, *needed: str) -> list[Mapping[str, Any]]:
 
 def _read_prices(path: Path) -> _Prices:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise _broken(path, str(error)) from error
     fields = {"seed_before_load": int, "prices": dict}

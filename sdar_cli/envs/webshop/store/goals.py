@@ -20,7 +20,6 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-import json
 import random
 from array import array
 from collections import Counter
@@ -32,6 +31,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.base.files import parse_json
 from sdar_cli.envs.webshop.catalogue.catalog import BAD_SHOWN, Catalog, Instruction
 from sdar_cli.envs.webshop.catalogue.records import GET_FILES, Product
 
@@ -233,7 +233,7 @@ def load_goals(catalog: Catalog, kind: Kind, *, price_seed: int = PRICE_SEED, st
 
 def _read_human(path: Path) -> Mapping[str, object]:
     try:
-        entries = json.loads(path.read_bytes())
+        entries = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise PrerequisiteError(f"{path} cannot be read", why=str(error), fix=GET_FILES) from error
     if not isinstance(entries, dict):
