@@ -42,7 +42,7 @@ def test_the_generated_world_is_made_with_its_index_and_found_again(cache: Path)
         step = environment.reset({0: task})[0]
         found = environment.step({0: f"<search>{step.observation.goal}</search>"})[0]
         assert "Doc 3(" in found.observation.text
-    assert len([name for name in made if name.startswith("world-")]) == 1
+    assert len([name for name in made if name.startswith("world-") and not name.endswith(".json")]) == 1
     with open_environment(settings()) as environment:
         assert sorted(path.name for path in cache.iterdir()) == made
         assert environment.tasks("train")[0] == task
