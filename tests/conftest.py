@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # transformers' name for a setting of TRL's, warned of at every GRPOConfig
     config.addinivalue_line("filterwarnings", "ignore:.*gradient_checkpointing.*deprecated:FutureWarning")
+    os.environ.pop("COLUMNS", None)  # tables are as wide as in a pipe, whatever the terminal or the test runner says
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
