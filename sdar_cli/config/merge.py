@@ -228,25 +228,21 @@ class Merger:
             values, problems = default_values(env), list[str]()
             sources = dict.fromkeys(values, "default")
             for key, given, source, literal in self._given:
-                if (above := table_above(key, env)) is not None:
-                    entry = key.removeprefix(f"{above}.").split(".")
-                    try:
-                        value = parse_value(given.text, None) if isinstance(given, _Text) else given
-                    except ConfigError as error:
-                        problems.append(f"{source}: {key}: {error.what} ({error.why})")
-                        continue
-                    values[above], sources[above] = _with_entry(values[above], entry, value), source
-                    continue
-                if problem := _unknown(key, env):
+                above = table_above(key, env)
+                if above is None and (problem := _unknown(key, env)):
                     problems.append(f"{source}: {problem}")
                     continue
-                info = field_table(env)[key]
+                info = None if above else field_table(env)[key]
                 try:
                     value = parse_value(given.text, info) if isinstance(given, _Text) else given
                 except ConfigError as error:
                     problems.append(f"{source}: {key}: {error.what} ({error.why})")
                     continue
-                optional = type(None) in _kinds_of(info)
+                if above:
+                    entry = key.removeprefix(f"{above}.").split(".")
+                    values[above], sources[above] = _with_entry(values[above], entry, value), source
+                    continue
+                optional = info is not None and type(None) in _kinds_of(info)
                 values[key] = None if optional and not literal and value in ("none", "null") else value
                 sources[key] = source
                 if key == "env.data" and values[key] is not None:
