@@ -1,7 +1,6 @@
 """The policy-gradient loss and the KL to the reference model, per token (paper, section 2.2; Algorithm 2).
 
-The trainer's own policy term is TRL's; the clipped loss here is the definition it is compared with.  These functions
-know no mask: multiply or select afterwards, and keep padded log-probabilities finite.
+These functions know no mask: multiply or select afterwards, and keep padded log-probabilities finite.
 """
 
 from __future__ import annotations

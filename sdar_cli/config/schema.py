@@ -240,6 +240,9 @@ class TrainConfig(Section):
     with_skill: bool = Field(default=False, description="show the policy itself the skill in training (Skill-GRPO)")
     updates_per_step: Positive = Field(default=2, description="optimizer updates (mini-batches) per step")
     micro_batch: Positive = Field(default=64, description="rows per forward pass of the update; memory, not results")
+    micro_tokens: NonNegative = Field(
+        default=0, description="tokens per forward pass of the update, padding included; memory, not results; 0 = any"
+    )
     lr: float = Field(default=5e-4, gt=0, description="learning rate")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="learning-rate schedule"

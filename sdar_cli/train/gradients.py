@@ -208,7 +208,8 @@ def task_gradients(
         teacher = trainer.score_teacher(samples)
         signals = {sample: Signals(sample.advantage, None, None, teacher[sample]) for sample in samples}
         _prepare(trainer)
-        for part in micro_batches(samples, trainer.run_config.train.micro_batch):
+        train = trainer.run_config.train
+        for part in micro_batches(samples, train.micro_batch, train.micro_tokens):
             inputs = collate(part, signals, trainer.processing_class.pad_token_id, trainer.accelerator.device)
             batch = trainer.token_batch(inputs, trainer.forward_rows(inputs), 0)
             _add_turns(found.turns, batch, beta)

@@ -9,7 +9,7 @@ T is the number of response tokens of a sample, H the width of the model.  All t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sdar_cli.rollout.samples import Sample
+from sdar_cli.train.plan import Size, plan_rows
 
 
 class PolicyScores(NamedTuple):
@@ -100,10 +101,22 @@ def collate(
     return batch
 
 
-def micro_batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
-    """Samples in batches of at most ``size``, sorted by length (padding is the waste to avoid)."""
-    order = sorted(samples, key=lambda sample: (sample.length, sample.trajectory, sample.turn))
-    return [list(order[i : i + size]) for i in range(0, len(order), size)]
+def micro_batches(
+    samples: Sequence[Sample],
+    rows: int,
+    tokens: int = 0,
+    *,
+    prompt_of: Callable[[Sample], Sequence[int]] = lambda sample: sample.prompt_ids,
+    processes: int = 1,
+    process: int = 0,
+) -> list[list[Sample]]:
+    """The micro-batches of one process (``plan_rows``), whatever the order of the samples; [] is a filler.
+
+    prompt_of: the prompt that a sample is scored after.  rows, tokens: the bounds of ``plan_rows``.
+    """
+    order = sorted(samples, key=lambda sample: (sample.trajectory, sample.turn))
+    sizes = [Size(len(prompt_of(sample)), len(sample.response_ids)) for sample in order]
+    return [[order[i] for i in part] for part in plan_rows(sizes, processes, rows, tokens)[process]]
 
 
 def _padded(

@@ -136,7 +136,8 @@ class Scoring:
                 same.setdefault((tuple(prompt_of(sample)), tuple(sample.response_ids)), []).append(sample)
             twins = {group[0]: group for group in same.values()}
             found: dict[Sample, T] = {}
-            for part in micro_batches(list(twins), self.run_config.train.micro_batch):
+            train = self.run_config.train
+            for part in micro_batches(list(twins), train.micro_batch, train.micro_tokens, prompt_of=prompt_of):
                 responses = [sample.response_ids for sample in part]
                 pad, device = self.processing_class.pad_token_id, self.accelerator.device
                 scored = self.forward_rows(collate_tokens(list(map(prompt_of, part)), responses, pad, device))
@@ -146,11 +147,14 @@ class Scoring:
         finally:
             self.model.train(training)
 
-    def forward_rows(self, batch: dict[str, Tensor]) -> ForwardPass:
-        """Log-probs, entropies and, where kept, hidden states of the responses of a collated batch."""
+    def forward_rows(self, batch: dict[str, Tensor], model: Any = None) -> ForwardPass:
+        """Log-probs, entropies and, where kept, hidden states of the responses of a collated batch.
+
+        model: the wrapped model of an update; None for the policy itself.
+        """
         with self.capturing():
             self._get_per_token_logps_and_entropies(
-                self.model,
+                self.model if model is None else model,
                 torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
                 torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
                 batch["completion_ids"].size(1),

@@ -1,13 +1,13 @@
 """SDARTrainer: GRPO as TRL implements it, on ragged multi-turn samples, plus the gated distillation term.
 
 With ``arguments.py`` the only file that touches TRL.  TRL's own rollout, reward and batching are not used: one call of
-``training_step`` is one optimizer update on a part of the samples of the present step, in micro-batches sorted
-by length.  TRL gives the policy term (clip, dual clip as ``delta``, the ``dapo`` normaliser), the fused
-log-prob computation, LoRA, optimizer, mixed precision and saving; ``tests/train/test_contract.py`` checks which
-of its members are relied on.
+``training_step`` is one optimizer update on a part of the samples of the present step, in the micro-batches of
+``plan.py``.  TRL gives the settings, the fused log-prob computation, LoRA, optimizer, mixed precision and saving.  The
+loss is our own: TRL's gathers its metrics from all processes in every micro-batch, so each would need as many.
+``tests/train/test_contract.py`` compares the two losses, and checks which of TRL's members are relied on.
 
 Several processes: every one holds the model and takes its part of each update's samples; see ``distributed.py``.
-Left out: sharded weights, generation by vLLM.
+Left out: sharded weights, generation by vLLM, the router loss of a mixture of experts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
+from sdar_cli.algo.batch import hide
 from sdar_cli.algo.distill import distillation
 from sdar_cli.algo.objectives import needs_heads, signed
-from sdar_cli.algo.policy import kl_k3
+from sdar_cli.algo.policy import clipped_policy_loss, kl_k3
 from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
 from sdar_cli.algo.schedule import coefficient, linear
 from sdar_cli.base import distributed
@@ -120,6 +121,8 @@ class SDARTrainer(Scoring, GRPOTrainer):
         self.initial = ShadowWeights(self.model, 1.0) if config.algo.kl_coef > 0 else None
         self.samples: list[Sample] = []
         """All samples of the present step, those of other processes included."""
+        self._parts: list[list[list[Sample]]] = []
+        """Per update of the present step, this process's micro-batches."""
         self._chunks: list[list[Sample]] = []
         """Per update of the present step, this process's samples."""
         self._signals: dict[Sample, Signals] = {}
@@ -152,9 +155,8 @@ class SDARTrainer(Scoring, GRPOTrainer):
             self._begin_step(step + 1)
         began, before = time.perf_counter(), self.totals.copy()
         loss = torch.zeros((), device=self.accelerator.device)
-        for part in micro_batches(self._chunks[update], self.run_config.train.micro_batch):
+        for part in self._parts[update]:
             batch = collate(part, self._signals, self.processing_class.pad_token_id, self.accelerator.device)
-            batch["num_items_in_batch"] = torch.tensor(self._normaliser, device=self.accelerator.device)
             self._sampled = [] if update else part
             loss += Trainer.training_step(self, model, batch, num_items_in_batch)
         distributed.add_gradients(self.model)
@@ -185,12 +187,25 @@ class SDARTrainer(Scoring, GRPOTrainer):
         data = self.rollout(self, step)
         self.samples = list(data.samples)
         random.Random(seed_of(self.run_config.seed, "shuffle", step)).shuffle(self.samples)
-        self._chunks = [distributed.local_part(self.samples[i :: self.updates]) for i in range(self.updates)]
+        self._parts = [self._own_parts(self.samples[i :: self.updates]) for i in range(self.updates)]
+        self._chunks = [[sample for part in parts for sample in part] for parts in self._parts]
         self._normaliser = data.normaliser
         self.totals, self.skipped = StepTotals(len(self.run_config.views)), 0
         self.step_metrics = dict(data.metrics)
         self._metrics["train"].clear()
         self._signals = self._score_chunks()
+
+    def _own_parts(self, samples: Sequence[Sample]) -> list[list[Sample]]:
+        """This process's micro-batches of an update.  Gradients are added up at its end: a filler is left out."""
+        train = self.run_config.train
+        parts = micro_batches(
+            samples,
+            train.micro_batch,
+            train.micro_tokens,
+            processes=distributed.world_size(),
+            process=distributed.rank(),
+        )
+        return [part for part in parts if part]
 
     def _score_chunks(self) -> dict[Sample, Signals]:
         """The signals of this process's samples, under the weights of before the step's first update."""
@@ -242,30 +257,41 @@ class SDARTrainer(Scoring, GRPOTrainer):
         return shaped
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """policy_coef * GRPO + coef * distillation + kl_coef * KL(ref) - entropy_coef * entropy, one normaliser."""
-        with self.capturing():
-            policy = super()._compute_loss(model, inputs)
-        scored = self.captured()
+        """policy_coef * GRPO + coef * distillation + kl_coef * KL(ref) - entropy_coef * entropy, one normaliser.
+
+        Every term is a sum over tokens of weight * value, so the micro-batches of an update add up.  No process waits
+        for another here: ranks may have different numbers of rows.
+        """
+        scored = self.forward_rows(inputs, model)
         for i, sample in enumerate(self._sampled):
             self._old[sample] = scored.policy_scores(i, sample)  # for the record: the batch is made
         algo = self.run_config.algo
         weights, mask = inputs["tool_mask"], inputs["response_mask"]
-        window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
-        normaliser = inputs["num_items_in_batch"].clamp(min=1.0) * window
-        loss = self.policy_coef * policy
+        old = inputs.get("old_per_token_logps", scored.logps.detach())
+        losses = clipped_policy_loss(scored.logps, old, inputs["advantages"], algo.clip_eps, algo.dual_clip)
+        policy = (weights * hide(losses, mask)).sum()
+        total = self.policy_coef * policy
         if self.coef > 0:
             distilled = self._distil(inputs, scored, weights)
             if self.shaping is None:
-                loss = loss + self.coef * distilled / normaliser
+                total = total + self.coef * distilled
         if self.initial is not None:
-            kl = (weights * torch.where(mask, kl_k3(scored.logps, inputs["reference"]), 0.0)).sum()
-            loss = loss + algo.kl_coef * kl / normaliser
+            kl = (weights * hide(kl_k3(scored.logps, inputs["reference"]), mask)).sum()
+            total = total + algo.kl_coef * kl
             self.totals.sums["kl"] += kl.item()
-        entropy_sum = (weights * torch.where(mask, scored.entropy, 0.0)).sum()
+        entropy = (weights * hide(scored.entropy, mask)).sum()
         if algo.entropy_coef > 0:
-            loss = loss - algo.entropy_coef * entropy_sum / normaliser
-        self.totals.count(inputs, scored.logps, policy * normaliser, entropy_sum, algo.clip_eps)
-        return loss
+            total = total - algo.entropy_coef * entropy
+        self.totals.count(inputs, scored.logps, policy, entropy, algo.clip_eps)
+        return total / self.normaliser
+
+    @property
+    def normaliser(self) -> float:
+        """What an update's sum over tokens is divided by: its share of the step's token weights.
+
+        Every update of a step has the same divisor, whatever rows the shuffle gave it (TRL's ``dapo``).
+        """
+        return max(self._normaliser, 1.0) / self.updates
 
     def _distil(self, inputs: dict[str, Tensor], scored: ForwardPass, weights: Tensor) -> Tensor:
         """The sum over views of weight * distillation term, un-normalised.  A shaping only wants its metrics."""

@@ -21,8 +21,9 @@ from trl.models.utils import disable_gradient_checkpointing
 
 from sdar_cli.train import score
 from sdar_cli.train import trainer as ours
+from sdar_cli.train.rows import PolicyScores, Signals, collate
 
-from .material import handmade_rows, prepare, settings
+from .material import assert_same, forward, gradient_of, handmade_rows, prepare, settings, weighted
 
 WHERE = f"in TRL {trl.__version__} (transformers {transformers.__version__})"
 SIGNATURES = {
@@ -43,8 +44,8 @@ SIGNATURES = {
 }
 """Leading parameters, in order; more with defaults may follow."""
 INHERITED = {
-    "_get_per_token_logps_and_entropies", "_compute_loss", "_save_checkpoint", "_metrics", "accelerator", "args",
-    "add_callback", "remove_callback", "current_gradient_accumulation_steps", "model", "processing_class", "state",
+    "_get_per_token_logps_and_entropies", "_save_checkpoint", "_metrics", "accelerator", "args",
+    "add_callback", "remove_callback", "model", "processing_class", "state",
     "temperature", "_load_from_checkpoint",
 }  # fmt: skip
 """Everything ``SDARTrainer`` and its mixin ``Scoring`` use of TRL's and transformers' trainers."""
@@ -122,7 +123,7 @@ def test_the_mixin_gets_what_it_declares(record) -> None:
     assert order.index(score.Scoring) < order.index(GRPOTrainer)
 
 
-@pytest.mark.parametrize("name", sorted(INHERITED - {"current_gradient_accumulation_steps"}))
+@pytest.mark.parametrize("name", sorted(INHERITED))
 def test_a_trainer_has_the_member(record, name: str) -> None:
     assert hasattr(record.trainer, name), f"GRPOTrainer.{name} is gone {WHERE}"
 
@@ -190,17 +191,28 @@ def test_gradient_checkpointing_can_be_turned_off_for_a_while() -> None:
     assert found == ["model", "gradient_checkpointing_kwargs"], f"disable_gradient_checkpointing takes {found} {WHERE}"
 
 
-def test_the_accumulation_count_is_set_while_training(tokenizer, tmp_path) -> None:
-    """The normaliser of every term is read from it; one update is one of TRL's steps."""
-    seen = []
-    record = prepare(settings(), toy.make_model(tokenizer), handmade_rows(), tmp_path, tokenizer)
-    inner = record.trainer._compute_loss
+@pytest.mark.parametrize("dual_clip", [3.0, None])
+@pytest.mark.parametrize("updates", [1, 2])
+def test_the_policy_loss_is_trls(tokenizer, tmp_path, dual_clip: float | None, updates: int) -> None:
+    """Value and gradient of our loss without other terms are those of ``GRPOTrainer._compute_loss`` (``dapo``)."""
+    config = settings(algo={"coef": 0.0, "dual_clip": dual_clip}, train={"updates_per_step": updates})
+    trainer = prepare(config, toy.make_model(tokenizer), [], tmp_path, tokenizer).trainer
+    rows, normaliser = weighted(handmade_rows(masked=True), "trajectory")
+    generator = torch.Generator().manual_seed(7)
+    signals = {row: Signals(row.advantage, _far_from(trainer, row, generator), None, None) for row in rows}
+    inputs = collate(rows, signals, trainer.processing_class.pad_token_id, trainer.accelerator.device)
+    trainer.model.train()  # else TRL leaves out the number of updates
+    trainer._normaliser = normaliser
+    trainer.current_gradient_accumulation_steps = 1
+    ours_found = trainer._compute_loss(trainer.model, inputs)
+    trls = GRPOTrainer._compute_loss(trainer, trainer.model, {**inputs, "num_items_in_batch": torch.tensor(normaliser)})
+    assert trls.detach().abs() > 1e-3
+    torch.testing.assert_close(ours_found, trls, rtol=1e-5, atol=1e-7)
+    assert_same(gradient_of(ours_found, trainer.model), gradient_of(trls, trainer.model))
 
-    def note(model, inputs):
-        seen.append(record.trainer.current_gradient_accumulation_steps)
-        return inner(model, inputs)
 
-    record.trainer._compute_loss = note
-    record.trainer.train()
-    assert seen == [1], f"current_gradient_accumulation_steps is {seen} where 1 is relied on {WHERE}"
-    assert record.trainer.state.global_step == 1
+def _far_from(trainer, row, generator: torch.Generator) -> PolicyScores:
+    """Log-probs so far from the present ones that each branch of the clipped loss is met."""
+    with torch.no_grad():
+        logps, entropy = forward(trainer.model, row.prompt_ids, row)
+    return PolicyScores(logps + 1.2 * torch.randn(logps.shape, generator=generator), entropy)

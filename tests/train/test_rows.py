@@ -30,7 +30,22 @@ def test_micro_batches_hold_every_row_once(window, size: int) -> None:
     assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
     assert 1 <= len(parts[-1]) <= size
     lengths = [row.length for part in parts for row in part]
-    assert lengths == sorted(lengths) == [2, 3, 4, 5, 6]
+    assert lengths == sorted(lengths, reverse=True) == [6, 5, 4, 3, 2]
+
+
+def test_micro_batches_follow_the_prompt_that_is_scored(window) -> None:
+    """The teacher's prompts have other lengths than the student's."""
+    rows = make_samples(window, "window", PLAIN)[0]
+    longest = rows[1]
+    parts = micro_batches(rows, 1, prompt_of=lambda row: [0] * 90 if row is longest else row.prompt_ids)
+    assert parts[0] == [longest]
+
+
+def test_two_processes_share_the_micro_batches(window) -> None:
+    rows = make_samples(window, "window", PLAIN)[0]
+    first, second = (micro_batches(rows, 64, processes=2, process=rank) for rank in (0, 1))
+    assert [len(part) for part in first + second] == [3, 2]
+    assert {id(row) for part in first + second for row in part} == set(map(id, rows))
 
 
 def test_the_order_of_micro_batches_does_not_depend_on_the_order_of_rows(window) -> None:
