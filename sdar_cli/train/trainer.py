@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -43,6 +43,7 @@ from sdar_cli.rollout.samples import Sample
 from sdar_cli.rollout.step import Metrics
 from sdar_cli.runs.checkpoints import checkpoint_path, publish
 from sdar_cli.train.arguments import grpo_arguments
+from sdar_cli.train.callback import StepCallback
 from sdar_cli.train.finite import check_weights, trainable, update_problem
 from sdar_cli.train.rows import PolicyScores, Signals, TeacherScores, collate, micro_batches
 from sdar_cli.train.score import ForwardPass, Scoring
@@ -105,7 +106,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
             peft_config=peft_config,
         )
         self.remove_callback(PrinterCallback)
-        self.add_callback(_StepCallback(self, after_step))
+        self.add_callback(StepCallback(self, after_step))
         self.run_config = config
         self.rollout, self.warn = rollout, warn
         algo = config.algo
@@ -389,23 +390,6 @@ class SDARTrainer(Scoring, GRPOTrainer):
 
         if self.shadow is not None:
             self.shadow.load(load_file(checkpoint / SHADOW_FILE, device=str(self.model.device)))
-
-
-class _StepCallback(TrainerCallback):
-    """Turns TRL's updates back into steps."""
-
-    def __init__(self, trainer: SDARTrainer, after_step: AfterStep) -> None:
-        self.trainer = trainer
-        self.after_step = after_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        step, update = divmod(state.global_step, self.trainer.updates)
-        done = self.trainer.updates if update == 0 else update
-        check_weights(trainable(self.trainer.model), f"update {done} of step {step + (update > 0)}")
-        if self.trainer.shadow is not None:
-            self.trainer.shadow.update()
-        if update == 0 and self.after_step(self.trainer, step, self.trainer.finished_metrics()):
-            control.should_training_stop = True
 
 
 def _no_reward(completions: list[Any], **kwargs: Any) -> list[float]:
