@@ -17,8 +17,9 @@ from sdar_cli.envs.base import Observation, Step, Task, TurnView
 from sdar_cli.envs.benchmark import Benchmark
 from sdar_cli.envs.options import EnvOptions
 from sdar_cli.envs.wording import CommandPrompts
-from sdar_cli.models.engine import Sampling, ScriptedEngine
-from sdar_cli.rollout.collect import Collector
+from sdar_cli.models.engine import Sampling
+from sdar_cli.models.engines.scripted import ScriptedEngine
+from sdar_cli.rollout.collect import Assignment, Collector
 from sdar_cli.rollout.episode import Episode, Turn
 
 if TYPE_CHECKING:
@@ -154,6 +155,11 @@ def config(**sections: Any) -> RunConfig:
     return RunConfig.model_validate(base)
 
 
+def assigned(pairs: Sequence[tuple[Task, int]], seed: int = 0) -> list[Assignment]:
+    """An episode per (task, group), each with draws of its own."""
+    return [Assignment(each, group, (seed, n)) for n, (each, group) in enumerate(pairs)]
+
+
 def collect(
     settings: RunConfig,
     tokenizer: PreTrainedTokenizerBase,
@@ -164,7 +170,7 @@ def collect(
     """Play episodes of the corridor with a scripted policy."""
     environment, engine = Corridor(), ScriptedEngine(tokenizer, respond)
     collector = Collector(settings, environment, engine, tokenizer)
-    out = collector.collect(assignment, Sampling(settings.model.max_response_tokens), seed=0, **more)
+    out = collector.collect(assigned(assignment), Sampling(settings.model.max_response_tokens), **more)
     assert out.tokens_generated == engine.tokens_generated
     return out.episodes, engine, environment
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sdar_cli.base.errors import RunFailedError, SdarError
 from sdar_cli.base.plugins import blame
@@ -15,7 +15,7 @@ from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Step, StopReason, Task, TurnView
 from sdar_cli.envs.registry import prompts_of
-from sdar_cli.models.engine import Engine, Sampling
+from sdar_cli.models.engine import Engine, Sampling, generate
 from sdar_cli.rollout.episode import Episode, Turn
 from sdar_cli.rollout.prompt import encode_prompt
 
@@ -29,6 +29,16 @@ SkillFor = Callable[[Task, str], str]
 def no_skill(task: Task, goal: str) -> str:
     """The student's prompt: nothing privileged."""
     return ""
+
+
+class Assignment(NamedTuple):
+    """An episode to play."""
+
+    task: Task
+    group: int
+    seed: tuple[int | str, ...]
+    """What its draws depend on: turn k is sampled with ``seed_of(*seed, k)``.  It names the episode and no process, so
+    that any number of processes plays the same episodes."""
 
 
 @dataclass
@@ -45,6 +55,7 @@ class Collected:
 @dataclass
 class _Live:
     episode: Episode
+    seed: tuple[int | str, ...]
     step: Step
     skill: str
     past: list[tuple[str, str]] = field(default_factory=list)
@@ -81,19 +92,18 @@ class Collector:
 
     def collect(
         self,
-        assignment: Sequence[tuple[Task, int]],
+        assignment: Sequence[Assignment],
         sampling: Sampling,
-        seed: int,
         skill_for: SkillFor = no_skill,
         progress: Callable[[int], None] | None = None,
     ) -> Collected:
-        """One episode per (task, group) pair, all played side by side.
+        """One episode per assignment, all played side by side.
 
         ``progress`` receives how many episodes have ended.  A broken episode is not an exception but ends with
         ``StopReason.ENV_FAILED``.  Raises the SdarErrors of the environment as they are; any other exception of its
         code is a RunFailedError that names its file and line.
         """
-        out = Collected([Episode(task, group, i) for i, (task, group) in enumerate(assignment)])
+        out = Collected([Episode(each.task, each.group, i) for i, each in enumerate(assignment)])
         before = self.engine.tokens_generated
         began = time.perf_counter()
         first = self._reset({e.index: e.task for e in out.episodes})
@@ -101,13 +111,14 @@ class Collector:
         live = []
         for episode in out.episodes:
             step = self._cut(first[episode.index])
-            live.append(_Live(episode, step, skill_for(episode.task, step.observation.goal)))
+            seed = assignment[episode.index].seed
+            live.append(_Live(episode, seed, step, skill_for(episode.task, step.observation.goal)))
             _settle(episode, step, self.config)
         for turn in range(self.config.env.max_turns):
             active = [item for item in live if item.episode.stop is None]
             if not active:
                 break
-            self._turn(active, sampling, seed_of(seed, turn), out)
+            self._turn(active, sampling, turn, out)
             if progress:
                 progress(sum(item.episode.stop is not None for item in live))
         for item in live:
@@ -136,17 +147,17 @@ class Collector:
             file = getattr(sys.modules.get(kind.__module__), "__file__", None)
             raise blame(f"{kind.__name__}.{method} of environment {self.config.env.name!r}", error, file) from error
 
-    def _turn(self, active: list[_Live], sampling: Sampling, seed: int, out: Collected) -> None:
+    def _turn(self, active: list[_Live], sampling: Sampling, turn: int, out: Collected) -> None:
         began = time.perf_counter()
         views = [self._view(item) for item in active]
         encoded = [self._encode(item, view) for item, view in zip(active, views, strict=True)]
         fits = [i for i, (ids, _) in enumerate(encoded) if self._has_room(ids)]
-        responses = self.engine.generate([encoded[i][0] for i in fits], sampling, seed) if fits else []
+        seeds = [seed_of(*active[i].seed, turn) for i in fits]
+        replies = generate(self.engine, [encoded[i][0] for i in fits], sampling, seeds)
         actions = {}
-        for i, response_ids in zip(fits, responses, strict=True):
+        for i, reply in zip(fits, replies, strict=True):
             ids, cut = encoded[i]
-            turn = self._record(active[i], views[i], ids, response_ids, cut)
-            actions[active[i].episode.index] = turn.action
+            actions[active[i].episode.index] = self._record(active[i], views[i], ids, reply.ids, cut).action
             out.cut_prompts += cut > 0
         for i in set(range(len(active))) - set(fits):
             active[i].episode.stop = StopReason.CONTEXT_FULL
