@@ -68,11 +68,10 @@ class Corridor:
 
     def reset(self, assignment: Mapping[int, Task]) -> dict[int, Step]:
         """See ``Environment``."""
-        self._slots = {}
         for slot, each in assignment.items():
             left = int(each.id.partition("/")[2].partition("-")[0])
             self._slots[slot] = _Slot(left, Step(self._seen(left, "You stand in a corridor."), 0.0, False, False))
-        return {slot: state.step for slot, state in self._slots.items()}
+        return {slot: self._slots[slot].step for slot in assignment}
 
     def step(self, actions: Mapping[int, str]) -> dict[int, Step]:
         """See ``Environment``.  A finished slot must not be stepped again."""
@@ -178,7 +177,7 @@ def collect(
 def make_turn(response: Sequence[int], prompt: Sequence[int] = (1, 2), valid: bool = True) -> Turn:
     """A turn of which only the token ids and the validity matter."""
     view = TurnView(GOAL, "You stand in a corridor.", COMMANDS)
-    return Turn(view, list(prompt), list(response), "", "go on", valid, valid)
+    return Turn(view, list(prompt), list(response), "", "go on", valid, valid, [-0.5] * len(response))
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
