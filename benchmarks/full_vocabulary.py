@@ -85,6 +85,7 @@ def random_samples(given: argparse.Namespace) -> list[Sample]:
                 trajectory=k,
                 group=k // PER_GROUP,
                 turn=0,
+                sampler_logps=[0.0] * given.tokens,
                 success=False,
                 advantage=[(-1.0) ** k] * given.tokens,
                 weight=[1.0] * given.tokens,

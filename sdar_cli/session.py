@@ -60,8 +60,8 @@ class Session:
 
         self.model = model
         around = around or partial(computing, model.device)
-        train = self.config.train
-        engine = ENGINE.bind(train.engine, train.engine_args)(model, self.tokenizer, train.generate_batch, around)
+        settings = self.config.engine
+        engine = ENGINE.bind(settings.name, settings.args)(model, self.tokenizer, settings, around)
         self.collector = Collector(self.config, self.environment, engine, self.tokenizer)
 
     def skill_for(self, task: Task, goal: str, step: int | None = None) -> str:

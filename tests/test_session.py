@@ -36,6 +36,7 @@ def trained(config, model, tokenizer, folder):
             trajectory=0,
             group=0,
             turn=0,
+            sampler_logps=[0.0] * 3,
             success=False,
             advantage=[1.0] * 3,
             weight=[1.0] * 3,

@@ -17,8 +17,9 @@ from sdar_cli.envs.base import Observation, Step, Task, TurnView
 from sdar_cli.envs.benchmark import Benchmark
 from sdar_cli.envs.options import EnvOptions
 from sdar_cli.envs.wording import CommandPrompts
-from sdar_cli.models.engine import Sampling, ScriptedEngine
-from sdar_cli.rollout.collect import Collector
+from sdar_cli.models.engine import Sampling
+from sdar_cli.models.engines.scripted import ScriptedEngine
+from sdar_cli.rollout.collect import Assignment, Collector
 from sdar_cli.rollout.episode import Episode, Turn
 
 if TYPE_CHECKING:
@@ -67,11 +68,10 @@ class Corridor:
 
     def reset(self, assignment: Mapping[int, Task]) -> dict[int, Step]:
         """See ``Environment``."""
-        self._slots = {}
         for slot, each in assignment.items():
             left = int(each.id.partition("/")[2].partition("-")[0])
             self._slots[slot] = _Slot(left, Step(self._seen(left, "You stand in a corridor."), 0.0, False, False))
-        return {slot: state.step for slot, state in self._slots.items()}
+        return {slot: self._slots[slot].step for slot in assignment}
 
     def step(self, actions: Mapping[int, str]) -> dict[int, Step]:
         """See ``Environment``.  A finished slot must not be stepped again."""
@@ -154,6 +154,11 @@ def config(**sections: Any) -> RunConfig:
     return RunConfig.model_validate(base)
 
 
+def assigned(pairs: Sequence[tuple[Task, int]], seed: int = 0) -> list[Assignment]:
+    """An episode per (task, group), each with draws of its own."""
+    return [Assignment(each, group, (seed, n)) for n, (each, group) in enumerate(pairs)]
+
+
 def collect(
     settings: RunConfig,
     tokenizer: PreTrainedTokenizerBase,
@@ -164,7 +169,7 @@ def collect(
     """Play episodes of the corridor with a scripted policy."""
     environment, engine = Corridor(), ScriptedEngine(tokenizer, respond)
     collector = Collector(settings, environment, engine, tokenizer)
-    out = collector.collect(assignment, Sampling(settings.model.max_response_tokens), seed=0, **more)
+    out = collector.collect(assigned(assignment), Sampling(settings.model.max_response_tokens), **more)
     assert out.tokens_generated == engine.tokens_generated
     return out.episodes, engine, environment
 
@@ -172,7 +177,7 @@ def collect(
 def make_turn(response: Sequence[int], prompt: Sequence[int] = (1, 2), valid: bool = True) -> Turn:
     """A turn of which only the token ids and the validity matter."""
     view = TurnView(GOAL, "You stand in a corridor.", COMMANDS)
-    return Turn(view, list(prompt), list(response), "", "go on", valid, valid)
+    return Turn(view, list(prompt), list(response), "", "go on", valid, valid, [-0.5] * len(response))
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -113,11 +113,6 @@ def main_first() -> Iterator[None]:
         gather(None)
 
 
-def rank_seed() -> tuple[int, ...]:
-    """Parts of a seed, (rank, world size), that give every process its own draws; () where there is one process."""
-    return (_group.rank, _group.world_size) if _group.world_size > 1 else ()
-
-
 def local_part(items: Sequence[T]) -> list[T]:
     """This process's part of a list: every ``world_size``-th item, the first at index ``rank``."""
     return list(items[_group.rank :: _group.world_size])

@@ -10,8 +10,11 @@ from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.options import EnvOptions
 from sdar_cli.envs.registry import built_in
 
-SCHEMA = 2
-"""The shape of ``config.json``.  1 had no number, and its section ``env`` held the settings of all environments."""
+SCHEMA = 3
+"""The shape of ``config.json``.  1 had no number, and its section ``env`` held the settings of all environments; 2 had
+the settings of the section ``engine`` in ``train``."""
+MOVED = {"engine": "name", "engine_args": "args", "generate_batch": "batch"}
+"""Key in ``train`` up to version 2 -> key in ``engine``."""
 
 
 def to_file(config: RunConfig) -> Mapping[str, object]:
@@ -29,9 +32,18 @@ def current_shape(tree: dict[str, Any]) -> dict[str, Any]:
     schema = tree.pop("schema", 1)
     if not isinstance(schema, int):
         raise ValueError(f"its schema is {schema!r}, not a number")
-    if schema >= SCHEMA or not isinstance(tree.get("env"), dict) or not isinstance(tree["env"].get("name", ""), str):
+    if schema < 3 and isinstance(tree.get("train"), dict):
+        tree |= _with_engine(tree["train"])
+    if schema > 1 or not isinstance(tree.get("env"), dict) or not isinstance(tree["env"].get("name", ""), str):
         return tree
     return without_foreign(tree, tree["env"].get("name", built_in()[0]))
+
+
+def _with_engine(train: Mapping[str, object]) -> Mapping[str, object]:
+    """The sections ``train`` and ``engine`` of the section ``train`` of version 1 or 2."""
+    moved = {new: train[old] for old, new in MOVED.items() if old in train}
+    kept = {key: value for key, value in train.items() if key not in MOVED}
+    return {"train": kept, "engine": moved} if moved else {"train": kept}
 
 
 def without_foreign(tree: dict[str, Any], name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RETRIEVAL = Kind("retrieval", "sdar_cli.skills.choose.strategies", "RETRIEVALS", ("query",))
 EVOLVE = Kind("evolve", "sdar_cli.skills.choose.evolve", "EVOLUTIONS", ("task", "skills", "group"), optional=True)
-ENGINE = Kind("engine", "sdar_cli.models.engine", "ENGINES", ("model", "tokenizer", "batch", "around"))
+ENGINE = Kind("engine", "sdar_cli.models.engine", "ENGINES", ("model", "tokenizer", "settings", "around"))
 SINK = Kind("sink", "sdar_cli.runs.sinks", "SINKS", ("run_dir",))
 METRIC = Kind("metric", "sdar_cli.evaluation.metrics", "METRICS", ("episode",))
 BUILDER = Kind("builder", "sdar_cli.skills.build.builders", "BUILDERS", ("traces", "env", "reporter"))
@@ -37,7 +37,7 @@ PLUGS = (
     Plug(SCHEDULE, "algo.coef_schedule", "algo.coef_schedule_args"),
     Plug(RETRIEVAL, "skills.retrieval", "skills.retrieval_args"),
     Plug(EVOLVE, "skills.evolve", "skills.evolve_args"),
-    Plug(ENGINE, "train.engine", "train.engine_args"),
+    Plug(ENGINE, "engine.name", "engine.args"),
     Plug(SINK, "train.sinks", "train.sink_args"),
 )
 """``train.sinks`` lists names, and ``train.sink_args`` has a table for each."""

@@ -251,9 +251,6 @@ class TrainConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW weight decay")
     grad_clip: float = Field(default=1.0, gt=0, description="gradient norm bound")
     threads: NonNegative = Field(default=0, description="torch threads on a CPU; 0 = leave as it is")
-    generate_batch: Positive = Field(default=64, description="prompts per generation call: memory, and other draws")
-    engine: EngineName = Field(default="hf", description=f"what generates: {names_text(ENGINE)}")
-    engine_args: Arguments = Field(default={}, description="keyword arguments of train.engine")
     sinks: tuple[SinkName, ...] = Field(
         default=(), description=f"where each step's metrics go besides metrics.jsonl: {names_text(SINK)}"
     )
@@ -268,6 +265,29 @@ class TrainConfig(Section):
     keep: Positive = Field(default=3, description="checkpoints kept")
     eval_every: NonNegative = Field(
         default=0, description="steps between evaluations on the panel; 0 = none between before and after"
+    )
+
+
+class EngineConfig(Section):
+    name: EngineName = Field(default="hf", description=f"what generates: {names_text(ENGINE)}")
+    args: Arguments = Field(default={}, description="keyword arguments of engine.name")
+    batch: Positive = Field(default=64, description="prompts per generation call of hf: memory, not results")
+    max_episodes: NonNegative = Field(default=0, description="episodes played at the same time; 0 = all")
+    timeout: float = Field(default=1800.0, gt=0, description="seconds a request may take before the run stops")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="of the sampler's own weights (vllm); auto: what the trained model computes in"
+    )
+    max_len: NonNegative = Field(
+        default=0, description="tokens of prompt and response together (vllm); 0 = what the token budgets add up to"
+    )
+    memory: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.4, description="share of the GPU's memory for weights and KV cache (vllm)"
+    )
+    sleep: bool = Field(default=False, description="free the sampler's GPU memory during the update (vllm)")
+    tp: Positive = Field(default=1, description="GPUs that share one copy of the sampler's weights")
+    url: str | None = Field(default=None, description="address of a running vLLM server, engine=server")
+    allow_gap: bool = Field(
+        default=False, description="continue where sampler and trainer disagree about the log-probs of the same tokens"
     )
 
 
@@ -307,6 +327,7 @@ class RunConfig(Section):
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     algo: AlgoConfig = Field(default_factory=AlgoConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
 
     @property

@@ -61,7 +61,10 @@ class Step:
 
 
 class Environment(Protocol):
-    """Many episodes at once, one per integer slot.  A finished slot takes no further action."""
+    """Many episodes at once, one per integer slot.  A finished slot takes no further action.
+
+    One whose episodes need not wait for each other is a subclass of ``envs.continuous.InTurns``.
+    """
 
     def tasks(self, split: str) -> list[Task]:
         """Every task of a split, sorted by id.  Raises SdarError when the data is missing or bad."""
@@ -72,7 +75,7 @@ class Environment(Protocol):
         ...
 
     def reset(self, assignment: Mapping[int, Task]) -> dict[int, Step]:
-        """Start one episode per slot; slots of the same task are kept on one worker."""
+        """Start one episode per slot; other slots go on."""
         ...
 
     def step(self, actions: Mapping[int, str]) -> dict[int, Step]:

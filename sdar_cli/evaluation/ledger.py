@@ -2,7 +2,7 @@
 
 A JSON-lines file: first the key (everything the outcome depends on), then for every finished chunk its episodes and a
 line that closes it.  Each chunk is on disk before the next one starts; what a kill left of an unfinished chunk is cut
-off.  The draws of a chunk depend on the evaluation's seed and the chunk's place only, so the file of an evaluation that
+off.  The draws of an episode depend on the evaluation's seed and the task only, so the file of an evaluation that
 was killed and resumed is, byte for byte, that of one that was not.
 """
 

@@ -1,11 +1,10 @@
-"""Playing a fixed panel in one setting, chunk by chunk, on draws that depend on the evaluation's seed only."""
+"""Playing a fixed panel in one setting, chunk by chunk, on draws that depend on the task and a seed only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
 from sdar_cli.base import distributed
-from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import Task
 from sdar_cli.envs.panels import Panel
 from sdar_cli.envs.registry import benchmark
@@ -14,7 +13,7 @@ from sdar_cli.evaluation.metrics import load_metrics
 from sdar_cli.evaluation.setting import Setting
 from sdar_cli.evaluation.summary import summarise
 from sdar_cli.models.engine import Sampling
-from sdar_cli.rollout.collect import Collector, SkillFor, check_failures, no_skill
+from sdar_cli.rollout.collect import Assignment, Collector, SkillFor, check_failures, no_skill
 from sdar_cli.runs.records import EpisodeRecord
 from sdar_cli.runs.results import EvaluationResult
 
@@ -32,8 +31,8 @@ def evaluate(
 ) -> tuple[EvaluationResult, list[EpisodeRecord]]:
     """(result, episodes): each task of the panel once per seed.
 
-    The sampling seed depends on the evaluation's seed only, never on the training run's, so that runs are compared on
-    the same draws (those of as many processes).  ``progress`` is called with the number of episodes that have ended
+    A task is sampled with seeds made of the evaluation's seed and the task's id, never of the training run's, so that
+    runs are compared on the same draws.  ``progress`` is called with the number of episodes that have ended
     since the last call.  ledger: chunks that it holds are not played again, others are added.
     """
     record = benchmark(collector.config.env.name)
@@ -46,7 +45,7 @@ def evaluate(
             chunk = (setting.label, seed, start)
             played = ledger.played(chunk) if ledger else None
             if played is None:
-                played = _play(collector, setting, seed, start, tasks, skill_for, advance)
+                played = _play(collector, setting, seed, tasks, skill_for, advance)
                 if ledger:
                     refuse_broken(played[0], collector.config.env.max_failed)
                     ledger.add(chunk, *played)
@@ -63,7 +62,6 @@ def _play(
     collector: Collector,
     setting: Setting,
     seed: int,
-    start: int,
     tasks: Sequence[Task],
     skill_for: SkillFor,
     progress: Callable[[int], None],
@@ -78,9 +76,8 @@ def _play(
         done = finished
 
     out = collector.collect(
-        [(task, i) for i, task in enumerate(distributed.local_part(tasks))],
+        [Assignment(task, i, ("evaluate", seed, task.id)) for i, task in enumerate(distributed.local_part(tasks))],
         sampling,
-        seed_of("evaluate", seed, start, *distributed.rank_seed()),
         skill_for if setting.with_skill else no_skill,
         advance,
     )

@@ -67,7 +67,7 @@ class EvaluationKey(TypedDict):
     env: Mapping[str, object]
     tagger: str | None
     teacher: Mapping[str, object]
-    generate_batch: int
+    engine: Mapping[str, object]
     threads: int
     settings: Sequence[Mapping[str, object]]
     versions: Mapping[str, str | None]
@@ -236,7 +236,7 @@ def key_of(target: Target, session: Session, settings: Sequence[Setting]) -> Eva
         "env": {k: v for k, v in config.env.model_dump(mode="json").items() if k not in NO_EFFECT},
         "tagger": getattr(session.environment, "tagger_id", None),
         "teacher": {"max_prompt_tokens": config.teacher.max_prompt_tokens, "placement": config.teacher.placement},
-        "generate_batch": config.train.generate_batch,
+        "engine": config.engine.model_dump(mode="json", include={"name", "args", "dtype"}),
         "threads": config.train.threads,
         "settings": [asdict(setting) for setting in settings],
         "versions": {"sdar": __version__, "commit": code_state()["commit"], **package_versions()},

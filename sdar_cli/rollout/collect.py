@@ -1,4 +1,8 @@
-"""Multi-turn collection: every turn, the active episodes and no others are prompted, generated and stepped."""
+"""Multi-turn collection: many episodes at once, none of which waits for another.
+
+An episode is either with the engine, which writes its next response, or with the environment, which answers its last
+action.  One loop moves them between the two, for every engine, in training and in evaluation.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sdar_cli.base.errors import RunFailedError, SdarError
 from sdar_cli.base.plugins import blame
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.envs.base import Environment, Step, StopReason, Task, TurnView
+from sdar_cli.envs.continuous import continuous
 from sdar_cli.envs.registry import prompts_of
-from sdar_cli.models.engine import Engine, Sampling
+from sdar_cli.models.engine import Engine, Reply, Sampling
 from sdar_cli.rollout.episode import Episode, Turn
 from sdar_cli.rollout.prompt import encode_prompt
 
@@ -31,6 +36,16 @@ def no_skill(task: Task, goal: str) -> str:
     return ""
 
 
+class Assignment(NamedTuple):
+    """An episode to play."""
+
+    task: Task
+    group: int
+    seed: tuple[int | str, ...]
+    """What its draws depend on: turn k is sampled with ``seed_of(*seed, k)``.  It names the episode and no process, so
+    that any number of processes plays the same episodes."""
+
+
 @dataclass
 class Collected:
     """Episodes in the order asked for, and where the time went (seconds)."""
@@ -44,12 +59,22 @@ class Collected:
 
 @dataclass
 class _Live:
+    """An episode that is being played."""
+
     episode: Episode
+    seed: tuple[int | str, ...]
     step: Step
     skill: str
     past: list[tuple[str, str]] = field(default_factory=list)
-    context: list[int] = field(default_factory=list)
-    """Token ids so far, ``context = transcript`` only."""
+
+
+class _Prompt(NamedTuple):
+    """A turn that the engine is writing."""
+
+    view: TurnView
+    ids: list[int]
+    cut: int
+    """Tokens that did not fit."""
 
 
 def check_failures(failures: Sequence[str], total: int, max_failed: float, what: str) -> None:
@@ -76,56 +101,27 @@ class Collector:
     ) -> None:
         self.config = config
         self.environment = environment
+        self.continuous = continuous(environment)
         self.engine = engine
         self.tokenizer = tokenizer
 
     def collect(
         self,
-        assignment: Sequence[tuple[Task, int]],
+        assignment: Sequence[Assignment],
         sampling: Sampling,
-        seed: int,
         skill_for: SkillFor = no_skill,
         progress: Callable[[int], None] | None = None,
     ) -> Collected:
-        """One episode per (task, group) pair, all played side by side.
+        """One episode per assignment, at most ``engine.max_episodes`` at the same time.
 
         ``progress`` receives how many episodes have ended.  A broken episode is not an exception but ends with
-        ``StopReason.ENV_FAILED``.  Raises the SdarErrors of the environment as they are; any other exception of its
-        code is a RunFailedError that names its file and line.
+        ``StopReason.ENV_FAILED``.  Raises the SdarErrors of engine and environment as they are; any other exception of
+        the environment's code is a RunFailedError that names its file and line.
         """
-        out = Collected([Episode(task, group, i) for i, (task, group) in enumerate(assignment)])
-        before = self.engine.tokens_generated
-        began = time.perf_counter()
-        first = self._reset({e.index: e.task for e in out.episodes})
-        out.seconds_env += time.perf_counter() - began
-        live = []
-        for episode in out.episodes:
-            step = self._cut(first[episode.index])
-            live.append(_Live(episode, step, skill_for(episode.task, step.observation.goal)))
-            _settle(episode, step, self.config)
-        for turn in range(self.config.env.max_turns):
-            active = [item for item in live if item.episode.stop is None]
-            if not active:
-                break
-            self._turn(active, sampling, seed_of(seed, turn), out)
-            if progress:
-                progress(sum(item.episode.stop is not None for item in live))
-        for item in live:
-            if item.episode.stop is None:
-                item.episode.stop = StopReason.MAX_TURNS
-        out.tokens_generated = self.engine.tokens_generated - before
-        return out
-
-    def _reset(self, tasks: Mapping[int, Task]) -> Mapping[int, Step]:
-        with self._blamed("reset"):
-            return self.environment.reset(tasks)
-
-    def _step(self, actions: Mapping[int, str]) -> Mapping[int, Step]:
-        with self._blamed("step"):
-            return self.environment.step(actions)
+        return _Rollout(self, assignment, sampling, skill_for, progress).play()
 
     @contextmanager
-    def _blamed(self, method: str) -> Iterator[None]:
+    def blamed(self, method: str) -> Iterator[None]:
         """An exception of the environment's code inside this block names its file and line."""
         try:
             yield
@@ -136,31 +132,7 @@ class Collector:
             file = getattr(sys.modules.get(kind.__module__), "__file__", None)
             raise blame(f"{kind.__name__}.{method} of environment {self.config.env.name!r}", error, file) from error
 
-    def _turn(self, active: list[_Live], sampling: Sampling, seed: int, out: Collected) -> None:
-        began = time.perf_counter()
-        views = [self._view(item) for item in active]
-        encoded = [self._encode(item, view) for item, view in zip(active, views, strict=True)]
-        fits = [i for i, (ids, _) in enumerate(encoded) if self._has_room(ids)]
-        responses = self.engine.generate([encoded[i][0] for i in fits], sampling, seed) if fits else []
-        actions = {}
-        for i, response_ids in zip(fits, responses, strict=True):
-            ids, cut = encoded[i]
-            turn = self._record(active[i], views[i], ids, response_ids, cut)
-            actions[active[i].episode.index] = turn.action
-            out.cut_prompts += cut > 0
-        for i in set(range(len(active))) - set(fits):
-            active[i].episode.stop = StopReason.CONTEXT_FULL
-        generated = time.perf_counter()
-        out.seconds_generate += generated - began
-        steps = self._step(actions) if actions else {}
-        out.seconds_env += time.perf_counter() - generated
-        for item in active:
-            if item.episode.index in steps:
-                item.past.append((item.step.observation.text, actions[item.episode.index]))
-                item.step = self._cut(steps[item.episode.index])
-                _settle(item.episode, item.step, self.config)
-
-    def _cut(self, step: Step) -> Step:
+    def cut(self, step: Step) -> Step:
         """A step with at most ``env.max_observation_tokens`` of its observation."""
         limit, seen = self.config.env.max_observation_tokens, step.observation
         if not limit or len(seen.text.encode()) <= limit:  # no token is shorter than a byte
@@ -170,17 +142,20 @@ class Collector:
             return step
         return replace(step, observation=replace(seen, text=self.tokenizer.decode(ids[:limit])))
 
-    def _view(self, item: _Live) -> TurnView:
+    def view(self, item: _Live) -> TurnView:
+        """What the prompt of an episode's next turn may show."""
         window = self.config.env.history if self.config.env.context == "window" else 0
         seen = item.step.observation
         history = tuple(item.past[-window:]) if window else ()
         return TurnView(seen.goal, seen.text, seen.admissible, history, len(item.past), self.config.env.name)
 
-    def _encode(self, item: _Live, view: TurnView) -> tuple[list[int], int]:
-        """Prompt ids of a turn and the number of tokens that did not fit."""
+    def encode(self, item: _Live) -> _Prompt:
+        """The prompt of an episode's next turn."""
+        view = self.view(item)
         env, model = self.config.env, self.config.model
         if env.context == "transcript" and item.episode.turns:
-            return continuation(self.tokenizer, item.episode.turns[-1], view, env.prompt, model.thinking), 0
+            ids = continuation(self.tokenizer, item.episode.turns[-1], view, env.prompt, model.thinking)
+            return _Prompt(view, ids, 0)
         encoded = encode_prompt(
             self.tokenizer,
             view,
@@ -190,30 +165,33 @@ class Collector:
             skill=item.skill,
             placement=self.config.teacher.placement,
         )
-        return encoded.ids, encoded.cut_tokens
+        return _Prompt(view, encoded.ids, encoded.cut_tokens)
 
-    def _has_room(self, ids: list[int]) -> bool:
+    def has_room(self, ids: list[int]) -> bool:
+        """Whether a response still fits into the context after this prompt."""
         if self.config.env.context == "window":
             return True
         return len(ids) + self.config.model.max_response_tokens <= self.config.model.max_context_tokens
 
-    def _record(self, item: _Live, view: TurnView, ids: list[int], response_ids: list[int], cut: int) -> Turn:
+    def record(self, prompt: _Prompt, reply: Reply) -> Turn:
+        """The turn that a reply makes of a prompt."""
+        view, response_ids = prompt.view, reply.ids
         ended = bool(response_ids) and response_ids[-1] in self.engine.ends
         text = self.tokenizer.decode(response_ids[:-1] if ended else response_ids)
         parsed = prompts_of(view.env).parse_action(text, view.admissible, self.config.env.valid_action)
-        turn = Turn(
+        return Turn(
             view=view,
-            prompt_ids=ids,
+            prompt_ids=prompt.ids,
             response_ids=response_ids,
             response=text,
             action=parsed.text,
             valid=parsed.valid,
             admissible=parsed.admissible,
-            truncated_prompt=cut,
+            sampler_logp=reply.logprobs,
+            weight_version=reply.weight_version,
+            truncated_prompt=prompt.cut,
             truncated_response=not ended,
         )
-        item.episode.turns.append(turn)
-        return turn
 
 
 def continuation(
@@ -232,6 +210,112 @@ def continuation(
     if not last.truncated_response:
         text = text.removeprefix(tokenizer.decode(last.response_ids[-1:]))
     return last.prompt_ids + last.response_ids + tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+class _Rollout:
+    """One call of ``Collector.collect``.  An episode's slot, and the key of its requests, is its index."""
+
+    def __init__(
+        self,
+        player: Collector,
+        assignment: Sequence[Assignment],
+        sampling: Sampling,
+        skill_for: SkillFor,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.player = player
+        self.assignment = assignment
+        self.sampling = sampling
+        self.skill_for = skill_for
+        self.progress = progress
+        self.out = Collected([Episode(each.task, each.group, i) for i, each in enumerate(assignment)])
+        self.started = 0
+        self.ended = 0
+        self.live: dict[int, _Live] = {}
+        self.written: dict[int, _Prompt] = {}
+        """By slot: what the engine was asked for."""
+        self.acting: dict[int, str] = {}
+        """By slot: the action whose step has not come; empty for the start of an episode."""
+
+    def play(self) -> Collected:
+        """Play all of them to their end."""
+        engine, env = self.player.engine, self.player.continuous
+        before = engine.tokens_generated
+        try:
+            while self.ended < len(self.assignment):
+                began = time.perf_counter()
+                self._start()
+                started = time.perf_counter()
+                actions = self._read(engine.poll(block=not self.acting)) if self.written else {}
+                polled = time.perf_counter()
+                if actions:
+                    with self.player.blamed("step"):
+                        env.send(actions)
+                    self.acting |= actions
+                steps: Mapping[int, Step] = {}
+                if self.acting:
+                    with self.player.blamed("step"):
+                        steps = env.ready(0.0 if engine.busy else None)
+                answered = time.perf_counter()
+                ended = self.ended
+                for slot, step in steps.items():
+                    self._take(slot, step)
+                if self.progress and self.ended > ended:
+                    self.progress(self.ended)
+                self.out.seconds_env += started - began + answered - polled
+                self.out.seconds_generate += polled - started + time.perf_counter() - answered
+        finally:
+            engine.abort(self.written)
+        self.out.tokens_generated = engine.tokens_generated - before
+        return self.out
+
+    def _start(self) -> None:
+        """Start as many episodes as may be played at the same time."""
+        most = self.player.config.engine.max_episodes or len(self.assignment)
+        last = min(len(self.assignment), self.ended + most)
+        if last > self.started:
+            tasks = {slot: self.assignment[slot].task for slot in range(self.started, last)}
+            with self.player.blamed("reset"):
+                self.player.continuous.start(tasks)
+            self.acting |= dict.fromkeys(tasks, "")
+            self.started = last
+
+    def _read(self, replies: Sequence[Reply]) -> dict[int, str]:
+        """Take the engine's replies; the actions in them, by slot."""
+        actions = {}
+        for reply in replies:
+            slot = cast("int", reply.key)
+            prompt = self.written.pop(slot)
+            turn = self.player.record(prompt, reply)
+            self.out.episodes[slot].turns.append(turn)
+            self.out.cut_prompts += prompt.cut > 0
+            actions[slot] = turn.action
+        return actions
+
+    def _take(self, slot: int, step: Step) -> None:
+        """Take a step of the environment, and ask for the next response if the episode goes on."""
+        player, action = self.player, self.acting.pop(slot)
+        step = player.cut(step)
+        episode = self.out.episodes[slot]
+        if slot not in self.live:
+            skill = self.skill_for(episode.task, step.observation.goal)
+            self.live[slot] = _Live(episode, self.assignment[slot].seed, step, skill)
+        else:
+            item = self.live[slot]
+            item.past.append((item.step.observation.text, action))
+            item.step = step
+        _settle(episode, step, player.config)
+        if episode.stop is None and len(episode.turns) == player.config.env.max_turns:
+            episode.stop = StopReason.MAX_TURNS
+        if episode.stop is None:
+            prompt = player.encode(self.live[slot])
+            if player.has_room(prompt.ids):
+                self.written[slot] = prompt
+                seed = seed_of(*self.live[slot].seed, len(episode.turns))
+                player.engine.submit(slot, prompt.ids, self.sampling, seed)
+            else:
+                episode.stop = StopReason.CONTEXT_FULL
+        self.ended += episode.stop is not None
 
 
 def _settle(episode: Episode, step: Step, config: RunConfig) -> None:

@@ -24,6 +24,10 @@ class Turn:
     action: str
     valid: bool
     admissible: bool
+    sampler_logp: list[float]
+    """Of each response token, nats, as the engine sampled it (at the temperature of the rollout)."""
+    weight_version: int = 0
+    """Of the weights that sampled it."""
     truncated_prompt: int = 0
     """Tokens that did not fit the prompt budget."""
     truncated_response: bool = False

@@ -38,6 +38,8 @@ class TokenRow:
     trajectory: int
     group: int
     turn: int
+    sampler_logps: Sequence[float]
+    """(T,), the log-prob of each token when it was sampled, nats; 0 on environment tokens."""
     success: bool
     """Whether the trajectory reached its goal."""
 
@@ -94,6 +96,7 @@ def _turn_rows(episode: Episode) -> list[TokenRow]:
             trajectory=episode.index,
             group=episode.group,
             turn=k,
+            sampler_logps=turn.sampler_logp,
             success=episode.won,
         )
         for k, turn in enumerate(episode.turns)
@@ -104,6 +107,7 @@ def _transcript_row(episode: Episode) -> TokenRow:
     first = episode.turns[0]
     ids: list[int] = []
     turn_of: list[int] = []
+    logps: list[float] = []
     for k, turn in enumerate(episode.turns):
         so_far = first.prompt_ids + ids
         if turn.prompt_ids[: len(so_far)] != so_far:
@@ -111,6 +115,7 @@ def _transcript_row(episode: Episode) -> TokenRow:
         environment = turn.prompt_ids[len(so_far) :]
         ids += environment + turn.response_ids
         turn_of += [-1] * len(environment) + [k] * len(turn.response_ids)
+        logps += [0.0] * len(environment) + turn.sampler_logp
     return TokenRow(
         prompt_ids=first.prompt_ids,
         response_ids=ids,
@@ -119,6 +124,7 @@ def _transcript_row(episode: Episode) -> TokenRow:
         trajectory=episode.index,
         group=episode.group,
         turn=0,
+        sampler_logps=logps,
         success=episode.won,
     )
 

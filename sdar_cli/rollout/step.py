@@ -10,7 +10,7 @@ from sdar_cli.base import distributed
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import Task, group_by_type
 from sdar_cli.models.engine import Sampling
-from sdar_cli.rollout.collect import Collected, Collector, SkillFor, check_failures, no_skill
+from sdar_cli.rollout.collect import Assignment, Collected, Collector, SkillFor, check_failures, no_skill
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.rollout.samples import Sample, make_samples
 
@@ -52,9 +52,12 @@ def play_step(
     tasks = tasks_of_step(train_tasks, step, config.train.tasks_per_step, config.seed)
     groups = distributed.local_part(list(enumerate(tasks)))
     collected = collector.collect(
-        [(task, group) for group, task in groups for _ in range(config.train.group_size)],
+        [
+            Assignment(task, group, (config.seed, "rollout", step, group, member))
+            for group, task in groups
+            for member in range(config.train.group_size)
+        ],
         Sampling(config.model.max_response_tokens, config.model.temperature),
-        seed_of(config.seed, "rollout", step, *distributed.rank_seed()),
         skill_for if config.train.with_skill else no_skill,
         progress,
     )

@@ -243,14 +243,13 @@ def _lay_out(every: Sequence[Point], seeds: Sequence[int], resolved: Mapping[str
 
 def _add_baseline(config: RunConfig, untrained: dict[str, str], configs: dict[str, RunConfig], jobs: list[Job]) -> str:
     """The run that evaluates this configuration's model before training; made where there is none yet."""
-    sections = {"env", "model", "skills", "eval"}
-    key = json.dumps(
-        [config.model_dump(mode="json", include=sections), config.train.generate_batch, config.train.threads]
-    )
+    sections = {"env", "model", "skills", "engine", "eval"}
+    key = json.dumps([config.model_dump(mode="json", include=sections), config.train.threads])
     if key not in untrained:
         untrained[key] = UNTRAINED if not untrained else f"{UNTRAINED}-{len(untrained) + 1}"
-        train = TrainConfig(steps=0, generate_batch=config.train.generate_batch, threads=config.train.threads,
-                            tasks_per_step=config.train.tasks_per_step, updates_per_step=1)  # fmt: skip
+        train = TrainConfig(
+            steps=0, threads=config.train.threads, tasks_per_step=config.train.tasks_per_step, updates_per_step=1
+        )
         configs[untrained[key]] = _copy(
             config,
             name=untrained[key],

@@ -20,7 +20,7 @@ from commands.support import sdar
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import PrerequisiteError
 from sdar_cli.envs.panels import make_panel
-from sdar_cli.models.engine import ScriptedEngine
+from sdar_cli.models.engines.scripted import ScriptedEngine
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.runs.rundir import RunDir
 from sdar_cli.session import Session

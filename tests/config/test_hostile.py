@@ -26,8 +26,8 @@ def test_an_impossible_value_names_its_key(key: str, value: str) -> None:
 
 @pytest.mark.parametrize("value", [{"\ud800": 1}, {"a": ["\udc00"]}])
 def test_half_a_character_in_a_table_of_arguments(value: dict) -> None:
-    with pytest.raises(ConfigError, match=r"train\.engine_args.*surrogates not allowed"):
-        resolve(flags={"train.engine_args": (value, "a flag")})
+    with pytest.raises(ConfigError, match=r"engine\.args.*surrogates not allowed"):
+        resolve(flags={"engine.args": (value, "a flag")})
 
 
 @pytest.mark.parametrize("levels", [50, 51, 300])
@@ -36,11 +36,11 @@ def test_a_table_of_arguments_has_an_end(levels: int) -> None:
     for _ in range(levels):
         value = {"a": value}
     if levels <= 50:
-        config = resolve(flags={"train.engine_args": (value, "a flag")}).config
-        assert config.model_dump(mode="json")["train"]["engine_args"] == value
+        config = resolve(flags={"engine.args": (value, "a flag")}).config
+        assert config.model_dump(mode="json")["engine"]["args"] == value
         return
-    with pytest.raises(ConfigError, match=r"train\.engine_args"):
-        resolve(flags={"train.engine_args": (value, "a flag")})
+    with pytest.raises(ConfigError, match=r"engine\.args"):
+        resolve(flags={"engine.args": (value, "a flag")})
 
 
 def test_a_preset_that_extends_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sdar_cli.base.errors import ConfigError
+from sdar_cli.config.older import SCHEMA
 from sdar_cli.config.plugs import PLUGS, check_plugs, named_plugs
 from sdar_cli.config.presets import resolve
 from sdar_cli.config.schema import RunConfig
@@ -74,18 +75,30 @@ def test_they_are_stored_and_an_old_file_without_them_has_the_defaults(place: Pa
     for plug in PLUGS:
         section, _, name = plug.arguments.partition(".")
         del old[section][name]
-    for name in ("engine", "sinks"):
-        del old["train"][name]
+    del old["engine"]["name"], old["train"]["sinks"]
     (place / "old.json").write_text(json.dumps(old))
     again = resolve(config_file=place / "old.json").config
     assert again == default and differences(again, default) == {}
     assert differences(again, resolve(sets=['train.sinks=["csv"]']).config) == {"train.sinks": ((), ("csv",))}
 
 
+def test_an_engine_of_an_older_file_is_found_again(place: Path) -> None:
+    """Its three settings were in ``train``; in a file of this version they are unknown there."""
+    config = resolve(sets=["engine.name=plugs_of_a_guest:soft", "engine.args.a=1", "engine.batch=7"]).config
+    old = {**config.model_dump(mode="json"), "schema": 2}
+    engine = old.pop("engine")
+    old["train"] |= {"engine": engine["name"], "engine_args": engine["args"], "generate_batch": engine["batch"]}
+    (place / "old.json").write_text(json.dumps(old))
+    assert resolve(config_file=place / "old.json").config == config
+    (place / "old.json").write_text(json.dumps({**old, "schema": SCHEMA}))
+    with pytest.raises(ConfigError, match="3 problems in the configuration"):
+        resolve(config_file=place / "old.json")
+
+
 def test_what_fits_passes_and_a_built_in_without_arguments_is_not_imported() -> None:
     check_plugs(algo("algo.gate_args.threshold=0.1", 'algo.gate_args.names=["a"]'))
     named = {plug.key: plug.name for plug in named_plugs(RunConfig())}
-    assert named["train.engine"] == "hf" and named["algo.shaping"] == "none" and "train.sinks" not in named
+    assert named["engine.name"] == "hf" and named["algo.shaping"] == "none" and "train.sinks" not in named
 
 
 @pytest.mark.parametrize(
@@ -110,10 +123,10 @@ def test_what_does_not_fit_is_an_error_before_a_run(sets: list[str], text: str) 
 
 
 def test_every_problem_is_named_at_once() -> None:
-    config = algo("algo.gate_args.x=1", "algo.objective_args.y=2", "train.engine_args.z=3")
+    config = algo("algo.gate_args.x=1", "algo.objective_args.y=2", "engine.args.z=3")
     with pytest.raises(ConfigError) as caught:
         check_plugs(config)
-    assert len(caught.value.problems) == 3 and "train.engine" in caught.value.render()
+    assert len(caught.value.problems) == 3 and "engine.name" in caught.value.render()
 
 
 def test_a_module_that_is_not_there_is_missing_and_no_config_error() -> None:

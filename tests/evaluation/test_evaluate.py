@@ -13,6 +13,7 @@ from toy import TAKE, say
 
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import RunFailedError
+from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import StopReason, Task
 from sdar_cli.envs.panels import make_panel
 from sdar_cli.evaluation import play as module
@@ -22,7 +23,8 @@ from sdar_cli.evaluation.play import evaluate
 from sdar_cli.evaluation.render import benchmark_table, internalisation_line, table
 from sdar_cli.evaluation.setting import Setting, settings_for
 from sdar_cli.evaluation.summary import internalisation, summarise
-from sdar_cli.models.engine import ScriptedEngine
+from sdar_cli.models.engine import Sampling
+from sdar_cli.models.engines.scripted import ScriptedEngine
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.runs.records import EpisodeRecord
 from sdar_cli.runs.results import EvaluationReport, EvaluationResult, PanelRecord
@@ -45,9 +47,9 @@ class Noting(ScriptedEngine):
         self.asked: list[tuple] = []
         super().__init__(tokenizer, lambda prompt: self.prompts.append(prompt) or respond(prompt))
 
-    def generate(self, prompts, sampling, seed):
-        self.asked.append((seed, sampling.temperature, sampling.greedy, sampling.max_tokens))
-        return super().generate(prompts, sampling, seed)
+    def answer(self, request):
+        self.asked.append((request.seed, request.sampling))
+        return super().answer(request)
 
 
 def short_walker(prompt: str) -> str:
@@ -123,9 +125,10 @@ def test_seeds_differ_and_do_not_depend_on_the_training_run(tokenizer) -> None:
     asked = play(tokenizer)[2].asked
     other = play(tokenizer, seed=7, train={"steps": 9, "lr": 1e-3}, algo={"coef": 0.0})[2].asked
     assert asked == other
-    seeds = [seed for seed, *_ in asked]
-    assert len(set(seeds)) == len(seeds) == 4  # two turns at most, two seeds
-    assert {values[1:] for values in asked} == {(0.4, False, 24)}
+    seeds = [seed for seed, _ in asked]
+    assert len(set(seeds)) == len(seeds) == 2 * (3 * 1 + 6 * 2)  # three episodes of one turn, six of two; two seeds
+    assert seeds[: len(PANEL.tasks)] == [seed_of("evaluate", 0, task.id, 0) for task in PANEL.tasks]
+    assert {sampling for _, sampling in asked} == {Sampling(24, 0.4)}
 
 
 def test_greedy_decoding_is_played_once(tokenizer) -> None:
@@ -138,7 +141,7 @@ def test_greedy_decoding_is_played_once(tokenizer) -> None:
     ]
     assert [s.label for s in made][1:3] == ["with skill, sampled T=0.7", "no skill, greedy"]
     result, _, engine = play(tokenizer, made[2])
-    assert all(greedy for _, _, greedy, _ in engine.asked)
+    assert all(sampling.greedy for _, sampling in engine.asked)
     assert result.temperature is None and result.overall.of == 9
 
 
@@ -159,7 +162,7 @@ def test_a_large_panel_is_played_in_parts(tokenizer, monkeypatch) -> None:
     result, episodes = evaluate(collector, PANEL, SAMPLED, lambda task, goal: "", progress.append)
     assert Counter((e.seed, e.task.id) for e in episodes) == {(s, t.id): 1 for s in (0, 1) for t in PANEL.tasks}
     assert max(engine.calls) == 4
-    seeds = [seed for seed, *_ in engine.asked]
+    seeds = [seed for seed, _ in engine.asked]
     assert len(set(seeds)) == len(seeds)
     assert sum(progress) == 18 and result.overall.of == 18
 

@@ -22,7 +22,7 @@ from sdar_cli.evaluation.metrics import METRICS, Metric, load_metrics, measure
 from sdar_cli.evaluation.play import evaluate
 from sdar_cli.evaluation.render import table
 from sdar_cli.evaluation.setting import Setting
-from sdar_cli.models.engine import ScriptedEngine
+from sdar_cli.models.engines.scripted import ScriptedEngine
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.runs.records import EpisodeRecord, TurnRecord, read_episodes
 from sdar_cli.runs.results import EvaluationResult

@@ -13,9 +13,10 @@ import toy
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError, SdarError
-from sdar_cli.config.schema import RunConfig
+from sdar_cli.config.schema import EngineConfig, RunConfig
 from sdar_cli.models.check import check_model
-from sdar_cli.models.engine import HuggingFaceEngine, Sampling
+from sdar_cli.models.engine import Sampling, generate
+from sdar_cli.models.engines.hf import HuggingFaceEngine
 from sdar_cli.models.loading import load_policy, load_tokenizer
 from sdar_cli.models.template import fix_date, reads_clock
 
@@ -55,14 +56,17 @@ def test_the_turn_end_of_the_template_ends_a_response(saved) -> None:
     config = saved(change)
     assert any("<|turn|>" in note for note in check_model(config))
     model, tokenizer = load_policy(config.model)
-    ends = HuggingFaceEngine(model, tokenizer, 1).ends
+    ends = HuggingFaceEngine(model, tokenizer, EngineConfig(batch=1)).ends
     assert set(tokenizer.convert_tokens_to_ids(["<|turn|>", "<|im_end|>"])) <= ends
 
 
 def test_ends_can_be_set(saved) -> None:
     config = saved(ends=("<|im_start|>",))
     model, tokenizer = load_policy(config.model)
-    assert tokenizer.convert_tokens_to_ids("<|im_start|>") in HuggingFaceEngine(model, tokenizer, 1).ends
+    assert (
+        tokenizer.convert_tokens_to_ids("<|im_start|>")
+        in HuggingFaceEngine(model, tokenizer, EngineConfig(batch=1)).ends
+    )
     with pytest.raises(ConfigError, match="'two words', which is no token"):
         check_model(saved(ends=("two words",)))
 
@@ -93,10 +97,10 @@ def test_a_pad_token_outside_the_embedding_is_not_used(saved) -> None:
     assert any("[NEWPAD]" in note for note in check_model(config))
     model, tokenizer = load_policy(config.model)
     assert tokenizer.pad_token == tokenizer.eos_token
-    engine = HuggingFaceEngine(model, tokenizer, 4)
-    assert len(engine.generate([[5, 6, 7], [5]], Sampling(2, greedy=True), 0)) == 2
+    engine = HuggingFaceEngine(model, tokenizer, EngineConfig(batch=4))
+    assert len(generate(engine, [[5, 6, 7], [5]], Sampling(2, greedy=True), [0, 0])) == 2
     with pytest.raises(ConfigError, match=r"\[NEWPAD\], which has no row"):
-        engine.generate([[tokenizer.convert_tokens_to_ids("[NEWPAD]")]], Sampling(2, greedy=True), 0)
+        engine.submit(0, [tokenizer.convert_tokens_to_ids("[NEWPAD]")], Sampling(2, greedy=True), 0)
 
 
 def test_a_template_that_writes_a_token_outside_the_embedding_is_refused(saved) -> None:
@@ -196,4 +200,4 @@ def test_destroyed_weights_do_not_play(saved, greedy: bool) -> None:
     with torch.no_grad():
         model.get_input_embeddings().weight.fill_(float("nan"))
     with pytest.raises(RunFailedError, match="not finite"):
-        HuggingFaceEngine(model, tokenizer, 2).generate([[5, 6]], Sampling(2, greedy=greedy), 0)
+        generate(HuggingFaceEngine(model, tokenizer, EngineConfig()), [[5, 6]], Sampling(2, greedy=greedy), [0])

@@ -12,8 +12,9 @@ from toy import TAKE, say, task
 from sdar_cli.base.errors import PrerequisiteError, RunFailedError, SdarError
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import StopReason
-from sdar_cli.models.engine import Sampling, ScriptedEngine
-from sdar_cli.rollout.collect import Collector
+from sdar_cli.models.engine import Sampling
+from sdar_cli.models.engines.scripted import ScriptedEngine
+from sdar_cli.rollout.collect import Assignment, Collector
 from sdar_cli.rollout.prompt import encode_prompt
 
 TRANSCRIPT = {"env": {"context": "transcript"}}
@@ -100,7 +101,7 @@ def test_cut_prompts_and_cut_responses_are_counted(tokenizer) -> None:
     assert all(len(t.response_ids) == 3 and t.truncated_response and not t.valid for t in episode.turns)
     environment, engine = toy.Corridor(), ScriptedEngine(tokenizer, toy.walker)
     tight = toy.config(model={"max_prompt_tokens": len(full.ids) - 1})
-    out = Collector(tight, environment, engine, tokenizer).collect([(task(9), 0)], Sampling(24), seed=0)
+    out = Collector(tight, environment, engine, tokenizer).collect(toy.assigned([(task(9), 0)]), Sampling(24))
     assert [t.truncated_prompt > 0 for t in out.episodes[0].turns] == [False, False, True, True]
     assert out.cut_prompts == 2
 
@@ -157,14 +158,13 @@ def test_another_end_token_ends_a_response_too(tokenizer) -> None:
     other = tokenizer.convert_tokens_to_ids("<|pad|>")
 
     class Other(ScriptedEngine):
-        def generate(self, prompts, sampling, seed):
-            written = super().generate(prompts, sampling, seed)
-            return [[*ids[:-1], other] for ids in written]
+        def answer(self, request):
+            return [*super().answer(request)[:-1], other]
 
     engine = Other(tokenizer, toy.walker)
     engine.ends = frozenset([other, tokenizer.eos_token_id])
     out = Collector(toy.config(**TRANSCRIPT), toy.Corridor(), engine, tokenizer).collect(
-        [(task(3), 0)], Sampling(24), seed=0
+        toy.assigned([(task(3), 0)]), Sampling(24)
     )
     first, second = out.episodes[0].turns[:2]
     assert (first.response, first.valid, first.truncated_response) == (say("go on"), True, False)
@@ -176,14 +176,14 @@ def test_transcript_ids_are_not_tokenised_again(tokenizer) -> None:
     """A response whose ids are not what its text encodes to (letter by letter here) is kept as it was sampled."""
 
     class Letters(ScriptedEngine):
-        def generate(self, prompts, sampling, seed):
+        def answer(self, request):
             text = say("go on")
             ids = [i for letter in text for i in tokenizer(letter, add_special_tokens=False)["input_ids"]]
-            return [[*ids, tokenizer.eos_token_id] for _ in prompts]
+            return [*ids, tokenizer.eos_token_id]
 
     settings = toy.config(**TRANSCRIPT)
     out = Collector(settings, toy.Corridor(), Letters(tokenizer, toy.walker), tokenizer).collect(
-        [(task(3), 0)], Sampling(200), seed=0
+        toy.assigned([(task(3), 0)]), Sampling(200)
     )
     first, second = out.episodes[0].turns[:2]
     assert first.action == "go on" and first.valid
@@ -214,7 +214,7 @@ def test_a_transcript_that_does_not_fit_ends_its_episode_only(tokenizer) -> None
 def test_progress_counts_ended_episodes(tokenizer) -> None:
     progress: list[int] = []
     toy.collect(toy.config(), tokenizer, [(task(d, d), d) for d in (0, 2, 9)], progress=progress.append)
-    assert progress == [1, 1, 2, 2]
+    assert progress == [1, 2, 3]
 
 
 def test_every_turn_has_its_own_seed(tokenizer) -> None:
@@ -222,13 +222,13 @@ def test_every_turn_has_its_own_seed(tokenizer) -> None:
     seeds = []
 
     class Noting(ScriptedEngine):
-        def generate(self, prompts, sampling, seed):
-            seeds.append(seed)
-            return super().generate(prompts, sampling, seed)
+        def answer(self, request):
+            seeds.append(request.seed)
+            return super().answer(request)
 
     collector = Collector(toy.config(), toy.Corridor(), Noting(tokenizer, toy.walker), tokenizer)
-    collector.collect([(task(9), 0)], Sampling(24), seed=5)
-    assert seeds == [seed_of(5, turn) for turn in range(4)]
+    collector.collect([Assignment(task(9), 0, (5, "rollout", 1, 0, 3))], Sampling(24))
+    assert seeds == [seed_of(5, "rollout", 1, 0, 3, turn) for turn in range(4)]
     assert len(set(seeds)) == 4
 
 
@@ -297,7 +297,7 @@ def test_an_exception_in_a_guests_environment_names_its_file_and_line(
     try:
         player = Collector(toy.config(), module.Guest(), ScriptedEngine(tokenizer, toy.walker), tokenizer)
         with pytest.raises(RunFailedError, match=f"^Guest.{method} of environment .* failed: {words}") as stopped:
-            player.collect([(task(1), 0)], Sampling(24), seed=0)
+            player.collect(toy.assigned([(task(1), 0)]), Sampling(24))
     finally:
         del sys.modules[file.stem]
     lines = file.read_text(encoding="utf-8").splitlines()
@@ -314,7 +314,7 @@ def test_an_environments_own_errors_pass_as_they_are(tokenizer) -> None:
 
     player = Collector(toy.config(), Closed(), ScriptedEngine(tokenizer, toy.walker), tokenizer)
     with pytest.raises(SdarError) as stopped:
-        player.collect([(task(1), 0)], Sampling(24), seed=0)
+        player.collect(toy.assigned([(task(1), 0)]), Sampling(24))
     assert type(stopped.value) is PrerequisiteError
 
 
@@ -325,4 +325,4 @@ def test_ctrl_c_in_an_environment_is_no_failure_of_it(tokenizer) -> None:
 
     player = Collector(toy.config(), Pressed(), ScriptedEngine(tokenizer, toy.walker), tokenizer)
     with pytest.raises(KeyboardInterrupt):
-        player.collect([(task(1), 0)], Sampling(24), seed=0)
+        player.collect(toy.assigned([(task(1), 0)]), Sampling(24))

@@ -40,6 +40,7 @@ def test_a_transcript_is_one_row_with_the_environments_tokens_masked(transcript)
     assert first.turn_of == [0, 0, -1, -1, 1, -1, 2, 2, 2]
     assert first.mask == [True, True, False, False, True, False, True, True, True]
     assert (second.prompt_ids, second.response_ids, second.turn) == ([3], [17], 0)
+    assert first.sampler_logps == [-0.5, -0.5, 0, 0, -0.5, 0, -0.5, -0.5, -0.5]
 
 
 def test_a_transcript_that_was_tokenised_again_is_refused(transcript) -> None:

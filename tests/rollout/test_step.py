@@ -11,7 +11,7 @@ from sdar_cli.base.errors import RunFailedError
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.alfworld.games.layout import TASK_TYPES
 from sdar_cli.envs.base import StopReason
-from sdar_cli.models.engine import ScriptedEngine
+from sdar_cli.models.engines.scripted import ScriptedEngine
 from sdar_cli.rollout.collect import Collected, Collector, check_failures
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.rollout.samples import make_samples
@@ -84,9 +84,9 @@ def test_a_step_is_played_and_its_samples_are_made(tokenizer) -> None:
     seeds, ended = [], []
 
     class Noting(ScriptedEngine):
-        def generate(self, prompts, sampling, seed):
-            seeds.append(seed)
-            return super().generate(prompts, sampling, seed)
+        def answer(self, request):
+            seeds.append(request.seed)
+            return super().answer(request)
 
     player = collector(tokenizer)
     player.engine = Noting(tokenizer, toy.walker)
@@ -96,7 +96,8 @@ def test_a_step_is_played_and_its_samples_are_made(tokenizer) -> None:
     assert [(e.task, e.group, e.index) for e in played.episodes] == [
         (played.tasks[i // 2], i // 2, i) for i in range(6)
     ]
-    assert seeds[0] == seed_of(seed_of(player.config.seed, "rollout", 2), 0)
+    first = [seed_of(player.config.seed, "rollout", 2, group, member, 0) for group in range(3) for member in range(2)]
+    assert seeds[:6] == first and len(set(seeds)) == len(seeds)
     samples, normaliser = make_samples(played.episodes, "window", player.config.algo)
     assert list(map(vars, played.samples)) == list(map(vars, samples)) and played.normaliser == normaliser
     assert (played.failed, played.metrics["success"], ended[-1]) == (0, 1.0, 6)

@@ -88,7 +88,7 @@ def prompts(bank: Bank, category: str, retrieval: str = "task-type") -> dict[str
         student = [0]  # not looked at: a turn must have been played
         kind = next((kind for kind, owner in bank.types.items() if owner == category), category)
         episode = Episode(Task(f"{kind}-0", kind, "train"), 0, 0)
-        episode.turns.append(Turn(first_view(name, category), student, [5], "", "look", True, True))
+        episode.turns.append(Turn(first_view(name, category), student, [5], "", "look", True, True, [0.0]))
         samples, _ = make_samples([episode], "window", config.algo)
         maker = TeacherPrompts(config, Retriever(bank, config.skills), tokenizer)
         (row,), stats = maker.add_prompts(samples, [episode], 1)

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+import toy
 
 from sdar_cli.config.presets import resolve
 from sdar_cli.config.schema import ModelConfig
@@ -15,7 +16,8 @@ from sdar_cli.envs.search.data.world import KINDS
 from sdar_cli.envs.search.expert import Move, searches
 from sdar_cli.envs.search.options import SearchOptions
 from sdar_cli.envs.search.prompt import parse_action
-from sdar_cli.models.engine import HuggingFaceEngine, Sampling
+from sdar_cli.models.engine import Sampling
+from sdar_cli.models.engines.hf import HuggingFaceEngine
 from sdar_cli.models.loading import load_model, load_tokenizer
 from sdar_cli.rollout.collect import Collector
 from sdar_cli.tiny.search import demonstrate, respond
@@ -94,9 +96,9 @@ def play(environment, kinds: int, with_skill: bool) -> float:
     tokenizer = load_tokenizer(ModelConfig(name="tiny-search"))
     tasks = [task for group in group_by_type(environment.tasks("eval")).values() for task in group[:kinds]]
     skills = briefs("search", tasks)
-    collector = Collector(config, environment, HuggingFaceEngine(model, tokenizer, 64), tokenizer)
+    collector = Collector(config, environment, HuggingFaceEngine(model, tokenizer, config.engine), tokenizer)
     shown = (lambda task, goal: skills[task.type]) if with_skill else (lambda task, goal: "")
-    found = collector.collect([(task, n) for n, task in enumerate(tasks)], Sampling(32, 0.4), 0, shown)
+    found = collector.collect(toy.assigned([(task, n) for n, task in enumerate(tasks)]), Sampling(32, 0.4), shown)
     return sum(episode.won for episode in found.episodes) / len(tasks)
 
 

@@ -52,6 +52,7 @@ def handmade_rows(seed: int = 0, masked: bool = False) -> list[Sample]:
                 trajectory=trajectory,
                 group=trajectory // 2,
                 turn=k,
+                sampler_logps=[0.0] * len(completion),
                 success=False,
                 advantage=[advantage - 0.05 * (t == 0) for t in range(len(completion))],
                 weight=[],

@@ -86,12 +86,6 @@ def test_the_parts_are_put_together_again(monkeypatch: pytest.MonkeyPatch) -> No
         assert distributed.interleave(parts) == list(range(7))
 
 
-def test_one_process_adds_nothing_to_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert distributed.rank_seed() == () and distributed.is_main() and distributed.gather(3) == [3]
-    monkeypatch.setattr(distributed, "_group", distributed._Group(1, 2))
-    assert distributed.rank_seed() == (1, 2) and not distributed.is_main()
-
-
 def test_only_training_runs_in_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     from sdar_cli.base.errors import PrerequisiteError
     from sdar_cli.config.presets import resolve

@@ -58,10 +58,16 @@ class Breaking(toy.Corridor):
     def __init__(self, count: int) -> None:
         super().__init__(TASKS)
         self.count = count
+        self.training = False
+
+    def reset(self, assignment) -> dict[int, Step]:
+        """See ``Corridor``."""
+        self.training = len(assignment) == 8  # a panel has three tasks
+        return super().reset(assignment)
 
     def step(self, actions) -> dict[int, Step]:
         """See ``Corridor``."""
-        wrong = {slot: "break 1" for slot in actions if slot < self.count and len(self._slots) == 8}
+        wrong = {slot: "break 1" for slot in actions if slot < self.count and self.training}
         return super().step({**actions, **wrong})
 
 

@@ -29,6 +29,7 @@ def sample_of(turn_of: list[int], trajectory: int = 0) -> Sample:
         trajectory=trajectory,
         group=0,
         turn=max(turn_of),
+        sampler_logps=[0.0] * len(turn_of),
         success=False,
         advantage=[],
         weight=[],

@@ -25,6 +25,7 @@ from sdar_cli.envs.alfworld.games.replay import prove
 from sdar_cli.envs.alfworld.options import AlfworldOptions
 from sdar_cli.envs.alfworld.prompt import goal_of
 from sdar_cli.envs.base import Observation, Step, Task
+from sdar_cli.envs.continuous import InTurns
 
 if TYPE_CHECKING:
     from sdar_cli.base.display import Reporter
@@ -33,7 +34,7 @@ NOTHING = Observation("", "", ())
 """The file that closes a set of generated games in the cache."""
 
 
-class AlfworldEnvironment:
+class AlfworldEnvironment(InTurns):
     """Episodes of the games under ``root``, a folder ``json_2.1.1`` or one that holds it.
 
     workers: number of processes; they start at the first reset.
@@ -66,16 +67,18 @@ class AlfworldEnvironment:
         with self._reporter.progress(f"checking {len(once)} game files", len(once)) as work:
             games.preflight(once, self.root, work.advance)
 
-    def reset(self, assignment: Mapping[int, Task]) -> dict[int, Step]:
-        """Start one episode per slot.  A game that does not load gives a failed step that names its file."""
+    def start(self, assignment: Mapping[int, Task]) -> None:
+        """Start one episode per slot, those of one task on one worker.
+
+        A game that does not load gives a failed step that names its file.
+        """
         paths = {slot: games.game_file(self.root, task) for slot, task in assignment.items()}
         for slot in assignment:
             self._now.pop(slot, None)
-        outcomes = self._pool.reset(paths)
+        self._pool.start(paths)
         self._pass_on_notices()
-        return {slot: self._record(slot, outcomes[slot]) for slot in assignment}
 
-    def step(self, actions: Mapping[int, str]) -> dict[int, Step]:
+    def send(self, actions: Mapping[int, str]) -> None:
         """Act in active slots.  A command that is not admissible changes nothing.
 
         Raises ValueError for a slot that was not reset or whose episode is over.
@@ -83,8 +86,11 @@ class AlfworldEnvironment:
         idle = [slot for slot in actions if slot not in self._now or self._now[slot].done]
         if idle:
             raise ValueError(f"slots {idle} have no running episode")
-        outcomes = self._pool.step(actions)
-        return {slot: self._record(slot, outcomes[slot]) for slot in actions}
+        self._pool.send(actions)
+
+    def ready(self, timeout: float | None) -> dict[int, Step]:
+        """See ``Continuous``; ``step_timeout`` bounds the wait for a worker that is silent."""
+        return {slot: self._record(slot, outcome) for slot, outcome in self._pool.ready(timeout).items()}
 
     def close(self) -> None:
         """Stop the workers."""

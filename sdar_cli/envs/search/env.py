@@ -1,7 +1,8 @@
 """Search-QA as an ``Environment``: questions, searches of one retriever, answers judged at the end.
 
-Episodes are in this process.  All searches of a step are one batch, in which the same query is asked once.  A task's id
-is ``DATA SET/ID``, of generated questions ``KIND/N``; its type is the data set or kind.
+Episodes are in this process.  All searches of a step are one batch, in which the same query is asked once; with a
+retriever on another machine, a batch is what came while the one before was searched for.  A task's id is
+``DATA SET/ID``, of generated questions ``KIND/N``; its type is the data set or kind.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class SearchEnvironment:
         self._config = config
         self._by_id = {q.id: (q, split) for split, part in questions.splits.items() for q in part}
         self._episodes: dict[int, _Episode] = {}
+        self.waits = "://" in (config.retriever or "")
+        """A step waits for the answer of a server."""
 
     def tasks(self, split: str) -> list[Task]:
         """The questions of a split, sorted by id: ``train``, ``eval``, or ``all``, both.

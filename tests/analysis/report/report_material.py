@@ -82,7 +82,7 @@ def episode(
     ids = tokenizer(response, add_special_tokens=False)["input_ids"]
     view = TurnView(f"heat {text}", f"You see {text}.", ("look",))
     gates: list[float | None] = [0.9, *[0.5] * (len(ids) - 2), 0.1]
-    turn = Turn(view, [1, 2], ids, response, text, True, True)
+    turn = Turn(view, [1, 2], ids, response, text, True, True, [0.0] * len(ids))
     if taught:
         turn.teacher_tokens, turn.token_gate, turn.token_gap = 30, gates, [0.25] * len(ids)
         turn.token_entropy, turn.token_logp = [0.5] * len(ids), [-0.5] * len(ids)

@@ -174,7 +174,7 @@ def test_a_worker_that_cannot_start_is_a_missing_prerequisite(monkeypatch: pytes
     task = games.list_tasks(made_root, "train")[0]
     monkeypatch.setattr(pool.Worker, "__init__", _worker_that_exits)
     with pytest.raises(PrerequisiteError, match="does not start") as caught:
-        WorkerPool(1, 5.0).reset({0: games.game_file(made_root, task)})
+        WorkerPool(1, 5.0).start({0: games.game_file(made_root, task)})
     assert "ended while it started" in caught.value.why and "pip install" in caught.value.fix
 
 
@@ -256,3 +256,33 @@ def test_an_interrupt_leaves_no_process(made_root: Path, monkeypatch: pytest.Mon
         assert environment.reset({0: task})[0].failure is None
         pid = process_of(environment, 0)
     assert pid not in {child.pid for child in multiprocessing.active_children()}
+
+
+def test_no_slot_waits_for_another_workers(environment: AlfworldEnvironment) -> None:
+    """Actions go out as they come; a worker that is busy takes what came meanwhile in one message."""
+    tasks = environment.tasks("train")
+    environment.reset({slot: tasks[slot % 2] for slot in range(6)})
+    stopped = process_of(environment, 1)
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        for slot in range(6):
+            environment.send({slot: "look"})
+        seen: set[int] = set()
+        while len(seen) < 3:
+            seen |= set(environment.ready(30.0))
+        assert seen == {0, 2, 4}
+        assert environment.ready(0) == {} == environment.ready(0.01)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    assert environment._pool._workers[environment._pool._place[1]].waiting[0].commands == {3: "look", 5: "look"}
+    first, rest = environment.ready(None), environment.ready(None)
+    assert (set(first), set(rest)) == ({1}, {3, 5})
+    assert environment.ready(None) == {}
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_a_new_games(environment: AlfworldEnvironment) -> None:
+    tasks = environment.tasks("train")
+    start = environment.reset({0: tasks[0]})
+    environment.send({0: "inventory"})
+    assert environment.reset({0: tasks[0]}) == start
+    assert environment.ready(None) == {}

@@ -19,7 +19,8 @@ from search_material import write_data
 from sdar_cli.envs.base import StopReason
 from sdar_cli.envs.registry import open_environment
 from sdar_cli.envs.search.options import SearchOptions
-from sdar_cli.models.engine import Sampling, ScriptedEngine
+from sdar_cli.models.engine import Sampling
+from sdar_cli.models.engines.scripted import ScriptedEngine
 from sdar_cli.retrieval.index import build_index
 from sdar_cli.rollout.collect import Collector
 
@@ -83,7 +84,9 @@ def test_no_episode_is_lost_to_an_outage(tmp_path: Path, tokenizer: Any, seconds
             tasks = environment.tasks("train")[:2]
             environment.preflight(tasks)
             collector = Collector(config, environment, ScriptedEngine(tokenizer, respond), tokenizer)
-            out = collector.collect([(t, g) for g, t in enumerate(tasks) for _ in range(3)], Sampling(400), seed=0)
+            out = collector.collect(
+                toy.assigned([(t, g) for g, t in enumerate(tasks) for _ in range(3)]), Sampling(400)
+            )
         assert time.monotonic() - went_down[0] > seconds
         back.join()
     assert [e.stop for e in out.episodes] == [StopReason.WON] * 6

@@ -12,7 +12,8 @@ from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.envs.base import StopReason, Task
 from sdar_cli.envs.search.env import HINT, SearchEnvironment
 from sdar_cli.envs.search.information import sdar, search_r1
-from sdar_cli.models.engine import Sampling, ScriptedEngine
+from sdar_cli.models.engine import Sampling
+from sdar_cli.models.engines.scripted import ScriptedEngine
 from sdar_cli.retrieval.cache import CachedRetriever
 from sdar_cli.retrieval.passages import Passage, RetrieverUnavailableError
 from sdar_cli.rollout.collect import Collected, Collector
@@ -142,7 +143,7 @@ def collected(env: SearchEnvironment, respond: Any, tokenizer: Any, **settings: 
     config = toy.config(env={"name": "search", "max_turns": 4, "history": 4, **settings})
     engine = ScriptedEngine(tokenizer, respond)
     assignment = [(TASK, 0), (Task("nq/3", "nq", "eval"), 1)]
-    return Collector(config, env, engine, tokenizer).collect(assignment, Sampling(200), seed=0)
+    return Collector(config, env, engine, tokenizer).collect(toy.assigned(assignment), Sampling(200))
 
 
 def test_a_search_that_fails_masks_its_episode_and_shows_nothing(tokenizer: Any) -> None:

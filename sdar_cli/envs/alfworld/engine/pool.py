@@ -1,4 +1,4 @@
-"""Worker processes that run the games: one message per worker and turn, and a new process for a dead one.
+"""Worker processes that run the games: one message per worker at a time, and a new process for a dead one.
 
 The engine is never imported here: it swaps ``sys.argv`` and ``sys.stdout`` and is slow to import.  Slots of one
 task stay on one worker, which translates the game once.  Results do not depend on the number of workers.
@@ -11,7 +11,7 @@ import multiprocessing
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -38,23 +38,40 @@ class Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
+        self.waiting: list[Reset | Act] = []
+        """Messages to send when the present one is answered: a pipe that is full on both sides would block both."""
+        self.answering = False
         self.awaited: set[int] = set()
         """Slots whose answer has not come yet."""
         self.heard = time.monotonic()
 
     def send(self, message: Reset | Act) -> None:
-        """Send the next message.  A dead worker is noticed when its answer is awaited."""
-        self.awaited = set(message.games if isinstance(message, Reset) else message.commands)
-        self.heard = time.monotonic()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(message)
+        """Send a message now or after the present one.  A dead worker is noticed when its answer is awaited."""
+        last = self.waiting[-1] if self.waiting else None
+        if isinstance(message, Act) and isinstance(last, Act):
+            last.commands.update(message.commands)
+        else:
+            self.waiting.append(message)
+        self.awaited |= set(message.games if isinstance(message, Reset) else message.commands)
+        self._send_next()
 
-    def receive(self) -> Part:
-        """The next part of the answer.  Raises EOFError or ConnectionResetError when the process has ended."""
+    def receive(self) -> dict[int, Outcome]:
+        """The next part of the answers.  Raises EOFError or ConnectionResetError when the process has ended."""
         part: Part = self.connection.recv()
         self.heard = time.monotonic()
         self.awaited -= set(part.outcomes)
-        return part
+        if part.last:
+            self.answering = False
+            self._send_next()
+        return part.outcomes
+
+    def _send_next(self) -> None:
+        if self.answering or not self.waiting:
+            return
+        self.answering = True
+        self.heard = time.monotonic()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(self.waiting.pop(0))
 
     def stop(self, kill: bool = False) -> None:
         """End the process: it leaves when the pipe closes, and is killed when it does not."""
@@ -80,9 +97,13 @@ class WorkerPool:
         self._workers: dict[int, Worker] = {}
         self._place: dict[int, int] = {}
         """Slot to the worker that plays it; a slot without one has no game."""
+        self._lost: dict[int, Outcome] = {}
+        """Outcomes of commands whose game was gone already."""
 
-    def reset(self, games: Mapping[int, Path]) -> dict[int, Outcome]:
-        """Start a game in each slot."""
+    def start(self, games: Mapping[int, Path]) -> None:
+        """Start a game in each slot.  A worker that still owes a slot's answer, which nobody waits for, is replaced."""
+        for index in [index for index, worker in self._workers.items() if worker.awaited & games.keys()]:
+            self._discard(index)
         before = {slot: self._place.pop(slot) for slot in games if slot in self._place}
         self._assign(games)
         messages = {self._place[slot]: Reset({}, ()) for slot in games}
@@ -92,20 +113,42 @@ class WorkerPool:
             left = tuple(slot for slot in before if before[slot] == index != self._place[slot])
             if left:
                 messages[index] = Reset(messages[index].games if index in messages else {}, left)
-        return self._exchange(messages)
+        self._start([index for index in messages if index not in self._workers])
+        for index, message in messages.items():
+            self._workers[index].send(message)
 
-    def step(self, commands: Mapping[int, str]) -> dict[int, Outcome]:
+    def send(self, commands: Mapping[int, str]) -> None:
         """Run a command in each slot.  A slot whose worker died earlier fails."""
-        out = {}
-        messages: dict[int, Reset | Act] = {}
+        messages: dict[int, Act] = {}
         for slot, command in commands.items():
-            if slot not in self._place:
-                out[slot] = Outcome(None, "its engine worker ended during another episode's turn")
-                continue
-            message = messages.setdefault(self._place[slot], Act({}))
-            assert isinstance(message, Act)
-            message.commands[slot] = command
-        return out | self._exchange(messages)
+            if slot in self._place:
+                messages.setdefault(self._place[slot], Act({})).commands[slot] = command
+            else:
+                self._lost[slot] = Outcome(None, "its engine worker ended during another episode's turn")
+        for index, message in messages.items():
+            self._workers[index].send(message)
+
+    def ready(self, timeout: float | None) -> dict[int, Outcome]:
+        """The outcomes that have come; waits for the first at most ``timeout`` seconds (None: without end).
+
+        Nothing where no slot is being waited for.  On an interrupt, workers that have not answered are killed.
+        """
+        out, self._lost = self._lost, {}
+        until = None if timeout is None else time.monotonic() + timeout
+        try:
+            while pending := [index for index, worker in self._workers.items() if worker.answering]:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                out |= self._gather(pending, 0.0 if out else left)
+                if out or left == 0.0:
+                    break
+        except BaseException:
+            for index in pending:
+                self._discard(index)
+            raise
+        for slot, outcome in out.items():
+            if outcome.answer is None or outcome.answer.done:
+                self._place.pop(slot, None)
+        return out
 
     def close(self) -> None:
         """Stop all workers."""
@@ -127,46 +170,25 @@ class WorkerPool:
             load[index] += len(slots)
             self._place.update(dict.fromkeys(slots, index))
 
-    def _exchange(self, messages: Mapping[int, Reset | Act]) -> dict[int, Outcome]:
-        """Send all messages, then gather all answers.  On an interrupt, workers that have not answered are killed."""
-        self._start([index for index in messages if index not in self._workers])
-        for index, message in messages.items():
-            self._workers[index].send(message)
-        out: dict[int, Outcome] = {}
-        pending = set(messages)
-        try:
-            while pending:
-                out |= self._gather(pending)
-        finally:
-            for index in pending:
-                self._discard(index)
-        for slot, outcome in out.items():
-            if outcome.answer is None or outcome.answer.done:
-                self._place.pop(slot, None)
-        return out
-
-    def _gather(self, pending: set[int]) -> dict[int, Outcome]:
-        """Wait for parts of answers; workers that have finished, ended or gone silent leave ``pending``."""
-        deadline = min(self._workers[index].heard for index in pending) + self.timeout
-        ready = wait([self._workers[index].connection for index in pending], max(0.0, deadline - time.monotonic()))
+    def _gather(self, pending: Collection[int], timeout: float | None) -> dict[int, Outcome]:
+        """Wait for parts of answers of these workers; one that has ended or gone silent is replaced."""
+        limit = max(0.0, min(self._workers[index].heard for index in pending) + self.timeout - time.monotonic())
+        ready = wait(
+            [self._workers[index].connection for index in pending], limit if timeout is None else min(timeout, limit)
+        )
         out: dict[int, Outcome] = {}
         for index in sorted(pending):
             worker = self._workers[index]
             why = ""
             if worker.connection in ready:
                 try:
-                    part = worker.receive()
+                    out |= worker.receive()
                 except (EOFError, ConnectionResetError):
                     worker.process.join(QUIT_SECONDS)
                     why = f"its process ended with exit code {worker.process.exitcode}"
-                else:
-                    out |= part.outcomes
-                    if part.last:
-                        pending.discard(index)
             elif time.monotonic() - worker.heard >= self.timeout:
                 why = f"no answer within {self.timeout:g} s"
             if why:
-                pending.discard(index)
                 self._discard(index)
                 out |= dict.fromkeys(worker.awaited, Outcome(None, f"engine worker {index} was replaced: {why}"))
         return out

@@ -20,8 +20,9 @@ from typing import NamedTuple
 from sdar_cli.envs.alfworld.engine.engine import Answer, GameEngine
 from sdar_cli.envs.alfworld.engine.speedup import mismatch, speed_up
 
-SIGN_OF_LIFE = 1.0
-"""Seconds after which a long answer is sent in parts, so that slow is not taken for stuck."""
+SIGN_OF_LIFE = 0.05
+"""Seconds after which a long answer is sent in parts: no slot waits long for the others, and slow is not taken for
+stuck."""
 
 
 class Outcome(NamedTuple):
