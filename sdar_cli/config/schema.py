@@ -219,6 +219,13 @@ class AlgoConfig(Section):
     entropy_coef: float = Field(default=0.0, ge=0, description="weight of the entropy bonus")
     clip_eps: float = Field(default=0.2, gt=0, lt=1, description="clip range of the importance ratio")
     dual_clip: float | None = Field(default=3.0, gt=1, description="upper bound of the ratio for negative advantages")
+    tis: Literal["auto", "token", "sequence-mask", "off"] = Field(
+        default="auto",
+        description="truncated ratio of trainer to sampler on the policy loss, per token, or turns left out where its "
+        "mean is far from 1; auto: token, but off for engine.name=hf, which samples with the trained model itself",
+    )
+    tis_cap: float = Field(default=2.0, gt=1, description="bound of that ratio; sequence-mask: and 1 / it below")
+    tis_distill: bool = Field(default=False, description="weight the distillation term with that ratio too")
     adv_stats: Literal["episode", "turn"] = Field(
         default="episode", description="group statistics over episodes, or over all turn rows as in the released code"
     )

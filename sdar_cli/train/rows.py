@@ -83,6 +83,7 @@ def collate(
     batch["advantages"] = _padded([each.advantage for each in of_each], long, torch.float32, device)
     batch["tool_mask"] = _padded([s.weight for s in samples], long, torch.float32, device)
     batch["response_mask"] = _padded([s.mask for s in samples], long, torch.bool, device)
+    batch["sampler_logps"] = _padded([s.sampler_logps for s in samples], long, torch.float32, device)
     batch["turn_ids"] = _padded([s.turn_of for s in samples], long, torch.long, device, -1)
     batch["trajectory_ids"] = torch.tensor([s.trajectory for s in samples], device=device)
     batch["group_ids"] = torch.tensor([s.group for s in samples], device=device)

@@ -199,6 +199,7 @@ class _Run:
                 self.reporter.warn("this teacher prompt holds no skill: the teacher equals the student here")
 
     def _after_step(self, trainer: SDARTrainer, step: int, metrics: Metrics) -> bool:
+        from sdar_cli.train.mismatch import gap_metrics
         from sdar_cli.train.tokens import note_tokens, turn_metrics
 
         left = self.config.train.steps - step
@@ -206,6 +207,7 @@ class _Run:
         metrics["eta_s"] = round(pace * left, 1)
         records = trainer.token_records()
         metrics |= turn_metrics(records)
+        metrics |= gap_metrics(records, self.config.algo.tis_cap)
         note_tokens(records, self.episodes)
         metrics |= self.learning.after_step(step, self.episodes, self.teacher.choices, trainer.coef > 0)
         if distributed.is_main():

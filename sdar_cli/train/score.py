@@ -60,10 +60,8 @@ class Scoring:
         run_config: RunConfig
         shadow: ShadowWeights | None
         initial: ShadowWeights | None
-
-        @property
-        def updates(self) -> int:
-            """Optimizer updates per step."""
+        updates: int
+        """Optimizer updates per step."""
 
     keeps_hidden = False
     """Whether hidden states are kept: for full-vocabulary objectives only."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sdar_cli.algo.mismatch import sampler_gap
 from sdar_cli.algo.policy import kl_k3
 from sdar_cli.base.files import finite
 from sdar_cli.rollout.episode import Episode
@@ -58,15 +59,19 @@ def note_tokens(records: Mapping[Sample, TokenRecord], episodes: Sequence[Episod
 
 def turn_metrics(records: Mapping[Sample, TokenRecord]) -> dict[str, list[float | None]]:
     """Means over the tokens of each turn, a list with the first turn first: ``gap_by_turn`` where there is a teacher,
-    ``kl_by_turn`` (k3 to the reference) where there is a reference."""
-    values: dict[str, dict[int, list[Tensor]]] = {"gap_by_turn": defaultdict(list), "kl_by_turn": defaultdict(list)}
+    ``kl_by_turn`` (k3 to the reference) where there is a reference, ``sampler_gap_by_turn`` (trainer - sampler, tokens
+    whose sampler log-prob is known)."""
+    names = ("gap_by_turn", "kl_by_turn", "sampler_gap_by_turn")
+    values: dict[str, dict[int, list[Tensor]]] = {name: defaultdict(list) for name in names}
     for sample, record in records.items():
         kl = None if record.reference is None else kl_k3(record.old.logps, record.reference)
-        for name, found in (("gap_by_turn", record.gap), ("kl_by_turn", kl)):
-            if found is None:
-                continue
-            for k, at in _positions(sample).items():
-                values[name][k].append(found[at])
+        sampler, known = sampler_gap(record.old.logps, torch.tensor(sample.sampler_logps), torch.tensor(sample.mask))
+        for k, at in _positions(sample).items():
+            for name, found in zip(names, (record.gap, kl), strict=False):
+                if found is not None:
+                    values[name][k].append(found[at])
+            if known[at].any():
+                values["sampler_gap_by_turn"][k].append(sampler[at][known[at]])
     return {
         name: [float(torch.cat(turns[k]).double().mean()) if k in turns else None for k in range(max(turns) + 1)]
         for name, turns in values.items()

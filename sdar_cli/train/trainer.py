@@ -30,6 +30,7 @@ from trl.models.utils import disable_gradient_checkpointing
 
 from sdar_cli.algo.batch import hide
 from sdar_cli.algo.distill import distillation
+from sdar_cli.algo.mismatch import truncated_ratio
 from sdar_cli.algo.objectives import needs_heads, signed
 from sdar_cli.algo.policy import clipped_policy_loss, kl_k3
 from sdar_cli.algo.registry import GATE, OBJECTIVE, SCHEDULE, SHAPING
@@ -45,6 +46,7 @@ from sdar_cli.runs.checkpoints import checkpoint_path, publish
 from sdar_cli.train.arguments import grpo_arguments
 from sdar_cli.train.callback import StepCallback
 from sdar_cli.train.finite import check_weights, trainable, update_problem
+from sdar_cli.train.mismatch import check_gap, correction_of, largest_gap
 from sdar_cli.train.rows import PolicyScores, Signals, TeacherScores, collate, micro_batches
 from sdar_cli.train.score import ForwardPass, Scoring
 from sdar_cli.train.shadow import ShadowWeights
@@ -107,13 +109,14 @@ class SDARTrainer(Scoring, GRPOTrainer):
         )
         self.remove_callback(PrinterCallback)
         self.add_callback(StepCallback(self, after_step))
-        self.run_config = config
+        self.run_config, self.updates = config, config.train.updates_per_step
         self.rollout, self.warn = rollout, warn
         algo = config.algo
         self.gate = GATE.bind(algo.gate, algo.gate_args)
         self.objective = OBJECTIVE.bind(algo.objective, algo.objective_args)
         self.shaping = None if algo.shaping == "none" else SHAPING.bind(algo.shaping, algo.shaping_args)
         self.schedule = SCHEDULE.bind(algo.coef_schedule, algo.coef_schedule_args)
+        self.correction = correction_of(config)
         self.taught = config.algo.coef > 0
         self.keeps_hidden = self.taught and self.shaping is None and needs_heads(self.objective)
         self.coef, self.policy_coef = config.algo.coef, config.algo.policy_coef
@@ -137,11 +140,6 @@ class SDARTrainer(Scoring, GRPOTrainer):
         self.step_metrics: Metrics = {}
         self.totals = StepTotals(len(config.views))
 
-    @property
-    def updates(self) -> int:
-        """Optimizer updates per step."""
-        return self.run_config.train.updates_per_step
-
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """Batches are made in ``training_step``; nothing is left to prepare."""
         return generation_batch
@@ -160,6 +158,8 @@ class SDARTrainer(Scoring, GRPOTrainer):
             batch = collate(part, self._signals, self.processing_class.pad_token_id, self.accelerator.device)
             self._sampled = [] if update else part
             loss += Trainer.training_step(self, model, batch, num_items_in_batch)
+        if update == 0:
+            check_gap(self._old, self.run_config, largest_gap(self.model, half=self.args.bf16))
         distributed.add_gradients(self.model)
         problem = update_problem(self.run_config, self.model, self.totals, before, loss)
         if problem is not None:
@@ -270,10 +270,12 @@ class SDARTrainer(Scoring, GRPOTrainer):
         weights, mask = inputs["tool_mask"], inputs["response_mask"]
         old = inputs.get("old_per_token_logps", scored.logps.detach())
         losses = clipped_policy_loss(scored.logps, old, inputs["advantages"], algo.clip_eps, algo.dual_clip)
-        policy = (weights * hide(losses, mask)).sum()
+        sampler, turns = inputs["sampler_logps"], inputs["turn_ids"]
+        ratio = truncated_ratio(old, sampler, mask, turns, self.correction, algo.tis_cap)
+        policy = (weights * hide(ratio * losses, mask)).sum()
         total = self.policy_coef * policy
         if self.coef > 0:
-            distilled = self._distil(inputs, scored, weights)
+            distilled = self._distil(inputs, scored, weights * ratio if algo.tis_distill else weights)
             if self.shaping is None:
                 total = total + self.coef * distilled
         if self.initial is not None:

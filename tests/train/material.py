@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import gc
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,7 +53,7 @@ def handmade_rows(seed: int = 0, masked: bool = False) -> list[Sample]:
                 trajectory=trajectory,
                 group=trajectory // 2,
                 turn=k,
-                sampler_logps=[0.0] * len(completion),
+                sampler_logps=[math.nan] * len(completion),  # written by hand
                 success=False,
                 advantage=[advantage - 0.05 * (t == 0) for t in range(len(completion))],
                 weight=[],

@@ -106,17 +106,21 @@ def test_tokens_go_to_their_turns() -> None:
 
 
 def test_means_by_turn() -> None:
-    """Over the tokens of a turn in all rows, and None for a turn nobody had; KL is k3 of reference and policy."""
+    """Over the tokens of a turn in all rows, and None for a turn nobody had; KL is k3 of reference and policy.
+
+    The sampler gave every token a log-prob of 0.
+    """
+    sampler = {"sampler_gap_by_turn": pytest.approx([-4 / 3, None, -2.0])}
     records = {
         sample_of([0, 0]): record_of([-1.0, -2.0], [-0.5, -2.5]),  # gaps 0.5, -0.5
         sample_of([0], trajectory=1): record_of([-1.0], [0.0]),  # gap 1
         sample_of([-1, 2]): record_of([-9.0, -2.0], [-1.0, -2.25]),  # gap -0.25; the first token is the environment's
     }
-    assert turn_metrics(records) == {"gap_by_turn": pytest.approx([1 / 3, None, -0.25])}
+    assert turn_metrics(records) == {"gap_by_turn": pytest.approx([1 / 3, None, -0.25]), **sampler}
     for sample, record in records.items():
         records[sample] = replace(record, teacher=(), reference=record.old.logps + 0.5)
     k3 = math.exp(0.5) - 1 - 0.5
-    assert turn_metrics(records) == {"kl_by_turn": pytest.approx([k3, None, k3])}
+    assert turn_metrics(records) == {"kl_by_turn": pytest.approx([k3, None, k3]), **sampler}
     assert turn_metrics({}) == {}
 
 
