@@ -278,7 +278,7 @@ class TrainConfig(Section):
 class EngineConfig(Section):
     name: EngineName = Field(default="hf", description=f"what generates: {names_text(ENGINE)}")
     args: Arguments = Field(default={}, description="keyword arguments of engine.name")
-    batch: Positive = Field(default=64, description="prompts per generation call of hf: memory, not results")
+    batch: Positive = Field(default=128, description="prompts per generation call of hf: memory, not results")
     max_episodes: NonNegative = Field(default=0, description="episodes played at the same time; 0 = all")
     timeout: float = Field(default=1800.0, gt=0, description="seconds a request may take before the run stops")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
