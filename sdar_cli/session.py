@@ -14,7 +14,7 @@ from sdar_cli.base import distributed
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
 from sdar_cli.base.files import read_json_object
 from sdar_cli.config.plugs import ENGINE
-from sdar_cli.config.schema import RunConfig
+from sdar_cli.config.schema import EngineConfig, RunConfig
 from sdar_cli.envs.base import Environment, Task
 from sdar_cli.envs.panels import Panel, make_panel
 from sdar_cli.envs.registry import benchmark, open_environment
@@ -60,9 +60,16 @@ class Session:
 
         self.model = model
         around = around or partial(computing, model.device)
-        settings = self.config.engine
+        settings = engine_settings(self.config)
         engine = ENGINE.bind(settings.name, settings.args)(model, self.tokenizer, settings, around)
         self.collector = Collector(self.config, self.environment, engine, self.tokenizer)
+
+    def push(self, version: int) -> None:
+        """Let the engine sample with the model's present weights, as version ``version``; one that shares the model
+        does so already.  Every process must call it."""
+        from sdar_cli.models.weights import stream_weights
+
+        self.collector.engine.push(stream_weights(self.model), version)
 
     def skill_for(self, task: Task, goal: str, step: int | None = None) -> str:
         """The skill text shown to the policy at a step of training; without a step, in evaluation with skills."""
@@ -107,6 +114,16 @@ class Session:
             "gpu": gpu_name(),
             "train_tasks_sha256": make_panel(self.train_tasks).sha256 if self.train_tasks else None,
         }
+
+
+def engine_settings(config: RunConfig) -> EngineConfig:
+    """The section ``engine``; an ``engine.max_len`` of 0 becomes the longest prompt and response together, tokens."""
+    model = config.model
+    prompt = max(model.max_prompt_tokens, config.teacher.max_prompt_tokens)
+    longest = max(
+        prompt + model.max_response_tokens, model.max_context_tokens if config.env.context == "transcript" else 0
+    )
+    return config.engine.model_copy(update={"max_len": config.engine.max_len or longest})
 
 
 def eval_split(config: RunConfig) -> str:
