@@ -95,6 +95,8 @@ class _Run:
         self.stopping = False
         self.in_rollout = False
         self.saved = self.first_step
+        self.pushed: int | None = None
+        """The version of the weights that the engine was given last; None where it must be given them again."""
         self.began = 0.0
 
     def close(self) -> None:
@@ -169,6 +171,7 @@ class _Run:
         from sdar_cli.train.trainer import StepData
 
         self.in_rollout, self.at = True, f"step {step}"
+        pushed = self._refresh(trainer.state.global_step)
         played = play_step(
             self.session.collector,
             self.session.train_tasks,
@@ -178,8 +181,10 @@ class _Run:
             self._check_interrupt,
         )
         self.in_rollout = False
+        self.session.collector.engine.sleep()
+        self.pushed = None
         self.episodes = played.episodes
-        samples, metrics = played.samples, {"step": step, **played.metrics}
+        samples, metrics = played.samples, {"step": step, **played.metrics, "seconds_push": pushed}
         if trainer.coef > 0:
             samples, stats = self.teacher.add_prompts(samples, played.episodes, step)
             metrics |= stats.metrics()
@@ -188,6 +193,14 @@ class _Run:
         else:
             self.teacher.choose(played.episodes, step, taught=False)
         return StepData(samples, played.normaliser, metrics)
+
+    def _refresh(self, version: int) -> float:
+        """Let the engine sample with the present weights, those of so many updates; returns the seconds it took."""
+        began = time.perf_counter()
+        if self.pushed != version:
+            self.session.push(version)
+            self.pushed = version
+        return time.perf_counter() - began
 
     def _show_teacher(self, step: int) -> None:
         example = self.teacher.example
@@ -247,6 +260,7 @@ class _Run:
 
     def _evaluate(self, step: int) -> EvaluationReport:
         self.at = f"evaluation after step {step}"
+        self._refresh(step * self.config.train.updates_per_step)
         return evaluate_panel(
             self.session,
             self.run if distributed.is_main() else None,
