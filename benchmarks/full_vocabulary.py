@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -85,7 +86,7 @@ def random_samples(given: argparse.Namespace) -> list[Sample]:
                 trajectory=k,
                 group=k // PER_GROUP,
                 turn=0,
-                sampler_logps=[0.0] * given.tokens,
+                sampler_logps=[math.nan] * given.tokens,
                 success=False,
                 advantage=[(-1.0) ** k] * given.tokens,
                 weight=[1.0] * given.tokens,

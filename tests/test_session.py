@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -36,7 +37,7 @@ def trained(config, model, tokenizer, folder):
             trajectory=0,
             group=0,
             turn=0,
-            sampler_logps=[0.0] * 3,
+            sampler_logps=[math.nan] * 3,
             success=False,
             advantage=[1.0] * 3,
             weight=[1.0] * 3,

@@ -181,7 +181,7 @@ engine = VllmEngine(model, tokenizer, EngineConfig(name="vllm", max_len=512))
 engine.push(stream_weights(model), 1)
 prompts = [[7 + rank, 9, 11 + n] for n in range(3 + 2 * rank)]  # other numbers of prompts
 worst = 0.0
-for prompt, reply in zip(prompts, generate(engine, prompts, Sampling(24), range(9))):
+for prompt, reply in zip(prompts, generate(engine, prompts, Sampling(24), range(len(prompts)))):
     with torch.no_grad():
         logp = whole(torch.tensor([prompt + reply.ids])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     own = logp.gather(1, torch.tensor(reply.ids)[:, None])[:, 0]
