@@ -218,9 +218,8 @@ def _started(start: Start) -> Any:
     """The engine, one per process: what it was started with cannot change."""
     from vllm import LLM
 
-    more: dict[str, Any] = {}
-    if start.dtype != "float32":
-        more["hf_overrides"] = {"head_dtype": "float32"}  # the trainer's log-probs come from a head in float32
+    # the trainer's log-probs come from a head in float32
+    head = {} if start.dtype == "float32" else {"head_dtype": "float32"}
     try:
         with _launched():
             return LLM(
@@ -236,7 +235,7 @@ def _started(start: Start) -> Any:
                 generation_config="vllm",  # and not the model's own top_p or top_k
                 skip_tokenizer_init=True,
                 seed=0,
-                **more,
+                hf_overrides=head,
             )
     except Exception as error:
         raise RunFailedError(
