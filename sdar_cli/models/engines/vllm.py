@@ -219,7 +219,7 @@ def _started(start: Start) -> Any:
     from vllm import LLM
 
     # the trainer's log-probs come from a head in float32
-    head = None if start.dtype == "float32" else {"head_dtype": "float32"}
+    head = {} if start.dtype == "float32" else {"head_dtype": "float32"}
     try:
         with _launched():
             return LLM(

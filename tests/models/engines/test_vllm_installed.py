@@ -9,12 +9,14 @@ On a CPU, in an environment of its own (3.4 GB):
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
 
 import pytest
 import torch
+from places import ROOT
 
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.config.schema import EngineConfig, ModelConfig
@@ -195,7 +197,8 @@ def test_two_processes_have_an_engine_each(tmp_path) -> None:
     script = tmp_path / "two.py"
     script.write_text(TWO, encoding="utf-8")
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     found = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("worst")]
     assert sorted(rank for rank, _ in found) == ["0", "1"] and all(float(worst) < 1e-4 for _, worst in found)
