@@ -131,7 +131,7 @@ def _teacher_problems(config: Settings) -> list[Problem]:
 
 def config_warnings(config: Settings) -> list[str]:
     """Settings that are legal and probably not meant, each with what to do instead."""
-    found = [*_distillation_warnings(config), *_ignored_settings(config)]
+    found = [*_distillation_warnings(config), *_ignored_settings(config), *_ignored_engine_settings(config)]
     model, lora = config.model, config.model.lora
     if model.dtype in ("bfloat16", "float16") and lora.rank == 0 and config.train.lr < 1e-5:
         found.append(
@@ -271,4 +271,16 @@ def _ignored_settings(config: Settings) -> list[str]:
         found.append("eval.temperature is ignored with eval.decoding = greedy")
     if train.steps and train.warmup_steps >= train.steps * train.updates_per_step:
         found.append("train.warmup_steps covers the whole run: the learning rate is never reached")
+    return found
+
+
+def _ignored_engine_settings(config: Settings) -> list[str]:
+    engine, algo = config.engine, config.algo
+    unread = {"hf": ("dtype", "max_len", "memory", "sleep"), "vllm": ("batch",)}.get(engine.name, ())
+    fields = type(engine).model_fields
+    changed = [f"engine.{name}" for name in unread if getattr(engine, name) != fields[name].default]
+    found = [f"{' and '.join(changed)} ignored with engine.name = {engine.name}"] if changed else []
+    corrects = algo.tis not in ("auto", "off") or (algo.tis == "auto" and engine.name != "hf")
+    if algo.tis_distill and not corrects:
+        found.append("algo.tis_distill is ignored: no ratio of trainer to sampler is used (algo.tis)")
     return found

@@ -185,6 +185,21 @@ WARNINGS = [
     ),
     ({"env": {"data": "x"}}, "env.data is ignored", {"env": {"data": None}}),
     (
+        {"engine": {"sleep": True, "memory": 0.9}},
+        "engine.memory and engine.sleep ignored with engine.name = hf",
+        {"engine": {"sleep": True, "memory": 0.9, "name": "vllm"}},
+    ),
+    (
+        {"engine": {"batch": 8, "name": "vllm"}},
+        "engine.batch ignored with engine.name = vllm",
+        {"engine": {"batch": 8}},
+    ),
+    (
+        {"algo": {"tis_distill": True}},
+        "algo.tis_distill is ignored",
+        {"algo": {"tis_distill": True, "tis": "token"}},
+    ),
+    (
         {"env": {"source": "real"}},
         "small generated houses",
         {"env": {"source": "real"}, "model": {"name": "someone/else"}},

@@ -54,12 +54,6 @@ class VllmEngine:
         settings: EngineConfig,
         around: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
-        if settings.tp > 1:
-            raise ConfigError(
-                f"engine.tp = {settings.tp}: vLLM in this process uses one GPU per process",
-                fix="--set engine.name=server, with a server started by vllm serve --tensor-parallel-size "
-                f"{settings.tp}, or --set engine.tp=1",
-            )
         import_vllm()
         self.model = model
         self.settings = settings

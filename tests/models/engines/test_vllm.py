@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
+from sdar_cli.base.errors import PrerequisiteError, RunFailedError
 from sdar_cli.config.schema import EngineConfig
 from sdar_cli.models.engine import Sampling
 from sdar_cli.models.engines import vllm as module
@@ -102,11 +102,6 @@ def test_its_range_is_that_of_the_extra() -> None:
 
     line = next(each for each in (ROOT / "pyproject.toml").read_text().splitlines() if each.startswith("vllm = "))
     assert Requirement(line.split('"')[1]).specifier == module.VERSIONS
-
-
-def test_several_gpus_per_copy_are_refused(vllm, model, tokenizer) -> None:
-    with pytest.raises(ConfigError, match=r"engine\.tp = 2"):
-        VllmEngine(model, tokenizer, EngineConfig(name="vllm", tp=2))
 
 
 def test_the_first_request_pushes_the_models_weights(engine, model) -> None:
