@@ -58,7 +58,7 @@ class Collected:
 
 
 @dataclass
-class _Live:
+class Live:
     """An episode that is being played."""
 
     episode: Episode
@@ -68,7 +68,7 @@ class _Live:
     past: list[tuple[str, str]] = field(default_factory=list)
 
 
-class _Prompt(NamedTuple):
+class Prompt(NamedTuple):
     """A turn that the engine is writing."""
 
     view: TurnView
@@ -142,20 +142,20 @@ class Collector:
             return step
         return replace(step, observation=replace(seen, text=self.tokenizer.decode(ids[:limit])))
 
-    def view(self, item: _Live) -> TurnView:
+    def view(self, item: Live) -> TurnView:
         """What the prompt of an episode's next turn may show."""
         window = self.config.env.history if self.config.env.context == "window" else 0
         seen = item.step.observation
         history = tuple(item.past[-window:]) if window else ()
         return TurnView(seen.goal, seen.text, seen.admissible, history, len(item.past), self.config.env.name)
 
-    def encode(self, item: _Live) -> _Prompt:
+    def encode(self, item: Live) -> Prompt:
         """The prompt of an episode's next turn."""
         view = self.view(item)
         env, model = self.config.env, self.config.model
         if env.context == "transcript" and item.episode.turns:
             ids = continuation(self.tokenizer, item.episode.turns[-1], view, env.prompt, model.thinking)
-            return _Prompt(view, ids, 0)
+            return Prompt(view, ids, 0)
         encoded = encode_prompt(
             self.tokenizer,
             view,
@@ -165,7 +165,7 @@ class Collector:
             skill=item.skill,
             placement=self.config.teacher.placement,
         )
-        return _Prompt(view, encoded.ids, encoded.cut_tokens)
+        return Prompt(view, encoded.ids, encoded.cut_tokens)
 
     def has_room(self, ids: list[int]) -> bool:
         """Whether a response still fits into the context after this prompt."""
@@ -173,7 +173,7 @@ class Collector:
             return True
         return len(ids) + self.config.model.max_response_tokens <= self.config.model.max_context_tokens
 
-    def record(self, prompt: _Prompt, reply: Reply) -> Turn:
+    def record(self, prompt: Prompt, reply: Reply) -> Turn:
         """The turn that a reply makes of a prompt."""
         view, response_ids = prompt.view, reply.ids
         ended = bool(response_ids) and response_ids[-1] in self.engine.ends
@@ -231,8 +231,8 @@ class _Rollout:
         self.out = Collected([Episode(each.task, each.group, i) for i, each in enumerate(assignment)])
         self.started = 0
         self.ended = 0
-        self.live: dict[int, _Live] = {}
-        self.written: dict[int, _Prompt] = {}
+        self.live: dict[int, Live] = {}
+        self.written: dict[int, Prompt] = {}
         """By slot: what the engine was asked for."""
         self.acting: dict[int, str] = {}
         """By slot: the action whose step has not come; empty for the start of an episode."""
@@ -299,7 +299,7 @@ class _Rollout:
         episode = self.out.episodes[slot]
         if slot not in self.live:
             skill = self.skill_for(episode.task, step.observation.goal)
-            self.live[slot] = _Live(episode, self.assignment[slot].seed, step, skill)
+            self.live[slot] = Live(episode, self.assignment[slot].seed, step, skill)
         else:
             item = self.live[slot]
             item.past.append((item.step.observation.text, action))
