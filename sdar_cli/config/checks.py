@@ -276,7 +276,11 @@ def _ignored_settings(config: Settings) -> list[str]:
 
 def _ignored_engine_settings(config: Settings) -> list[str]:
     engine, algo = config.engine, config.algo
-    unread = {"hf": ("dtype", "max_len", "memory", "sleep"), "vllm": ("batch",)}.get(engine.name, ())
+    unread = {
+        "hf": ("dtype", "max_len", "memory", "sleep", "url"),
+        "vllm": ("batch", "url"),
+        "server": ("batch", "dtype", "memory", "sleep"),
+    }.get(engine.name, ())
     fields = type(engine).model_fields
     changed = [f"engine.{name}" for name in unread if getattr(engine, name) != fields[name].default]
     found = [f"{' and '.join(changed)} ignored with engine.name = {engine.name}"] if changed else []

@@ -291,6 +291,7 @@ class EngineConfig(Section):
         default=0.4, description="share of the GPU's memory for weights and KV cache (vllm)"
     )
     sleep: bool = Field(default=False, description="free the sampler's GPU memory during the update (vllm)")
+    url: str | None = Field(default=None, description="address of a running vLLM server (server)")
     allow_gap: bool = Field(
         default=False, description="continue where sampler and trainer disagree about the log-probs of the same tokens"
     )

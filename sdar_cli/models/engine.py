@@ -111,4 +111,5 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froze
 ENGINES: dict[str, str | Callable[..., Engine]] = {
     "hf": "sdar_cli.models.engines.hf:HuggingFaceEngine",
     "vllm": "sdar_cli.models.engines.vllm:VllmEngine",
+    "server": "sdar_cli.models.engines.server:ServerEngine",
 }
