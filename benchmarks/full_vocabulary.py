@@ -158,7 +158,7 @@ def measure(objective: str, given: argparse.Namespace) -> dict[str, Any]:
         return False
 
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = load_tokenizer("tiny-alfworld")  # any: the rows are made of ids
+        tokenizer = load_tokenizer(config.model)  # any: the rows are made of ids
         trainer = SDARTrainer(config, model, tokenizer, Path(folder), rollout, after_step)
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()

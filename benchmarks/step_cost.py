@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--smallest", action="store_true", help="the smallest size, one repeat")
     given = parser.parse_args()
     sets, repeats = (SMALL, 1) if given.smallest else ((), given.repeats)
+    sets = (*sets, "engine.allow_gap=true")  # the same samples train the policy again and again
     configs = {name: resolve(method=name, sets=sets).config for name in ("grpo", "sdar")}
     with Reporter(plain=True) as reporter, open_session(configs["sdar"], reporter) as session:
         played, rollout = played_step(session)
