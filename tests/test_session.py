@@ -11,8 +11,10 @@ import toy
 
 from sdar_cli.base.display import Reporter
 from sdar_cli.base.errors import PrerequisiteError
+from sdar_cli.models.engines.scripted import ScriptedEngine
+from sdar_cli.rollout.collect import Collector
 from sdar_cli.rollout.samples import Sample
-from sdar_cli.session import Session, _load, eval_split, open_session
+from sdar_cli.session import Session, _load, engine_settings, eval_split, open_session
 from sdar_cli.skills.bank import load_bank
 from sdar_cli.train.trainer import SDARTrainer, StepData
 
@@ -111,3 +113,34 @@ def test_provenance_names_data_skills_and_model(model_folder, tokenizer) -> None
     assert found["panel"] == {"split": "eval", "tasks": 3, "sha256": panel.sha256}
     assert (found["skill_bank_sha256"], found["model"]) == (bank.sha256, str(model_folder))
     assert (found["parameters"], found["dtype"], found["device"]) == (34_016, "torch.float32", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("sections", "longest"),
+    [
+        ({}, 640 + 24),
+        ({"teacher": {"max_prompt_tokens": 100}}, 400 + 24),
+        ({"env": {"context": "transcript"}}, 2048),
+        ({"env": {"context": "transcript"}, "model": {"max_context_tokens": 500}}, 640 + 24),
+        ({"engine": {"max_len": 77}}, 77),
+    ],
+)
+def test_the_longest_sequence_of_an_engine(sections, longest: int) -> None:
+    """The longer of the student's and the teacher's prompt budget, and the response; a transcript has its own limit."""
+    assert engine_settings(toy.config(**sections)).max_len == longest
+
+
+def test_a_push_hands_over_the_models_weights(model, tokenizer) -> None:
+    from sdar_cli.envs.panels import make_panel
+
+    class Keeping(ScriptedEngine):
+        def push(self, weights, version):
+            self.got = (dict(weights), version)
+
+    config, panel, engine = toy.config(), make_panel(toy.tasks(3, "eval")), Keeping(tokenizer, toy.walker)
+    player = Collector(config, toy.Corridor(), engine, tokenizer)
+    session = Session(config, None, toy.Corridor(), panel, [], load_bank("alfworld"), model, tokenizer, player)  # type: ignore[arg-type]
+    session.push(4)
+    weights, version = engine.got
+    assert version == 4 and weights.keys() == dict(model.named_parameters()).keys()
+    assert torch.equal(weights["model.norm.weight"], model.model.norm.weight)

@@ -9,6 +9,7 @@ import pytest
 import toy
 from toy import COMMANDS, TAKE, say, task
 
+from sdar_cli.base import distributed
 from sdar_cli.base.seeds import seed_of
 from sdar_cli.envs.base import Step, StopReason, Task
 from sdar_cli.envs.continuous import InTurns
@@ -17,6 +18,7 @@ from sdar_cli.models.engines.scripted import ScriptedEngine
 from sdar_cli.rollout.collect import Assignment, Collector, continuation
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.rollout.prompt import encode_prompt
+from sdar_cli.rollout.step import play_step
 
 
 class Drawing(ScriptedEngine):
@@ -177,3 +179,21 @@ def test_an_error_leaves_no_request_behind(tokenizer) -> None:
     with pytest.raises(KeyboardInterrupt):
         Collector(toy.config(), Falling(), engine, tokenizer).collect(ASSIGNMENT, Sampling(60))
     assert engine.poll(block=True) == []
+
+
+def test_the_episodes_do_not_depend_on_the_number_of_processes(tokenizer, monkeypatch) -> None:
+    """Two processes play every second group each; together they have what one process has."""
+    train = {"tasks_per_step": 5, "group_size": 2, "updates_per_step": 1}
+    settings = toy.config(train=train, env={"max_failed": 1.0})
+    player = Collector(settings, toy.Corridor(toy.tasks(6)), Drawing(tokenizer), tokenizer)
+
+    def play() -> list[tuple]:
+        played = play_step(player, toy.tasks(6), 3, lambda task, goal: "", lambda text: None)
+        return [(e.group, e.task.id, [turn.response_ids for turn in e.turns]) for e in played.episodes]
+
+    alone, shared = play(), []
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "local_part", lambda items, rank=rank: list(items)[rank::2])
+        shared += play()
+    assert sorted(shared, key=lambda each: each[0]) == alone
+    assert len({tuple(map(tuple, turns)) for _, _, turns in alone}) > 5
