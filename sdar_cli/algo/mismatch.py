@@ -38,9 +38,9 @@ def truncated_ratio(
 
     turns: (R, T) long, the turn of each token.  Raises ValueError for another correction.
     """
-    gap, known = sampler_gap(old, sampler, mask)
     if correction == "off":
-        return torch.ones_like(gap)
+        return torch.ones_like(old, requires_grad=False)
+    gap, known = sampler_gap(old, sampler, mask)
     if correction == "token":
         return gap.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp().clamp(max=cap)
     if correction != "sequence-mask":

@@ -220,37 +220,38 @@ def _view_warnings(config: Settings) -> list[str]:
     return found
 
 
+def _changed(section: Section, field: str) -> bool:
+    """Whether a setting has another value than its default."""
+    return getattr(section, field) != type(section).model_fields[field].default
+
+
 def _ignored_settings(config: Settings) -> list[str]:
     env, model, teacher, train, algo = config.env, config.model, config.teacher, config.train, config.algo
     found = []
-
-    def changed(section: Section, field: str) -> bool:
-        return getattr(section, field) != type(section).model_fields[field].default
-
-    if env.context == "transcript" and changed(env, "history"):
+    if env.context == "transcript" and _changed(env, "history"):
         found.append("env.history is ignored with env.context = transcript: the whole episode is in the prompt")
     if env.data is not None and env.source == "generated":
         found.append("env.data is ignored with env.source = generated")
     untaught = algo.coef == 0 and train.steps > 0
     if untaught:
-        ignored = [f"algo.{name}" for name in OF_TEACHER if changed(algo, name)]
-        ignored += [f"teacher.{name}" for name in ("views", "weights") if changed(teacher, name)]
+        ignored = [f"algo.{name}" for name in OF_TEACHER if _changed(algo, name)]
+        ignored += [f"teacher.{name}" for name in ("views", "weights") if _changed(teacher, name)]
         if ignored:
             found.append(f"{' and '.join(ignored)} ignored: algo.coef is 0, so there is no teacher")
     if algo.shaping != "none" and not untaught:
         unread = ("gate", "gate_args", "gate_beta", "objective", "objective_args")
-        ignored = [f"algo.{name}" for name in unread if changed(algo, name)]
+        ignored = [f"algo.{name}" for name in unread if _changed(algo, name)]
         if ignored:
             found.append(f"{' and '.join(ignored)} ignored: with algo.shaping = {algo.shaping} there is no loss term")
-    elif changed(algo, "shaping_clip") and not untaught:
+    elif _changed(algo, "shaping_clip") and not untaught:
         found.append("algo.shaping_clip is ignored with algo.shaping = none")
-    if algo.coef_schedule in ("constant", "warm-down") and changed(algo, "coef_end"):
+    if algo.coef_schedule in ("constant", "warm-down") and _changed(algo, "coef_end"):
         found.append(f"algo.coef_end is ignored with algo.coef_schedule = {algo.coef_schedule}")
-    if algo.coef_schedule == "constant" and algo.policy_coef_end is None and changed(algo, "coef_steps"):
+    if algo.coef_schedule == "constant" and algo.policy_coef_end is None and _changed(algo, "coef_steps"):
         found.append("algo.coef_steps is ignored with algo.coef_schedule = constant")
     if not untaught and algo.gate_entropy != "nats" and algo.gate in ("gap", "none"):
         found.append(f"algo.gate_entropy is ignored: the gate {algo.gate} reads no entropy")
-    if not untaught and teacher.weights != "ema" and changed(teacher, "ema_decay"):
+    if not untaught and teacher.weights != "ema" and _changed(teacher, "ema_decay"):
         found.append(f"teacher.ema_decay is ignored with teacher.weights = {teacher.weights}")
     guests = {*config.retrievals, config.skills.evolve} - {*RETRIEVAL.builtin(), *EVOLVE.builtin()}
     unused = [
@@ -261,13 +262,13 @@ def _ignored_settings(config: Settings) -> list[str]:
             ("evolve_min_uses", config.skills.evolve != "none"),
             ("evolve_threshold", config.skills.evolve != "none"),
         )
-        if not used and changed(config.skills, name)
+        if not used and _changed(config.skills, name)
     ]
     if unused:
         found.append(f"skills.{' and skills.'.join(unused)} ignored: skills.retrieval and skills.evolve do not read it")
-    if model.lora.rank == 0 and any(changed(model.lora, field) for field in ("alpha", "dropout", "targets")):
+    if model.lora.rank == 0 and any(_changed(model.lora, field) for field in ("alpha", "dropout", "targets")):
         found.append("model.lora settings are ignored with model.lora.rank = 0 (full fine-tuning)")
-    if config.eval.decoding == "greedy" and changed(config.eval, "temperature"):
+    if config.eval.decoding == "greedy" and _changed(config.eval, "temperature"):
         found.append("eval.temperature is ignored with eval.decoding = greedy")
     if train.steps and train.warmup_steps >= train.steps * train.updates_per_step:
         found.append("train.warmup_steps covers the whole run: the learning rate is never reached")
@@ -275,16 +276,14 @@ def _ignored_settings(config: Settings) -> list[str]:
 
 
 def _ignored_engine_settings(config: Settings) -> list[str]:
-    engine, algo = config.engine, config.algo
+    engine = config.engine
     unread = {
         "hf": ("dtype", "max_len", "memory", "sleep", "url"),
         "vllm": ("batch", "url"),
         "server": ("batch", "dtype", "memory", "sleep"),
     }.get(engine.name, ())
-    fields = type(engine).model_fields
-    changed = [f"engine.{name}" for name in unread if getattr(engine, name) != fields[name].default]
-    found = [f"{' and '.join(changed)} ignored with engine.name = {engine.name}"] if changed else []
-    corrects = algo.tis not in ("auto", "off") or (algo.tis == "auto" and engine.name != "hf")
-    if algo.tis_distill and not corrects:
+    ignored = [f"engine.{name}" for name in unread if _changed(engine, name)]
+    found = [f"{' and '.join(ignored)} ignored with engine.name = {engine.name}"] if ignored else []
+    if config.algo.tis_distill and config.correction == "off":
         found.append("algo.tis_distill is ignored: no ratio of trainer to sampler is used (algo.tis)")
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +31,9 @@ from sdar_cli.config.plugs import ENGINE, EVOLVE, METRIC, RETRIEVAL, SINK, names
 from sdar_cli.envs.benchmark import Benchmark
 from sdar_cli.envs.options import EnvOptions
 from sdar_cli.envs.registry import ENVIRONMENT, benchmark, built_in
+
+if TYPE_CHECKING:
+    from sdar_cli.algo.mismatch import Correction
 
 DEEPEST = 50
 """Levels of a table of arguments; what writes and shows them gives up at some hundreds."""
@@ -348,6 +351,13 @@ class RunConfig(Section):
             )
             for view in self.teacher.views or (ViewConfig(),)
         )
+
+    @property
+    def correction(self) -> Correction:
+        """``algo.tis`` with ``auto`` decided: a ratio per token for each engine but the one that shares the model."""
+        if self.algo.tis != "auto":
+            return self.algo.tis
+        return "off" if self.engine.name == "hf" else "token"
 
     @property
     def retrievals(self) -> set[str]:

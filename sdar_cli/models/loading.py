@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError
 from sdar_cli.base.resources import PACKAGE
@@ -101,6 +101,11 @@ def load_policy(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokeniz
     model = load_model(config)
     fit_together(model, tokenizer, config)
     return model, tokenizer
+
+
+def base_model(model: Any) -> Any:
+    """The model under an adapter of peft; the model itself where it has none."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def fit_together(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:

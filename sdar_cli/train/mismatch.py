@@ -8,23 +8,16 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from sdar_cli.algo.mismatch import Correction, mismatch_metrics, sampler_gap
+from sdar_cli.algo.mismatch import mismatch_metrics
 from sdar_cli.base import distributed
 from sdar_cli.base.errors import RunFailedError
 from sdar_cli.config.schema import RunConfig
 from sdar_cli.rollout.samples import Sample
-from sdar_cli.train.rows import PolicyScores
+from sdar_cli.train.rows import PolicyScores, gap_to_sampler
 from sdar_cli.train.tokens import TokenRecord
 
 EXACT, HALF = 1e-3, 0.1
 """Largest mean |gap|, nats, of a sampler that has the trainer's weights: where both compute in float32, and else."""
-
-
-def correction_of(config: RunConfig) -> Correction:
-    """``algo.tis`` with ``auto`` decided: the truncated ratio for every engine but the one that shares the model."""
-    if config.algo.tis != "auto":
-        return config.algo.tis
-    return "off" if config.engine.name == "hf" else "token"
 
 
 def gap_metrics(records: Mapping[Sample, TokenRecord], cap: float) -> Mapping[str, float]:
@@ -69,6 +62,6 @@ def _gaps(scored: Iterable[tuple[Sample, PolicyScores]]) -> Tensor:
     """trainer - sampler of all tokens whose sampler log-prob is known, (N,), nats."""
     found = [torch.zeros(0)]
     for sample, scores in scored:
-        gap, known = sampler_gap(scores.logps, torch.tensor(sample.sampler_logps), torch.tensor(sample.mask))
+        gap, known = gap_to_sampler(sample, scores)
         found.append(gap[known])
     return torch.cat(found)

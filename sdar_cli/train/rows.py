@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from sdar_cli.algo.mismatch import sampler_gap
 from sdar_cli.rollout.samples import Sample
 from sdar_cli.train.plan import Size, plan_rows
 
@@ -50,6 +51,11 @@ class Signals:
     reference: Tensor | None
     """Log-probs under the initial weights, (T,)."""
     teacher: TeacherScores | None
+
+
+def gap_to_sampler(sample: Sample, scores: PolicyScores) -> tuple[Tensor, Tensor]:
+    """(log-probs of ``scores`` minus the sampler's, nats; where the sampler's is known), (T,) each."""
+    return sampler_gap(scores.logps, torch.tensor(sample.sampler_logps), torch.tensor(sample.mask))
 
 
 def collate_tokens(

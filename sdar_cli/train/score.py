@@ -18,6 +18,7 @@ from sdar_cli.algo.batch import Head, TokenBatch, normalised_entropy
 from sdar_cli.algo.divergence import log_softmax
 from sdar_cli.base.errors import ConfigError
 from sdar_cli.config.schema import RunConfig
+from sdar_cli.models.loading import base_model
 from sdar_cli.rollout.samples import Sample
 from sdar_cli.train.rows import PolicyScores, TeacherScores, collate_tokens, micro_batches
 from sdar_cli.train.shadow import ShadowWeights
@@ -200,8 +201,7 @@ class Scoring:
         if not (self.keeps_hidden and self._capturing):
             yield
             return
-        base = self.accelerator.unwrap_model(self.model)
-        base = base.get_base_model() if hasattr(base, "get_base_model") else base
+        base = base_model(self.accelerator.unwrap_model(self.model))
 
         def note(module: Any, inputs: Any, output: Any) -> None:
             self._hidden = output[0]

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdar_cli.algo.mismatch import sampler_gap
 from sdar_cli.algo.policy import kl_k3
 from sdar_cli.base.files import finite
 from sdar_cli.rollout.episode import Episode
 from sdar_cli.rollout.samples import Sample
-from sdar_cli.train.rows import PolicyScores
+from sdar_cli.train.rows import PolicyScores, gap_to_sampler
 
 DECIMALS = 4
 
@@ -65,7 +64,7 @@ def turn_metrics(records: Mapping[Sample, TokenRecord]) -> dict[str, list[float 
     values: dict[str, dict[int, list[Tensor]]] = {name: defaultdict(list) for name in names}
     for sample, record in records.items():
         kl = None if record.reference is None else kl_k3(record.old.logps, record.reference)
-        sampler, known = sampler_gap(record.old.logps, torch.tensor(sample.sampler_logps), torch.tensor(sample.mask))
+        sampler, known = gap_to_sampler(sample, record.old)
         for k, at in _positions(sample).items():
             for name, found in zip(names, (record.gap, kl), strict=False):
                 if found is not None:

@@ -46,7 +46,7 @@ from sdar_cli.runs.checkpoints import checkpoint_path, publish
 from sdar_cli.train.arguments import grpo_arguments
 from sdar_cli.train.callback import StepCallback
 from sdar_cli.train.finite import check_weights, trainable, update_problem
-from sdar_cli.train.mismatch import check_gap, correction_of, largest_gap
+from sdar_cli.train.mismatch import check_gap, largest_gap
 from sdar_cli.train.rows import PolicyScores, Signals, TeacherScores, collate, micro_batches
 from sdar_cli.train.score import ForwardPass, Scoring
 from sdar_cli.train.shadow import ShadowWeights
@@ -116,7 +116,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         self.objective = OBJECTIVE.bind(algo.objective, algo.objective_args)
         self.shaping = None if algo.shaping == "none" else SHAPING.bind(algo.shaping, algo.shaping_args)
         self.schedule = SCHEDULE.bind(algo.coef_schedule, algo.coef_schedule_args)
-        self.correction = correction_of(config)
+        self.largest_gap = largest_gap(self.model, half=self.args.bf16)
         self.taught = config.algo.coef > 0
         self.keeps_hidden = self.taught and self.shaping is None and needs_heads(self.objective)
         self.coef, self.policy_coef = config.algo.coef, config.algo.policy_coef
@@ -159,7 +159,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
             self._sampled = [] if update else part
             loss += Trainer.training_step(self, model, batch, num_items_in_batch)
         if update == 0:
-            check_gap(self._old, self.run_config, largest_gap(self.model, half=self.args.bf16))
+            check_gap(self._old, self.run_config, self.largest_gap)
         distributed.add_gradients(self.model)
         problem = update_problem(self.run_config, self.model, self.totals, before, loss)
         if problem is not None:
@@ -271,7 +271,7 @@ class SDARTrainer(Scoring, GRPOTrainer):
         old = inputs.get("old_per_token_logps", scored.logps.detach())
         losses = clipped_policy_loss(scored.logps, old, inputs["advantages"], algo.clip_eps, algo.dual_clip)
         sampler, turns = inputs["sampler_logps"], inputs["turn_ids"]
-        ratio = truncated_ratio(old, sampler, mask, turns, self.correction, algo.tis_cap)
+        ratio = truncated_ratio(old, sampler, mask, turns, self.run_config.correction, algo.tis_cap)
         policy = (weights * hide(ratio * losses, mask)).sum()
         total = self.policy_coef * policy
         if self.coef > 0:

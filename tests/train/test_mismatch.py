@@ -11,7 +11,7 @@ import torch
 import toy
 
 from sdar_cli.base.errors import RunFailedError
-from sdar_cli.train.mismatch import check_gap, correction_of, gap_metrics, largest_gap
+from sdar_cli.train.mismatch import check_gap, gap_metrics, largest_gap
 from sdar_cli.train.rows import PolicyScores
 from sdar_cli.train.tokens import TokenRecord
 
@@ -105,6 +105,6 @@ def test_nothing_is_known_of_a_sampler_that_says_nothing(tokenizer, model) -> No
 
 
 def test_auto_corrects_for_engines_of_their_own() -> None:
-    assert correction_of(toy.config()) == "off"
-    assert correction_of(toy.config(engine={"name": "toy:make_engine"})) == "token"
-    assert correction_of(toy.config(algo={"tis": "sequence-mask"})) == "sequence-mask"
+    assert toy.config().correction == "off"
+    assert toy.config(engine={"name": "toy:make_engine"}).correction == "token"
+    assert toy.config(algo={"tis": "sequence-mask"}).correction == "sequence-mask"

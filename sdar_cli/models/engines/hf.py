@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from sdar_cli.base.errors import ConfigError, NotFiniteError, RunFailedError
 from sdar_cli.models.engine import Reply, Request, Sampling, end_ids
+from sdar_cli.models.engines.queued import QueuedEngine
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sdar_cli.config.schema import EngineConfig
 
 
-class HuggingFaceEngine:
+class HuggingFaceEngine(QueuedEngine):
     """Batches of at most ``engine.batch`` prompts of similar length (padding is the waste to avoid).
 
     around: a context in which the model is ready to generate.
@@ -31,14 +32,12 @@ class HuggingFaceEngine:
         settings: EngineConfig,
         around: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
+        super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.settings = settings
         self.around = around
-        self.tokens_generated = 0
-        self.weight_version = 0
         self.ends = end_ids(model, tokenizer)
-        self._queue: list[Request] = []
 
     @property
     def busy(self) -> bool:
@@ -48,7 +47,7 @@ class HuggingFaceEngine:
     def submit(self, key: Hashable, prompt_ids: Sequence[int], sampling: Sampling, seed: int) -> None:
         """See ``Engine``.  Raises ConfigError for a token that the model has no embedding of."""
         self._refuse_unknown(prompt_ids)
-        self._queue.append(Request(key, prompt_ids, sampling, seed))
+        super().submit(key, prompt_ids, sampling, seed)
 
     def poll(self, block: bool) -> list[Reply]:
         """See ``Engine``: one batch, the shortest prompts first.
@@ -64,20 +63,6 @@ class HuggingFaceEngine:
         replies = self._generate(batch)
         self.tokens_generated += sum(len(reply.ids) for reply in replies)
         return replies
-
-    def abort(self, keys: Collection[Hashable]) -> None:
-        """See ``Engine``."""
-        self._queue = [request for request in self._queue if request.key not in keys]
-
-    def push(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """See ``Engine``: the model is the trained one already."""
-        self.weight_version = version
-
-    def sleep(self) -> None:
-        """Nothing to free: the model is the trained one."""
-
-    def wake(self) -> None:
-        """Nothing to take back."""
 
     def _refuse_unknown(self, prompt: Sequence[int]) -> None:
         """A token outside the embedding is a bare index error on a CPU, and ends the process on a GPU."""

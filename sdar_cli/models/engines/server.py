@@ -17,8 +17,10 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from sdar_cli.base import distributed
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
 from sdar_cli.models.engine import Reply, Request, Sampling, end_ids
+from sdar_cli.models.loading import base_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +58,7 @@ class ServerEngine:
 
         if settings.url is None:
             raise ConfigError("engine.name = server needs the address of the server", fix=START)
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        base = base_model(model)
         self.settings = settings
         self.device = base.device
         self.vocabulary = base.get_input_embeddings().weight.shape[0]
@@ -97,10 +99,7 @@ class ServerEngine:
 
         Raises RunFailedError where they cannot be sent: NCCL needs a GPU here and there.
         """
-        from torch import distributed
-
-        together = distributed.is_available() and distributed.is_initialized()
-        if together and distributed.get_rank() > 0:
+        if not distributed.is_main():
             for _ in weights:
                 pass
         else:
@@ -115,8 +114,7 @@ class ServerEngine:
                     why=f"{type(error).__name__}: {error}".splitlines()[0],
                     fix=START,
                 ) from error
-        if together:
-            distributed.barrier()
+        distributed.gather(None)  # nobody asks before the weights are there
         self.weight_version = version
 
     def sleep(self) -> None:

@@ -10,13 +10,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from packaging.specifiers import SpecifierSet
 
 from sdar_cli.base.errors import ConfigError, PrerequisiteError, RunFailedError
 from sdar_cli.models.engine import Reply, Request, Sampling, end_ids
+from sdar_cli.models.loading import base_model
 from sdar_cli.models.weights import stream_weights
 
 if TYPE_CHECKING:
@@ -157,11 +158,11 @@ class VllmEngine:
             with _alive():
                 self._llm.wake_up(tags=["weights"])
 
-    @property
+    @cached_property
     def _start(self) -> Start:
         import torch
 
-        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        base = base_model(self.model)
         on_gpu = base.device.type == "cuda"
         dtype: str = self.settings.dtype
         if dtype == "auto":
